@@ -1,0 +1,79 @@
+"""NumPy: the backend that is always there, and the host of all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from nnbackend.backend import Availability, Backend
+from nnbackend.elementwise import Program
+from nnbackend.typing import Array, Device
+
+__all__ = ["NumpyBackend"]
+
+
+class NumpyBackend(Backend):
+    """Arrays of NumPy, on the CPU."""
+
+    name: ClassVar[str] = "numpy"
+    install: ClassVar[str] = "pip install numpy"
+    roots: ClassVar[frozenset[str]] = frozenset({"numpy"})
+
+    def __init__(self) -> None:
+        import array_api_compat.numpy as xp
+        import numpy
+
+        from nnbackend_numpy.blocks import Evaluator
+
+        self.xp = xp
+        self._numpy = numpy
+        self._evaluator = Evaluator()
+        self._philox = numpy.random.Philox
+
+    @classmethod
+    def probe(cls) -> Availability:
+        import os
+        import platform
+
+        import numpy
+
+        processor = f"CPU, {os.cpu_count()} cores ({platform.machine()})"
+        return Availability(True, version=numpy.__version__, devices=(processor,), memory=_memory())
+
+    def owns(self, value: object) -> bool:
+        return isinstance(value, (self._numpy.ndarray, self._numpy.generic))
+
+    def from_host(self, array: Any, dtype: str | None = None) -> Array:
+        copied: Array = self._numpy.array(array, dtype=dtype, order="C", copy=True)
+        return copied
+
+    def to_host(self, array: Array) -> Any:
+        return self._numpy.array(array)
+
+    def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
+        np = self._numpy
+        key = np.asarray(key, dtype=np.uint64) if isinstance(key, tuple) else np.asarray(key).view(np.uint64)
+        counter = np.asarray([0, int(step), stream, call], dtype=np.uint64)
+        generator = self._philox(key=key, counter=counter)
+        words = generator.random_raw((count * bits + 63) // 64)
+        if bits == 64:
+            return words  # type: ignore[no-any-return]
+        halves: Array = words.astype("<u8", copy=False).view("<u4")[:count]
+        return halves
+
+    def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
+        return self._evaluator.run(program, arguments, donate)
+
+    def device(self, array: Array) -> Device:
+        return "cpu"
+
+
+def _memory() -> str:
+    """The machine's memory in words, where the system tells."""
+    import os
+
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return ""
+    return f"{total / 2**30:.1f} GiB"

@@ -1,0 +1,316 @@
+"""Elementwise programs on NumPy: block by block, so that intermediate results stay in cache.
+
+Plain NumPy makes a fresh array for every operation of an expression; large ones cost more in page faults and memory
+traffic than in arithmetic. Here each operation writes into a small buffer that the next one finds in cache, and the
+last one into the result. The operations and their order are those of the expression, so the bits are the same.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat.numpy as xp
+import numpy as np
+
+from nnbackend.elementwise import REDUCTIONS, Instruction, Program, Value
+
+__all__ = ["Evaluator"]
+
+#: Elements from which blocks pay: below, the whole expression stays in cache anyway.
+THRESHOLD = 1 << 17
+#: Elements of a block: 256 KiB of float32, so that a handful of buffers stay in a core's second-level cache.
+BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One instruction, ready to run: the function, where its operands are and where its result goes."""
+
+    function: Callable[..., Any]
+    operands: tuple[int, ...]  # indices into the block's values; constants follow the values
+    result: int
+    buffer: int  # the number of its buffer, or -1 - k to write into output k
+    dtype: Any
+    where: bool
+    reduces: bool
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A program for arguments of given dtypes."""
+
+    steps: tuple[_Step, ...]
+    constants: tuple[Any, ...]
+    outputs: tuple[tuple[int, Any], ...]  # value and dtype of each
+    copied: tuple[int, ...]  # outputs that no step writes directly
+    buffers: int
+    per_row: frozenset[int]  # values of one element for each row
+
+
+class Evaluator:
+    """Runs programs; remembers a plan for each program and each set of dtypes."""
+
+    def __init__(self) -> None:
+        self._plans: dict[tuple[Any, ...], tuple[Program, _Plan]] = {}
+        self._local = threading.local()
+
+    def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
+        size = max((a.size for a in arguments if isinstance(a, np.ndarray)), default=1)
+        if size < THRESHOLD or not all(isinstance(a, (np.ndarray, np.generic)) for a in arguments):
+            return self._plain(program, arguments, donate)
+        return self.blocked(program, [np.asarray(a) for a in arguments], donate, BLOCK)
+
+    @staticmethod
+    def _plain(program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
+        result = program.plain(*arguments)
+        if not donate:
+            return result
+        outputs = list(result) if isinstance(result, tuple) else [result]
+        for index, source in enumerate(donate):
+            target = None if source is None else arguments[source]
+            if _fits(target, outputs[index].shape, outputs[index].dtype):
+                target[...] = outputs[index]
+                outputs[index] = target
+        return tuple(outputs) if isinstance(result, tuple) else outputs[0]
+
+    def blocked(
+        self, program: Program, arguments: list[np.ndarray[Any, Any]], donate: Sequence[int | None], block: int
+    ) -> Any:
+        """Evaluate in blocks of about `block` elements, whatever the size."""
+        shape = np.broadcast_shapes(*(a.shape for a in arguments))
+        plan = self._plan(program, arguments, donate, shape)
+        results = self._results(program, plan, arguments, donate, shape)
+        if program.rowwise:
+            width = shape[-1] if shape else 1
+            views = [_rows(a, shape) for a in arguments]
+            targets = [r.reshape(-1, r.shape[-1] if r.shape else 1) for r in results]
+            self._sweep(plan, views, targets, math.prod(shape[:-1]), width, max(1, block // max(width, 1)))
+        elif all(a.size == 1 or (a.shape == shape and a.flags.c_contiguous) for a in arguments):
+            views = [a.reshape(-1) for a in arguments]
+            self._sweep(plan, views, [r.reshape(-1) for r in results], math.prod(shape), 1, block)
+        else:
+            views = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) for a in arguments]
+            width = math.prod(shape[1:])
+            self._sweep(plan, views, results, shape[0], width, max(1, block // max(width, 1)), shape[1:])
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _plan(
+        self,
+        program: Program,
+        arguments: list[np.ndarray[Any, Any]],
+        donate: Sequence[int | None],
+        shape: tuple[int, ...],
+    ) -> _Plan:
+        thin: tuple[int, ...] = ()
+        if program.rowwise and shape and shape[-1] != 1:
+            thin = tuple(i for i, a in enumerate(arguments) if a.ndim == 0 or a.shape[-1] == 1)
+        dtypes = tuple(a.dtype.name for a in arguments)
+        key = (id(program), dtypes, tuple(donate), thin)
+        if key not in self._plans:  # the program is kept beside its plan, so that its id stays its own
+            self._plans[key] = (program, _make_plan(program, dtypes, donate, thin))
+        return self._plans[key][1]
+
+    @staticmethod
+    def _results(
+        program: Program,
+        plan: _Plan,
+        arguments: list[np.ndarray[Any, Any]],
+        donate: Sequence[int | None],
+        shape: tuple[int, ...],
+    ) -> list[np.ndarray[Any, Any]]:
+        results = []
+        for index, (value, dtype) in enumerate(plan.outputs):
+            source = donate[index] if index < len(donate) else None
+            wanted = (*shape[:-1], 1) if value in plan.per_row else shape
+            target = None if source is None else arguments[source]
+            fits = _fits(target, wanted, dtype) and target is not None and target.flags.c_contiguous
+            results.append(target if fits else np.empty(wanted, dtype))
+        return results  # type: ignore[return-value]
+
+    def _sweep(
+        self,
+        plan: _Plan,
+        arguments: list[np.ndarray[Any, Any]],
+        results: list[np.ndarray[Any, Any]],
+        length: int,
+        width: int,
+        block: int,
+        inner: tuple[int, ...] | None = None,
+    ) -> None:
+        """Run the plan over blocks of the first axis."""
+        for start in range(0, length, block):
+            stop = min(start + block, length)
+            part = [a if a.shape[0] == 1 and length != 1 else a[start:stop] for a in arguments]
+            values: list[Any] = [*part, *(None for _ in plan.steps), *plan.constants]
+            for step in plan.steps:
+                if step.buffer < 0:
+                    out = results[-1 - step.buffer][start:stop]
+                else:
+                    rows = stop - start
+                    if step.result in plan.per_row:
+                        shape: tuple[int, ...] = (rows, 1)
+                    elif inner is not None:
+                        shape = (rows, *inner)
+                    else:
+                        shape = (rows,) if results[0].ndim == 1 else (rows, width)
+                    out = self._buffer(step.buffer, step.dtype, block * width)[: math.prod(shape)].reshape(shape)
+                operands = [values[index] for index in step.operands]
+                if step.where:
+                    condition, chosen, otherwise = operands
+                    if out is not otherwise:
+                        np.copyto(out, otherwise)
+                    np.copyto(out, chosen, where=condition)
+                elif step.reduces:
+                    step.function(operands[0], axis=-1, keepdims=True, out=out)
+                else:
+                    step.function(*operands, out=out)
+                values[step.result] = out
+            for index in plan.copied:
+                results[index][start:stop] = values[plan.outputs[index][0]]
+
+    def _buffer(self, number: int, dtype: Any, elements: int) -> np.ndarray[Any, Any]:
+        """Return this thread's buffer of that number, which lives on from call to call."""
+        buffers: dict[int, np.ndarray[Any, Any]] = self._local.__dict__.setdefault("buffers", {})
+        needed = elements * dtype.itemsize
+        if number not in buffers or buffers[number].size < needed:
+            buffers[number] = np.empty(needed, np.uint8)
+        return buffers[number][:needed].view(dtype)
+
+
+def _fits(target: Any, shape: tuple[int, ...], dtype: Any) -> bool:
+    return (
+        isinstance(target, np.ndarray)
+        and target.shape == tuple(shape)
+        and target.dtype == dtype
+        and target.flags.writeable
+    )
+
+
+def _rows(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """View an argument as (rows, width), (rows, 1), (1, width) or (1, 1); copy it only where it must be."""
+    array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+    lead = array.shape[:-1]
+    last = array.shape[-1] if array.shape else 1
+    if math.prod(lead) == 1:
+        return array.reshape(1, last)
+    if lead != shape[:-1]:
+        array = np.broadcast_to(array, (*shape[:-1], last))
+    return array.reshape(-1, last)
+
+
+def _function(operation: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(xp, operation)
+    if operation == "round":
+        return np.rint
+    return found
+
+
+def _make_plan(
+    program: Program, dtypes: tuple[str, ...], donate: Sequence[int | None], thin: tuple[int, ...]
+) -> _Plan:
+    """Lay out the buffers: one is free again as soon as its value was used for the last time."""
+    known = program.dtypes(dtypes)
+    last_use: dict[int, int] = {}
+    for position, instruction in enumerate(program.instructions):
+        for operand in instruction.operands:
+            if isinstance(operand, Value):
+                last_use[operand.index] = position
+    outputs = [operand.index if isinstance(operand, Value) else -1 for operand in program.outputs]
+    direct = _direct_outputs(program, outputs, last_use, donate)
+    constants: list[Any] = []
+    total = program.arity + len(program.instructions)
+    per_row: set[int] = set(thin)
+    free: list[int] = []
+    held: dict[int, int] = {}
+    steps: list[_Step] = []
+    count = 0
+
+    def place(operand: Any) -> int:
+        if isinstance(operand, Value):
+            return operand.index
+        constants.append(operand)
+        return total + len(constants) - 1
+
+    for position, instruction in enumerate(program.instructions):
+        result = program.arity + position
+        reduces = instruction.operation in REDUCTIONS
+        if reduces or _all_per_row(instruction, per_row):
+            per_row.add(result)
+        finished = [
+            operand.index
+            for operand in dict.fromkeys(instruction.operands)
+            if isinstance(operand, Value) and last_use[operand.index] == position and operand.index in held
+        ]
+        alike = [i for i in finished if known[i] == known[result] and (i in per_row) == (result in per_row)]
+        may_overwrite = instruction.operation != "where" and not reduces
+        reused = held.pop(alike[0]) if may_overwrite and alike and result not in direct else None
+        if result in direct:
+            buffer = -1 - direct[result]
+        elif reused is not None:
+            buffer = reused
+        elif free:
+            buffer = free.pop()
+        else:
+            buffer = count
+            count += 1
+        if buffer >= 0:
+            if result in last_use or result in outputs:
+                held[result] = buffer
+            else:
+                free.append(buffer)
+        for index in finished:
+            if index in held and index not in outputs:
+                free.append(held.pop(index))
+        steps.append(
+            _Step(
+                np.where if instruction.operation == "where" else _function(instruction.operation),
+                tuple(place(operand) for operand in instruction.operands),
+                result,
+                buffer,
+                np.dtype(known[result]),
+                instruction.operation == "where",
+                reduces,
+            )
+        )
+    described = []
+    for operand, index in zip(program.outputs, outputs, strict=True):
+        if index < 0:
+            index = place(operand)
+            described.append((index, np.dtype(dtypes[0])))
+        else:
+            described.append((index, np.dtype(known[index])))
+    # an output that is an argument as it came is copied before another output takes over its memory
+    copied = tuple(sorted((i for i, (index, _) in enumerate(described) if direct.get(index) != i),
+                          key=lambda i: described[i][0] >= program.arity))
+    return _Plan(tuple(steps), tuple(constants), tuple(described), copied, count, frozenset(per_row))
+
+
+def _all_per_row(instruction: Instruction, per_row: set[int]) -> bool:
+    values = [operand.index for operand in instruction.operands if isinstance(operand, Value)]
+    return bool(values) and all(index in per_row for index in values)
+
+
+def _direct_outputs(
+    program: Program, outputs: list[int], last_use: dict[int, int], donate: Sequence[int | None]
+) -> dict[int, int]:
+    """Return value -> output, for the values that are written straight into their output.
+
+    An output that takes over an argument's memory is written there only once that argument is read no more.
+    """
+    direct: dict[int, int] = {}
+    for number, index in enumerate(outputs):
+        position = index - program.arity
+        source = donate[number] if number < len(donate) else None
+        if position < 0 or index in direct:
+            continue
+        if source is not None:
+            operation = program.instructions[position].operation
+            overlaps = operation == "where" or operation in REDUCTIONS  # these write before they have read all
+            if source in outputs or last_use.get(source, -1) > position - overlaps:
+                continue
+        direct[index] = number
+    return direct

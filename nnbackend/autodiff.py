@@ -1,0 +1,906 @@
+r"""Derivatives: rules, the tape that wires them together, and the functions that pull gradients back.
+
+A *rule* is a function on arrays that returns its value and the function that pulls a gradient back through it::
+
+    @differentiable
+    def exp(x):
+        y = namespace(x).exp(x)
+
+        def backward(dy, needs):
+            return (dy * y,)
+
+        return y, backward
+
+Given plain arrays a rule returns plain arrays. Given a `Tensor` it leaves a `_Node` on the tape: which rule ran,
+where its arguments came from, and its ``backward``. `vjp` walks the nodes from the last to the first, adds up what
+arrives at each, and frees it.
+
+Derivatives nest: each gradient computation has a tape of a higher level, and a rule that runs on the inner tape
+computes with the tensors of the outer one, so that ``grad(grad(f))`` is right because every rule's ``backward`` is
+made of rules.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+from nnbackend import random, tree
+from nnbackend.backend import Backend, backend_of, host, is_array, plain, to_numpy
+from nnbackend.typing import Array, Backward, DType, Namespace, Shape, Tree
+
+__all__ = [
+    "GradientError",
+    "Reference",
+    "Rule",
+    "Tensor",
+    "differentiable",
+    "grad",
+    "gradcheck",
+    "no_grad",
+    "value_and_grad",
+    "vjp",
+]
+
+
+class GradientError(RuntimeError):
+    """A derivative that was asked for cannot be given, or is not what a rule says it is."""
+
+
+_recording: ContextVar[bool] = ContextVar("nnbackend_recording", default=True)
+_levels = itertools.count(1)
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Compute without recording: within the block, results are constants to any gradient around it.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> def f(x):
+    ...     with nn.no_grad():
+    ...         weight = x * 2.0
+    ...     return nn.functional.sum(weight * x)
+    >>> nn.grad(f)(nn.get_backend("numpy").xp.ones(2))
+    array([2., 2.])
+    """
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+class _Tape:
+    """One gradient computation. Inner ones have higher levels; serial numbers order its nodes."""
+
+    __slots__ = ("closed", "level", "serial")
+
+    def __init__(self) -> None:
+        self.level = next(_levels)
+        self.serial = itertools.count()
+        self.closed = False
+
+
+class _Node:
+    """One rule's use: what pulls gradients back through it, and where they go."""
+
+    __slots__ = ("backward", "cotangents", "needs", "outputs", "parents", "rule", "serial")
+
+    def __init__(
+        self,
+        tape: _Tape,
+        rule: str,
+        backward: Backward | None,
+        parents: tuple[tuple[_Node, int] | None, ...],
+        outputs: tuple[Any, ...] | None,
+    ) -> None:
+        self.serial = next(tape.serial)
+        self.rule = rule
+        self.backward = backward
+        self.parents = parents
+        self.needs = tuple(parent is not None for parent in parents)
+        self.outputs = outputs  # for a rule of several outputs: what makes the zeros of those unused
+        self.cotangents: dict[int, Any] = {}
+
+    def receive(self, index: int, cotangent: Any) -> None:
+        present = self.cotangents.get(index)
+        self.cotangents[index] = cotangent if present is None else present + cotangent
+
+    def collect(self) -> Any:
+        """Return what arrived, in the form that ``backward`` takes it."""
+        if self.outputs is None:
+            return self.cotangents.pop(0)
+        return tuple(
+            self.cotangents.pop(index) if index in self.cotangents else zeros()
+            for index, zeros in enumerate(self.outputs)
+        )
+
+    def free(self) -> None:
+        self.backward = None
+        self.parents = ()
+        self.outputs = None
+        self.cotangents = {}
+
+
+_namespace: Namespace = None
+
+
+def set_namespace(module: Namespace) -> None:
+    """Name the module that holds the rules behind the operators; `nnbackend.functional` calls this once."""
+    global _namespace
+    _namespace = module
+
+
+class Operators:
+    """The array API standard's operators and properties, by way of the rules of `nnbackend.functional`."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # NumPy and CuPy leave mixed operations to the methods below
+    __array_priority__ = 1000
+    __hash__ = object.__hash__
+
+    def __nnbackend_value__(self) -> Any:
+        raise NotImplementedError  # pragma: no cover - every subclass holds a value
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
+        return _namespace
+
+    def __array__(self, *arguments: Any, **options: Any) -> NoReturn:
+        raise TypeError(
+            f"A {type(self).__name__} is not converted to an array on its own, since its gradient would be lost. "
+            "Use nn.to_numpy(x) for a copy on the host, or functions of nnbackend.functional to compute with it."
+        )
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.__nnbackend_value__().shape)
+
+    @property
+    def dtype(self) -> DType:
+        return self.__nnbackend_value__().dtype
+
+    @property
+    def device(self) -> Any:
+        array = plain(self)
+        return backend_of(array).device(array)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return functools.reduce(lambda a, b: a * b, self.shape, 1)
+
+    @property
+    def T(self) -> Any:  # noqa: N802 - the standard's name
+        return _namespace.matrix_transpose(self)
+
+    @property
+    def mT(self) -> Any:  # noqa: N802 - the standard's name
+        return _namespace.matrix_transpose(self)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d array.")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        for index in range(len(self)):
+            yield self[(index, ...)]
+
+    def __getitem__(self, key: Any) -> Any:
+        return _namespace.getitem(self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "A tensor cannot be assigned to in place, since earlier results may need its values. "
+            "Build a new one with functional.where or functional.concat."
+        )
+
+    def __pow__(self, other: Any) -> Any:
+        return _namespace.square(self) if other is not True and other == 2 and type(other) in (int, float) else (
+            _namespace.pow(self, other)
+        )
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        return bool(self._number("bool"))
+
+    def __float__(self) -> float:
+        return float(self._number("float"))
+
+    def __int__(self) -> int:
+        return int(self._number("int"))
+
+    def _number(self, kind: str) -> Any:
+        return self.__nnbackend_value__()
+
+
+def _binary(name: str, reflected: bool) -> Callable[[Any, Any], Any]:
+    def method(self: Any, other: Any) -> Any:
+        function = getattr(_namespace, name)
+        return function(other, self) if reflected else function(self, other)
+
+    return method
+
+
+def _unary(name: str) -> Callable[[Any], Any]:
+    return lambda self: getattr(_namespace, name)(self)
+
+
+for _name, _function in {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "matmul": "matmul",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+}.items():
+    setattr(Operators, f"__{_name}__", _binary(_function, reflected=False))
+    setattr(Operators, f"__r{_name}__", _binary(_function, reflected=True))
+for _name, _function in {
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+    "and": "logical_and",
+    "or": "logical_or",
+    "xor": "logical_xor",
+}.items():
+    setattr(Operators, f"__{_name}__", _binary(_function, reflected=False))
+setattr(Operators, "__rpow__", _binary("pow", reflected=True))
+setattr(Operators, "__neg__", _unary("negative"))
+setattr(Operators, "__abs__", _unary("abs"))
+setattr(Operators, "__invert__", _unary("logical_not"))
+
+
+class Tensor(Operators):
+    """An array that remembers how it was computed.
+
+    Tensors are made by `grad`, `value_and_grad` and `vjp`, which hand them to the function they differentiate. One
+    made by hand is a constant: it has all operators and records nothing.
+
+    Parameters
+    ----------
+    value : array
+        The array inside.
+
+    Attributes
+    ----------
+    value : array
+        The array inside, of the library it came from; inside a nested gradient a tensor of the outer one.
+    origin : tuple of (str, tuple), or None
+        For a result of a rule that says so (softmax and sigmoid do): the rule's name and its arguments, so that
+        a loss can take the numerically stable form.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> nn.Tensor(xp.asarray([1.0, 2.0])) * 3.0
+    Tensor([3. 6.])
+    """
+
+    __slots__ = ("__weakref__", "_index", "_node", "_tape", "origin", "value")
+
+    def __init__(self, value: Any) -> None:
+        if not isinstance(value, Operators) and not is_array(value):
+            raise TypeError(
+                f"Tensor expects an array, got {type(value).__name__}. Make an array first, for instance with "
+                "numpy.asarray."
+            )
+        self.value = value.__nnbackend_value__() if isinstance(value, Reference) else value
+        self._tape: _Tape | None = None
+        self._node: _Node | None = None
+        self._index = 0
+        self.origin: tuple[str, tuple[Any, ...]] | None = None
+
+    def __nnbackend_value__(self) -> Any:
+        return self.value
+
+    def detach(self) -> Tensor:
+        """Return the same values as a constant, to which no gradient flows."""
+        return Tensor(self.value)
+
+    def _number(self, kind: str) -> Any:
+        if self._tape is not None and not self._tape.closed:
+            raise TypeError(
+                f"{kind}() of a tensor that is being differentiated would lose its gradient. Use "
+                f"{kind}(x.detach()) where that is meant."
+            )
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"Tensor({plain(self)})"
+
+
+class Reference(Operators):
+    """Something that stands for a value that may change, such as a layer's parameter; rules read it when they run."""
+
+    __slots__ = ()
+
+
+def _track(value: Any, tape: _Tape, node: _Node, index: int = 0) -> Tensor:
+    tensor = Tensor.__new__(Tensor)
+    tensor.value = value
+    tensor._tape = tape
+    tensor._node = node
+    tensor._index = index
+    tensor.origin = None
+    return tensor
+
+
+def _is_floating(value: Any) -> bool:
+    """Tell whether an array's elements are floating numbers, in any library."""
+    return "float" in str(plain(value).dtype)
+
+
+class Rule:
+    """A differentiable function of arrays; see `differentiable`."""
+
+    def __init__(self, function: Callable[..., Any], remember: bool = False) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name: str = function.__name__
+        self.remember = remember
+        parameters = inspect.signature(function).parameters
+        kind = inspect.Parameter
+        self.variadic = any(p.kind is kind.VAR_POSITIONAL for p in parameters.values())
+        self.arrays = {
+            name: p.default
+            for name, p in parameters.items()
+            if p.kind in (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD)
+        }
+        self.static = [name for name, p in parameters.items() if p.kind is kind.KEYWORD_ONLY]
+
+    def __repr__(self) -> str:
+        return f"<rule {self.name}>"
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        if not self.variadic and (options or len(arguments) != len(self.arrays)):
+            arguments, options = self._bind(arguments, options)
+        tensors = False
+        for argument in arguments:
+            if isinstance(argument, Operators):
+                tensors = True
+                break
+        if not tensors:
+            return self._run(arguments, options)[0]
+        return self._apply(arguments, options)
+
+    def _bind(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Put array arguments given by name, and the defaults of those not given, in their places."""
+        bound = list(arguments[: len(self.arrays)])
+        options = dict(options)
+        surplus = arguments[len(self.arrays) :]  # static arguments by position, as the standard's reshape(x, shape)
+        if len(surplus) > len(self.static):
+            raise TypeError(
+                f"{self.name} takes {len(self.arrays)} array arguments ({', '.join(self.arrays)}) and "
+                f"{len(self.static)} static ones, got {len(arguments)}."
+            )
+        for name, value in zip(self.static, surplus, strict=False):
+            if name in options:
+                raise TypeError(f"{self.name} got the argument {name!r} twice.")
+            options[name] = value
+        for name, default in itertools.islice(self.arrays.items(), len(arguments), None):
+            value = options.pop(name, default)
+            if value is inspect.Parameter.empty:
+                raise TypeError(f"{self.name} is missing the argument {name!r}.")
+            bound.append(value)
+        return tuple(bound), options
+
+    def _backend(self, arguments: Sequence[Any]) -> Backend:
+        backend: Backend | None = None
+        for argument in arguments:
+            if is_array(argument):
+                found = backend_of(argument)
+                if backend is not None and found is not backend:
+                    raise TypeError(
+                        f"{self.name} got arrays of two libraries, {backend.name} and {found.name}. Move one "
+                        "first: backend.from_host(nn.to_numpy(x))."
+                    )
+                backend = found
+        if backend is None:
+            kinds = ", ".join(type(argument).__name__ for argument in arguments) or "nothing"
+            raise TypeError(f"{self.name} expects at least one array, got {kinds}.")
+        return backend
+
+    def _run(self, arguments: Sequence[Any], options: dict[str, Any]) -> tuple[Any, Backward]:
+        """Run the rule on plain arrays: the library's own version, or the mathematics itself."""
+        backend = self._backend(arguments)
+        function = backend.native_rules.get(self.name, self.function)
+        if not backend.scoped:
+            result: tuple[Any, Backward] = function(*arguments, **options)
+            return result
+        with backend.scope():
+            value, backward = function(*arguments, **options)
+
+        def scoped_backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+            with backend.scope():
+                found: tuple[Any, ...] = backward(dy, needs)
+                return found
+
+        return value, scoped_backward
+
+    def _apply(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Run the rule on tensors, and record it on the innermost tape that they belong to."""
+        tape = None
+        if _recording.get():
+            values = tuple(_without_constants(argument) for argument in arguments)
+            tape = self._innermost(values)
+        else:
+            values = tuple(plain(argument) for argument in arguments)
+        inner = tuple(v.value if isinstance(v, Tensor) and v._tape is tape else v for v in values)
+        if any(isinstance(argument, Tensor) for argument in inner):  # tensors of an outer gradient
+            inner = tuple(Tensor(v) if not isinstance(v, Tensor) and is_array(v) else v for v in inner)
+            value, backward = self.function(*inner, **options)
+        else:
+            value, backward = self._run(inner, options)
+        if tape is None:
+            result = tree.map(_constant, value)
+        else:
+            result = self._record(tape, value, backward, values)
+        if self.remember:
+            result.origin = (self.name, arguments)
+        return result
+
+    def _innermost(self, values: tuple[Any, ...]) -> _Tape | None:
+        innermost: _Tape | None = None
+        for value in values:
+            if not isinstance(value, Tensor):
+                continue
+            tape = value._tape
+            assert tape is not None  # constants were taken away
+            if tape.closed:
+                raise GradientError(
+                    f"{self.name} got a tensor of a gradient computation that has ended. Keep tensor.detach(), or "
+                    "return it from the function with has_aux=True."
+                )
+            if innermost is None or tape.level > innermost.level:
+                innermost = tape
+        return innermost
+
+    def _record(self, tape: _Tape, value: Any, backward: Backward, values: tuple[Any, ...]) -> Any:
+        parents = tuple(
+            (v._node, v._index) if isinstance(v, Tensor) and v._tape is tape and v._node is not None else None
+            for v in values
+        )
+        if not isinstance(value, tuple):
+            if not _is_floating(value):
+                return _constant(value)
+            return _track(value, tape, _Node(tape, self.name, backward, parents, None))
+        node = _Node(tape, self.name, backward, parents, tuple(_zeros_of(part) for part in value))
+        parts = (
+            _track(part, tape, node, index) if _is_floating(part) else _constant(part)
+            for index, part in enumerate(value)
+        )
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+
+
+def _without_constants(argument: Any) -> Any:
+    """Read references and take constants out of their tensors: an array, or a tensor of some tape, is left."""
+    while isinstance(argument, Reference) or (isinstance(argument, Tensor) and argument._tape is None):
+        argument = argument.__nnbackend_value__()
+    return argument
+
+
+def _constant(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
+def _zeros_of(value: Any) -> Callable[[], Any]:
+    """Return what makes zeros like `value`, without keeping `value` itself."""
+    array = plain(value)
+    backend = backend_of(array)
+    shape, dtype, device = array.shape, array.dtype, backend.device(array)
+    return lambda: backend.xp.zeros(shape, dtype=dtype, device=device)
+
+
+def differentiable(function: Callable[..., Any] | None = None, /, *, remember: bool = False) -> Any:
+    """Mark a function of arrays as a rule: it returns its value and the function that pulls gradients back.
+
+    Positional parameters are arrays (or None, or Python numbers, which have no gradient); parameters after ``*``
+    are static, such as axes. The function returns ``(value, backward)``. ``backward(dy, needs)`` gets the gradient
+    of the value and, for each array argument, whether its gradient is wanted; it answers with a tuple in the
+    arguments' order, None where not wanted. A rule of several outputs returns a tuple of values and gets a tuple
+    of gradients. Namespaces come from the arrays: ``xp = namespace(x)``.
+
+    Parameters
+    ----------
+    function : callable
+        The rule.
+    remember : bool
+        Keep rule and arguments at ``origin`` of the tensor it makes.
+
+    Returns
+    -------
+    Rule
+        Called like the function, it returns the value alone.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> from nnbackend.backend import namespace
+    >>> @nn.differentiable
+    ... def cube(x):
+    ...     def backward(dy, needs):
+    ...         return (3.0 * x * x * dy,)
+    ...     return x * x * x, backward
+    >>> x = nn.get_backend("numpy").xp.asarray([1.0, 2.0])
+    >>> cube(x)
+    array([1., 8.])
+    >>> nn.grad(lambda x: nn.functional.sum(cube(x)))(x)
+    array([ 3., 12.])
+    """
+    if function is None:
+        return functools.partial(differentiable, remember=remember)
+    return Rule(function, remember)
+
+
+def _pull_back(tape: _Tape, results: Sequence[Any], cotangents: Sequence[Any]) -> None:
+    """Send cotangents from results to leaves: the latest node first, each freed once its gradient went on."""
+    waiting: list[tuple[int, _Node]] = []
+    seen: set[int] = set()
+
+    def send(node: _Node, index: int, cotangent: Any) -> None:
+        node.receive(index, cotangent)
+        if node.backward is not None and node.serial not in seen:
+            seen.add(node.serial)
+            heapq.heappush(waiting, (-node.serial, node))
+
+    for result, cotangent in zip(results, cotangents, strict=True):
+        if isinstance(result, Tensor) and result._tape is tape and result._node is not None:
+            send(result._node, result._index, cotangent)
+    while waiting:
+        _, node = heapq.heappop(waiting)
+        assert node.backward is not None
+        gradients = node.backward(node.collect(), node.needs)
+        if len(gradients) != len(node.parents):
+            raise GradientError(
+                f"The backward of {node.rule} answered with {len(gradients)} gradients for its "
+                f"{len(node.parents)} array arguments. Answer one for each, None where it is not needed."
+            )
+        for parent, gradient in zip(node.parents, gradients, strict=True):
+            if parent is None:
+                continue
+            if gradient is None:
+                raise GradientError(
+                    f"The backward of {node.rule} answered None for an argument whose gradient is needed. Return "
+                    "zeros where the derivative is zero."
+                )
+            send(*parent, gradient)
+        node.free()
+
+
+def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple[Any, ...]:
+    """Evaluate a function and return what pulls gradients back through it (the vector-Jacobian product).
+
+    Parameters
+    ----------
+    f : callable
+        Takes trees of arrays, returns a tree of arrays (and, with `has_aux`, a second tree that is passed on).
+    *arguments : tree of array
+        Where to evaluate it. Floating arrays get gradients; integer and boolean ones have none.
+    has_aux : bool
+        Whether `f` returns ``(value, auxiliary)``.
+
+    Returns
+    -------
+    value : tree of array
+        ``f(*arguments)``.
+    pullback : callable
+        Takes a tree of gradients like `value`, returns one tree of gradients for each argument (None at arrays
+        that are not floating). It may be called once, since it frees what it has used.
+    auxiliary : tree, only with `has_aux`
+        What `f` returned beside its value.
+
+    Raises
+    ------
+    GradientError
+        If the pullback is called a second time.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> value, pullback = nn.vjp(nn.functional.exp, xp.zeros(2))
+    >>> pullback(xp.asarray([1.0, 2.0]))
+    (array([1., 2.]),)
+    """
+    tape = _Tape()
+    flat, structure = tree.flatten(tuple(arguments))
+    leaves = [_without_constants(leaf) for leaf in flat]
+    if not leaves:
+        raise TypeError("A gradient needs at least one array to be taken with respect to, got an empty tree.")
+    tracked = [
+        _track(leaf, tape, _Node(tape, "argument", None, (), None))
+        if (isinstance(leaf, Tensor) or is_array(leaf)) and _is_floating(leaf)
+        else leaf
+        for leaf in leaves
+    ]
+    with _recorded():
+        outcome = f(*tree.unflatten(structure, tracked))
+    if has_aux:
+        if not isinstance(outcome, tuple) or len(outcome) != 2:
+            raise TypeError("With has_aux=True the function must return a pair (value, auxiliary).")
+        outcome, auxiliary = outcome
+    results, result_structure = tree.flatten(outcome)
+    value = tree.unflatten(result_structure, [_strip(result, tape) for result in results])
+    nodes = [t._node if isinstance(t, Tensor) and t._tape is tape else None for t in tracked]
+
+    def pullback(cotangents: Tree) -> tuple[Tree, ...]:
+        nonlocal results
+        if tape.closed:
+            raise GradientError(
+                "This pullback was called before: its tape is freed. Call nn.vjp again, or pass all gradients at once."
+            )
+        seeds = [
+            Tensor(seed) if isinstance(_strip(result, tape), Tensor) and is_array(seed) else seed
+            for seed, result in zip(tree.leaves(cotangents), results, strict=True)
+        ]
+        try:
+            _pull_back(tape, results, seeds)
+            gradients = [
+                None if node is None else node.cotangents.get(0, None) for node in nodes
+            ]
+        finally:
+            tape.closed = True
+            results = []
+        filled = [
+            _zeros_of(leaf)() if gradient is None and node is not None else gradient
+            for gradient, node, leaf in zip(gradients, nodes, leaves, strict=True)
+        ]
+        answer: tuple[Tree, ...] = tree.unflatten(structure, filled)
+        return answer
+
+    if has_aux:
+        return value, pullback, tree.map(lambda leaf: _strip(leaf, tape), auxiliary)
+    return value, pullback
+
+
+@contextmanager
+def _recorded() -> Iterator[None]:
+    """Record, whatever the surroundings: a gradient asked for inside `no_grad` is still a gradient."""
+    token = _recording.set(True)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def _strip(value: Any, tape: _Tape) -> Any:
+    """Take a result out of its tape; a constant tensor becomes its array."""
+    value = _without_constants(value)
+    return _without_constants(value.value) if isinstance(value, Tensor) and value._tape is tape else value
+
+
+def value_and_grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
+    """Return a function that computes a scalar function's value and its gradient.
+
+    Parameters
+    ----------
+    f : callable
+        Takes arrays or trees of arrays (dicts, lists, named tuples), returns one number as a 0-d array.
+    argnums : int or sequence of int
+        With respect to which positional arguments.
+    has_aux : bool
+        Whether `f` returns ``(value, auxiliary)``; the auxiliary tree is passed on without a gradient.
+
+    Returns
+    -------
+    callable
+        Like `f`, returning ``(value, gradient)``, or ``((value, auxiliary), gradient)``. The gradient has the
+        structure of the argument; for several `argnums` it is a tuple of such.
+
+    Raises
+    ------
+    TypeError
+        If the value is not a 0-d floating array, or an argument has no floating array.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> def loss(parameters, x):
+    ...     return nn.functional.mean((x @ parameters["w"]) ** 2)
+    >>> value, gradient = nn.value_and_grad(loss)({"w": xp.asarray([1.0, 2.0])}, xp.ones((3, 2)))
+    >>> float(value), gradient
+    (9.0, {'w': array([6., 6.])})
+    """
+    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @functools.wraps(f)
+    def with_gradient(*arguments: Any, **options: Any) -> Any:
+        for number in chosen:
+            if not -len(arguments) <= number < len(arguments):
+                raise TypeError(f"argnums names argument {number}, but the call has {len(arguments)} positional ones.")
+            for leaf in tree.leaves(arguments[number]):
+                if not (isinstance(leaf, Operators) or is_array(leaf)) or not _is_floating(leaf):
+                    kind = getattr(leaf, "dtype", type(leaf).__name__)
+                    raise TypeError(
+                        f"A gradient is taken with respect to floating arrays, got {kind} in argument {number}. "
+                        "Make it a floating array, or leave it out of argnums."
+                    )
+
+        def of_chosen(*values: Any) -> Any:
+            full = list(arguments)
+            for number, value in zip(chosen, values, strict=True):
+                full[number] = value
+            return f(*full, **options)
+
+        value, pullback, *auxiliary = vjp(of_chosen, *(arguments[n] for n in chosen), has_aux=has_aux)
+        if not (isinstance(value, Tensor) or is_array(value)) or value.shape != () or not _is_floating(value):
+            came = f"shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
+            raise TypeError(
+                f"The gradient is that of one floating number, a 0-d array; the function returned {came}. Reduce it "
+                "with functional.sum or functional.mean, or use nn.vjp."
+            )
+        gradients = pullback(_one_like(value))
+        gradient = gradients[0] if isinstance(argnums, int) else gradients
+        return ((value, auxiliary[0]) if has_aux else value), gradient
+
+    return with_gradient
+
+
+def _one_like(value: Any) -> Any:
+    array = plain(value)
+    backend = backend_of(array)
+    with backend.scope():
+        return backend.xp.ones((), dtype=array.dtype, device=backend.device(array))
+
+
+def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable[..., Any]:
+    """Return a function that computes a scalar function's gradient.
+
+    Parameters and errors are those of `value_and_grad`; the result is the gradient alone, or, with `has_aux`, the
+    pair ``(gradient, auxiliary)``. Gradients nest: ``grad(grad(f))`` is the second derivative.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> cube = lambda x: nn.functional.sum(x * x * x)
+    >>> nn.grad(cube)(xp.asarray([1.0, 2.0]))
+    array([ 3., 12.])
+    >>> nn.grad(lambda x: nn.functional.sum(nn.grad(cube)(x)))(xp.asarray([1.0, 2.0]))
+    array([ 6., 12.])
+    """
+    both = value_and_grad(f, argnums, has_aux=has_aux)
+
+    @functools.wraps(f)
+    def gradient_of(*arguments: Any, **options: Any) -> Any:
+        value, gradient = both(*arguments, **options)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return gradient_of
+
+
+def gradcheck(
+    f: Callable[..., Any],
+    *arguments: Tree,
+    step: float = 1e-6,
+    tolerance: float = 1e-6,
+    projections: int = 3,
+    seed: int = 0,
+    **options: Any,
+) -> None:
+    r"""Compare a function's gradients with central differences, in random directions.
+
+    With random cotangents :math:`u` and a random direction :math:`d` of unit length per element, it compares
+    :math:`\langle J^\top u, d\rangle` from the rules with
+    :math:`\langle u, f(x + h d) - f(x - h d)\rangle / 2h`, for each argument on its own.
+
+    Parameters
+    ----------
+    f : callable
+        A rule or any function of trees of arrays.
+    *arguments : tree of array
+        Where to compare: float64 arrays of any backend; integer and boolean arrays are held fixed. Keep away from
+        points where `f` has no derivative.
+    step : float
+        The step :math:`h`.
+    tolerance : float
+        The error allowed, relative to the larger of the two and to the size of the terms they are sums of.
+    projections : int
+        How many random directions.
+    seed : int
+        Seed of the directions.
+    **options
+        Static arguments, passed on to `f`.
+
+    Raises
+    ------
+    GradientError
+        If the two differ, or a gradient has not the shape of its argument.
+    TypeError
+        If a floating argument is not float64.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> nn.gradcheck(nn.functional.tanh, xp.asarray([0.3, -1.2]))
+    """
+    flat, structure = tree.flatten(tuple(arguments))
+    flat = [plain(leaf) for leaf in flat]
+    floating = [index for index, leaf in enumerate(flat) if is_array(leaf) and _is_floating(leaf)]
+    if not floating:
+        raise TypeError("gradcheck needs at least one floating array among the arguments.")
+    for index in floating:
+        if not str(flat[index].dtype).endswith("float64"):
+            raise TypeError(
+                f"gradcheck compares in float64, got an argument of {flat[index].dtype}. Central differences drown in "
+                "rounding otherwise: cast it with astype."
+            )
+    backend = backend_of(flat[floating[0]])
+    name = getattr(f, "__name__", type(f).__name__)
+
+    def direction(label: str, round_: int, like: Any) -> Any:
+        stream = random.Stream(seed, f"gradcheck/{label}", step=round_)
+        return stream.normal(tuple(like.shape), dtype="float64")
+
+    def evaluate(values: list[Any]) -> list[Any]:
+        return tree.leaves(f(*tree.unflatten(structure, values), **options))
+
+    for round_ in range(projections):
+        value, pullback = vjp(lambda *values: f(*values, **options), *tree.unflatten(structure, flat))
+        outputs, output_structure = tree.flatten(value)
+        weights = [
+            direction(f"output/{k}", round_, output) if _is_floating(output) else None
+            for k, output in enumerate(outputs)
+        ]
+        seeds = [
+            output if weight is None else backend.from_host(weight)
+            for weight, output in zip(weights, outputs, strict=True)
+        ]
+        gradients = tree.leaves(pullback(tree.unflatten(output_structure, seeds)))
+        for gradient, index in zip(gradients, floating, strict=True):
+            argument = flat[index]
+            if tuple(gradient.shape) != tuple(argument.shape):
+                raise GradientError(
+                    f"{name}: the gradient of argument {index} has shape {tuple(gradient.shape)}, the argument "
+                    f"{tuple(argument.shape)}."
+                )
+            line = direction(f"argument/{index}", round_, argument)
+            moved = {}
+            for sign in (1.0, -1.0):
+                values = list(flat)
+                values[index] = backend.from_host(to_numpy(argument) + sign * step * line)
+                moved[sign] = evaluate(values)
+            terms = [
+                weight * (to_numpy(ahead) - to_numpy(behind)) / (2 * step)
+                for weight, ahead, behind in zip(weights, moved[1.0], moved[-1.0], strict=True)
+                if weight is not None
+            ]
+            products = to_numpy(gradient) * line
+            xp = host().xp
+            numeric = sum(float(xp.sum(term)) for term in terms)
+            analytic = float(xp.sum(products))
+            scale = max(
+                sum(float(xp.sum(xp.square(term))) ** 0.5 for term in terms),
+                float(xp.sum(xp.square(products))) ** 0.5,
+                1e-3,
+            )
+            error = abs(analytic - numeric)
+            if not error <= tolerance * scale:
+                raise GradientError(
+                    f"{name}: the gradient of argument {index} is {analytic:.12g} along a random direction, central "
+                    f"differences give {numeric:.12g}; the error {error / scale:.2g} passes {tolerance:.2g}. Check "
+                    "its backward, or move the arguments away from points without a derivative."
+                )

@@ -1,0 +1,432 @@
+"""Which array library holds the data.
+
+A *backend* is what `nnbackend` knows of one array library: a narrow class, `Backend`, with only what the array
+API standard lacks. The built-in ones stand in a table below and live in packages of their own, imported when
+they are asked for; other people's join through the entry-point group ``nnbackend.backends``.
+
+The backend of a model is chosen by, in this order: its ``backend=`` argument, ``with use_backend(...)``,
+`set_backend`, the environment variable ``NNBACKEND``, and NumPy. Functions on arrays follow their arrays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import array_api_compat
+
+from nnbackend.typing import Array, Device, Namespace
+
+if TYPE_CHECKING:
+    from nnbackend.elementwise import Program
+
+__all__ = [
+    "Availability",
+    "Backend",
+    "BackendUnavailableError",
+    "available_backends",
+    "backend_of",
+    "device",
+    "get_backend",
+    "host",
+    "is_array",
+    "namespace",
+    "nearest",
+    "plain",
+    "probe_backends",
+    "set_backend",
+    "to_numpy",
+    "use_backend",
+]
+
+
+class BackendUnavailableError(RuntimeError):
+    """The backend that was asked for cannot run here; the message carries the reason and the cure."""
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a backend can run on this machine, and what it would run on.
+
+    Parameters
+    ----------
+    available : bool
+        True where arrays can be made and computed with.
+    reason : str
+        Why not, in words; empty where `available`.
+    version : str
+        The version of the array library; empty where it is not installed.
+    devices : sequence of str
+        The devices found, each in words.
+    memory : str
+        Memory of the devices in words, where the library tells.
+    """
+
+    available: bool
+    reason: str = ""
+    version: str = ""
+    devices: Sequence[str] = ()
+    memory: str = ""
+
+
+class Backend(ABC):
+    """What the library must know of an array library beyond the array API standard.
+
+    Subclasses state `name`, `install` and `roots`, and import their library in ``__init__``, never before:
+    `probe` answers without raising on a machine where the library is missing or has no device.
+    """
+
+    #: The word users write: ``backend="cupy"``.
+    name: ClassVar[str]
+    #: The line that brings the library.
+    install: ClassVar[str]
+    #: Top-level modules whose classes are this library's arrays.
+    roots: ClassVar[frozenset[str]]
+    #: The library's namespace in the array API standard.
+    xp: Namespace
+    #: Rules for which the library's own version is simply better, by the generic rule's name.
+    native_rules: Mapping[str, Callable[..., Any]] = {}
+
+    @classmethod
+    @abstractmethod
+    def probe(cls) -> Availability:
+        """Tell whether this backend can run here; never raises, never hangs."""
+
+    @abstractmethod
+    def owns(self, value: object) -> bool:
+        """Tell whether `value` is an array of this library."""
+
+    @abstractmethod
+    def from_host(self, array: Any, dtype: str | None = None) -> Array:
+        """Copy a NumPy array (or what NumPy makes one of) to this backend's device, as `dtype`."""
+
+    @abstractmethod
+    def to_host(self, array: Array) -> Any:
+        """Copy an array to the host as a NumPy array."""
+
+    @abstractmethod
+    def random_words(
+        self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int
+    ) -> Array:
+        """Draw `count` words of 32 or 64 bits from the Philox stream that `nnbackend.random` defines.
+
+        Parameters
+        ----------
+        count : int
+            How many words.
+        bits : {32, 64}
+            Their width. The result is uint32 or uint64, or int64 where the library lacks unsigned arithmetic
+            (32-bit words as they are, 64-bit words as two's complement).
+        key : array of shape (2,), int64, or pair of int
+            The two halves of the 128-bit seed, low half first.
+        step : 0-d integer array, or int
+            The training step or epoch.
+        stream, call : int
+            The rest of the counter.
+        """
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Make ``step(state, batch) -> (state, metrics)`` fast; the state passed in is given up."""
+        return step
+
+    def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
+        """Evaluate an elementwise or rowwise program.
+
+        ``donate[i]`` names the argument whose memory output ``i`` may overwrite, or is None.
+        """
+        return program.plain(*arguments)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Enter the state in which this library computes with the dtypes it is given."""
+        return nullcontext()
+
+    #: True where `scope` does something, so that others need not enter it.
+    scoped: ClassVar[bool] = False
+
+    def device(self, array: Array) -> Device:
+        """Return the device of `array`, fit for the ``device=`` of creation functions."""
+        return array_api_compat.device(array)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was told."""
+
+    def memory_in_use(self) -> int | None:
+        """Return the bytes that arrays of this library hold, or None where it cannot tell."""
+        return None
+
+    def __repr__(self) -> str:
+        return f"<{self.name} backend>"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class _StandardBackend(Backend):
+    """Any other library whose arrays carry ``__array_namespace__``: the plain mathematics runs on it."""
+
+    name = "standard"
+    install = ""
+    roots = frozenset()
+
+    def __init__(self, array: Any) -> None:
+        self.xp = array_api_compat.array_namespace(array)
+        self._type = type(array)
+
+    @classmethod
+    def probe(cls) -> Availability:
+        return Availability(True)
+
+    def owns(self, value: object) -> bool:
+        return isinstance(value, self._type)
+
+    def from_host(self, array: Any, dtype: str | None = None) -> Array:
+        kind = None if dtype is None else getattr(self.xp, dtype)
+        result: Array = self.xp.asarray(array, dtype=kind, copy=True)
+        return result
+
+    def to_host(self, array: Array) -> Any:
+        return host().xp.from_dlpack(array)
+
+    def random_words(
+        self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int
+    ) -> Array:
+        words = host().random_words(count, bits, key=key, step=step, stream=stream, call=call)
+        return self.from_host(words)
+
+
+#: name -> "module:class". A backend of one's own joins by an entry point of the same form.
+_BUILT_IN = {
+    "numpy": "nnbackend_numpy:NumpyBackend",
+    "cupy": "nnbackend_cupy:CupyBackend",
+    "torch": "nnbackend_torch:TorchBackend",
+    "jax": "nnbackend_jax:JaxBackend",
+    "strict": "nnbackend_strict:StrictBackend",
+}
+ENTRY_POINT_GROUP = "nnbackend.backends"
+ENVIRONMENT_VARIABLE = "NNBACKEND"
+
+_instances: dict[tuple[str, tuple[tuple[str, Any], ...]], Backend] = {}
+_by_type: dict[type, Backend] = {}
+_chosen: Backend | None = None
+_scoped: ContextVar[Backend | None] = ContextVar("nnbackend_use_backend", default=None)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest known word, or an empty string."""
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def _foreign() -> dict[str, Any]:
+    """Other people's backends: the entry points, which are looked up at first use."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _class_of(name: str) -> type[Backend]:
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        found: type[Backend] = getattr(importlib.import_module(module), attribute)
+        return found
+    foreign = _foreign()
+    if name in foreign:
+        loaded: type[Backend] = foreign[name].load()
+        return loaded
+    known = [*_BUILT_IN, *foreign]
+    raise ValueError(
+        f"Unknown backend {name!r}; the known ones are {', '.join(known)}.{nearest(name, known)}"
+    )
+
+
+def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backend:
+    """Return a backend: the one named, or the one in force.
+
+    Parameters
+    ----------
+    which : str or Backend, optional
+        A name such as ``"cupy"``. Without it, the backend that `use_backend`, `set_backend`, the environment
+        variable ``NNBACKEND`` or, failing all, the default ``"numpy"`` chose.
+    **options
+        Passed on to the backend, for instance ``device="cuda:0"``.
+
+    Returns
+    -------
+    Backend
+        Its ``name`` is the word it is asked for by.
+
+    Raises
+    ------
+    ValueError
+        If no backend has that name; the nearest known one is named.
+    BackendUnavailableError
+        If it cannot run here; the message says why and carries the ``pip install`` line.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> nn.get_backend("numpy").name
+    'numpy'
+    """
+    if isinstance(which, Backend):
+        return which
+    if which is None:
+        current = _scoped.get() or _chosen
+        if current is not None and not options:
+            return current
+        which = current.name if current is not None else os.environ.get(ENVIRONMENT_VARIABLE) or "numpy"
+    elif not isinstance(which, str):
+        raise TypeError(f"A backend is a name or a Backend, got {type(which).__name__}.")
+    key = (which, tuple(sorted(options.items())))
+    if key not in _instances:
+        cls = _class_of(which)
+        found = cls.probe()
+        if not found.available:
+            raise BackendUnavailableError(
+                f"The backend {which!r} is not available: {found.reason} Cure: {cls.install}"
+            )
+        _instances[key] = cls(**options)
+    return _instances[key]
+
+
+def set_backend(which: str | Backend, /, **options: Any) -> Backend:
+    """Choose the backend for all models made from here on that do not name one themselves.
+
+    Parameters and errors are those of `get_backend`.
+    """
+    global _chosen
+    _chosen = get_backend(which, **options)
+    return _chosen
+
+
+@contextlib.contextmanager
+def use_backend(which: str | Backend, /, **options: Any) -> Iterator[Backend]:
+    """Choose the backend within a ``with`` block; parameters and errors are those of `get_backend`.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> with nn.use_backend("numpy") as backend:
+    ...     nn.get_backend() is backend
+    True
+    """
+    backend = get_backend(which, **options)
+    token = _scoped.set(backend)
+    try:
+        yield backend
+    finally:
+        _scoped.reset(token)
+
+
+def probe_backends() -> dict[str, tuple[type[Backend], Availability]]:
+    """Ask every known backend whether it can run here."""
+    found: dict[str, tuple[type[Backend], Availability]] = {}
+    for name in [*_BUILT_IN, *_foreign()]:
+        cls = _class_of(name)
+        found[name] = (cls, cls.probe())
+    return found
+
+
+def available_backends() -> list[str]:
+    """Return the names of the backends that can run on this machine, NumPy first."""
+    return [name for name, (_, found) in probe_backends().items() if found.available]
+
+
+def host() -> Backend:
+    """Return the NumPy backend, through which all work on the host goes."""
+    return get_backend("numpy")
+
+
+def backend_of(array: object) -> Backend:
+    """Return the backend whose library holds `array`.
+
+    Raises
+    ------
+    TypeError
+        If `array` is of no library that speaks the array API standard.
+    """
+    try:
+        return _by_type[type(array)]
+    except KeyError:
+        backend = _by_type[type(array)] = _find_backend(array)
+        return backend
+
+
+def _find_backend(array: object) -> Backend:
+    roots = {cls.__module__.partition(".")[0] for cls in type(array).__mro__}
+    for name in _BUILT_IN:
+        cls = _class_of(name)
+        if roots & cls.roots and (backend := get_backend(name)).owns(array):
+            return backend
+    if hasattr(array, "__array_namespace__"):
+        return _StandardBackend(array)
+    raise TypeError(
+        f"Expected an array of a library that speaks the array API standard, got {type(array).__name__}. "
+        "Make one first, for instance with numpy.asarray."
+    )
+
+
+def is_array(value: object) -> bool:
+    """Tell whether `value` is an array of some library (a number or a list is not)."""
+    if type(value) in _by_type:
+        return True
+    if type(value) in _NOT_ARRAYS:
+        return False
+    try:
+        backend_of(value)
+    except TypeError:
+        return False
+    return True
+
+
+_NOT_ARRAYS = frozenset({type(None), bool, int, float, complex, str, bytes, list, tuple, dict})
+_namespaces: dict[type, Namespace] = {}
+
+
+def namespace(array: Any) -> Namespace:
+    """Return the array API namespace of `array`: its library's, or `nnbackend.functional` for a Tensor.
+
+    The same function is the first line of every rule; it costs one dictionary look-up.
+    """
+    try:
+        return _namespaces[type(array)]
+    except KeyError:
+        own = type(array).__module__.partition(".")[0] == "nnbackend"
+        if own:  # a symbol's namespace belongs to its trace, so it is not remembered by type
+            return array.__array_namespace__()
+        found = _namespaces[type(array)] = backend_of(array).xp
+        return found
+
+
+def plain(array: Any) -> Any:
+    """Return the array inside a tensor or parameter; an array is returned as it is."""
+    while hasattr(array, "__nnbackend_value__"):
+        array = array.__nnbackend_value__()
+    return array
+
+
+def device(array: Any) -> Device:
+    """Return the device of `array`, fit for the ``device=`` of creation functions."""
+    array = plain(array)
+    return backend_of(array).device(array)
+
+
+def to_numpy(array: Any) -> Any:
+    """Return any array, tensor or parameter as a NumPy array on the host (a copy).
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> nn.to_numpy(nn.Tensor(nn.get_backend("numpy").xp.ones(2)))
+    array([1., 1.])
+    """
+    array = plain(array)
+    return backend_of(array).to_host(array)

@@ -1,0 +1,373 @@
+"""Elementwise mathematics as a program, not a sequence of passes over memory.
+
+A function marked `elementwise` is ordinary array API code. It is run once on symbols, which gives a short
+straight-line `Program`; each backend evaluates that program its own way: NumPy in blocks that stay in cache, CuPy
+as one generated kernel, any other library by the original function. A function marked `rowwise` may also take the
+sum, mean, maximum and minimum over the last axis.
+
+The program's arithmetic is the function's own: on NumPy the results are equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeAlias
+
+from nnbackend.backend import backend_of, is_array
+from nnbackend.typing import Array, Scalar
+
+__all__ = ["Elementwise", "Instruction", "Program", "Value", "elementwise", "rowwise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The place of a value in a program: an argument first, then one for each instruction."""
+
+    index: int
+
+
+Operand: TypeAlias = Value | bool | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One operation; its operands are earlier values or Python constants.
+
+    Attributes
+    ----------
+    operation : str
+        A name of the array API standard (``"exp"``, ``"where"``, ...), or one of `REDUCTIONS`.
+    operands : tuple of Value or scalar
+        Its arguments.
+    """
+
+    operation: str
+    operands: tuple[Operand, ...]
+
+
+#: operation -> what its result's dtype is made of: a boolean, or the promotion of its operands
+_COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
+_LOGICAL = frozenset({"logical_and", "logical_or", "logical_xor", "logical_not"})
+_TESTS = frozenset({"isnan", "isinf", "isfinite"})
+_UNARY = frozenset(
+    "abs ceil cos cosh exp expm1 floor log log1p negative positive reciprocal round sign sin sinh sqrt square "
+    "tan tanh trunc".split()
+)
+_BINARY = frozenset("add subtract multiply divide pow maximum minimum atan2 copysign hypot".split())
+OPERATIONS = _COMPARISONS | _LOGICAL | _TESTS | _UNARY | _BINARY | {"where"}
+#: Over the last axis, which is kept with length one; only in `rowwise` programs.
+REDUCTIONS = frozenset({"sum", "mean", "max", "min"})
+
+_RANK = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
+
+
+def promote(*dtypes: str) -> str:
+    """Return the dtype, by name, in which operands of these dtypes meet.
+
+    Raises
+    ------
+    TypeError
+        If booleans, integers and floating numbers are mixed, which the standard leaves undefined.
+    """
+    kinds = {_kind(dtype) for dtype in dtypes}
+    if len(kinds) > 1:
+        raise TypeError(
+            f"An elementwise program cannot mix the dtypes {', '.join(sorted(set(dtypes)))}. Cast them before, or "
+            "choose between booleans with xp.where."
+        )
+    return max(dtypes, key=_RANK.index)
+
+
+def _kind(dtype: str) -> str:
+    if dtype not in _RANK:
+        raise TypeError(f"An elementwise program takes {', '.join(_RANK)}, got {dtype}.")
+    return "bool" if dtype == "bool" else "float" if "float" in dtype else "integer"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A straight-line program in single assignment form.
+
+    Attributes
+    ----------
+    name : str
+        The name of the function it was traced from.
+    arity : int
+        How many arrays it takes; they are the values 0 to ``arity - 1``.
+    instructions : tuple of Instruction
+        Instruction ``i`` defines the value ``arity + i``.
+    outputs : tuple of Value or scalar
+        The results.
+    plain : callable
+        The original function with its static arguments filled in.
+    rowwise : bool
+        Whether it may reduce over the last axis.
+    """
+
+    name: str
+    arity: int
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[Operand, ...]
+    plain: Callable[..., Any] = field(compare=False)
+    rowwise: bool = False
+
+    def dtypes(self, arguments: Sequence[str]) -> tuple[str, ...]:
+        """Return the dtype of every value, by name, given those of the arguments.
+
+        Raises
+        ------
+        TypeError
+            If an instruction would mix kinds, or does mathematics on booleans.
+        """
+        known = list(arguments)
+        for instruction in self.instructions:
+            known.append(self._dtype(instruction, known))
+        return tuple(known)
+
+    def _dtype(self, instruction: Instruction, known: list[str]) -> str:
+        operation, operands = instruction.operation, instruction.operands
+        branches = operands[1:] if operation == "where" else operands
+        names = [known[operand.index] for operand in branches if isinstance(operand, Value)]
+        constants = [operand for operand in branches if not isinstance(operand, Value)]
+        if not names:
+            names = ["float64" if isinstance(c, float) else "bool" for c in constants]
+        dtype = promote(*names)
+        if dtype != "bool" and any(isinstance(constant, bool) for constant in constants):
+            raise TypeError(f"{self.name}: {operation} mixes {dtype} and a Python bool.")
+        if operation in _COMPARISONS | _LOGICAL | _TESTS:
+            return "bool"
+        if dtype == "bool" and operation != "where":
+            raise TypeError(
+                f"{self.name}: {operation} takes numbers, got booleans. Use xp.where(condition, a, b) instead of "
+                "arithmetic on the condition."
+            )
+        if _kind(dtype) == "integer" and any(isinstance(constant, float) for constant in constants):
+            raise TypeError(f"{self.name}: {operation} mixes {dtype} and a Python float. Cast the array before.")
+        return dtype
+
+
+class _Symbol:
+    """Stands for an array while a function is traced."""
+
+    __slots__ = ("index", "trace")
+    __array_ufunc__ = None
+    __array_priority__ = 1000
+    __hash__ = object.__hash__
+
+    def __init__(self, trace: _Trace, index: int) -> None:
+        self.trace = trace
+        self.index = index
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> _Trace:
+        return self.trace
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise TypeError(
+            f"{self.trace.name}: {what} inside an elementwise function. The function is run once on symbols, so it "
+            "cannot look at values: use xp.where(condition, a, b) to choose between them."
+        )
+
+    def __bool__(self) -> bool:
+        self._refuse("a Python branch on an array's value (if, while, and, or, not)")
+
+    def __float__(self) -> float:
+        self._refuse("float() of an array")
+
+    def __int__(self) -> int:
+        self._refuse("int() of an array")
+
+    def __index__(self) -> int:
+        self._refuse("an array used as an index")
+
+    def __iter__(self) -> NoReturn:
+        self._refuse("iteration over an array")
+
+    def __getitem__(self, key: Any) -> NoReturn:
+        self._refuse("indexing")
+
+    def __pow__(self, exponent: Any) -> Any:
+        # libraries compute these two powers as what they are, and so do the evaluators
+        special = {2: "square", 0.5: "sqrt"}.get(exponent) if type(exponent) in (int, float) else None
+        return self.trace.record(special, self) if special else self.trace.record("pow", self, exponent)
+
+
+def _operator(operation: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
+    def method(self: _Symbol, other: Any) -> Any:
+        return self.trace.record(operation, other, self) if reflected else self.trace.record(operation, self, other)
+
+    return method
+
+
+for _name, _operation in {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+}.items():
+    setattr(_Symbol, f"__{_name}__", _operator(_operation))
+    setattr(_Symbol, f"__r{_name}__", _operator(_operation, reflected=True))
+for _name, _operation in {
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+    "and": "logical_and",
+    "or": "logical_or",
+    "xor": "logical_xor",
+}.items():
+    setattr(_Symbol, f"__{_name}__", _operator(_operation))
+setattr(_Symbol, "__rpow__", _operator("pow", reflected=True))
+setattr(_Symbol, "__neg__", lambda self: self.trace.record("negative", self))
+setattr(_Symbol, "__pos__", lambda self: self)
+setattr(_Symbol, "__abs__", lambda self: self.trace.record("abs", self))
+setattr(_Symbol, "__invert__", lambda self: self.trace.record("logical_not", self))
+
+
+class _Trace:
+    """Records what a function does to its symbols; to the function it is the array namespace."""
+
+    def __init__(self, name: str, arity: int, rowwise: bool) -> None:
+        self.name = name
+        self.rowwise = rowwise
+        self.arity = arity
+        self.instructions: list[Instruction] = []
+        self._known: dict[Instruction, int] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name in OPERATIONS:
+            return lambda *operands: self.record(name, *operands)
+        if name in REDUCTIONS:
+            return functools.partial(self._reduce, name)
+        raise AttributeError(
+            f"{self.name}: an elementwise function cannot use xp.{name}. It takes the elementwise functions of the "
+            "standard and, marked @rowwise, sum, mean, max and min over the last axis."
+        )
+
+    def record(self, operation: str, *operands: Any) -> _Symbol:
+        instruction = Instruction(operation, tuple(self._operand(operand) for operand in operands))
+        # a constant 1, 1.0 or True is a different constant though Python calls them equal
+        key = (operation, tuple((type(o), o) for o in instruction.operands))
+        if key not in self._known:
+            self._known[key] = self.arity + len(self.instructions)  # type: ignore[index]
+            self.instructions.append(instruction)
+        return _Symbol(self, self._known[key])  # type: ignore[index]
+
+    def _reduce(self, operation: str, x: _Symbol, *, axis: int = 0, keepdims: bool = False) -> _Symbol:
+        if not self.rowwise:
+            raise TypeError(f"{self.name}: xp.{operation} needs the function to be marked @rowwise.")
+        if axis != -1 or not keepdims:
+            raise TypeError(f"{self.name}: a rowwise program reduces with axis=-1, keepdims=True only.")
+        return self.record(operation, x)
+
+    def _operand(self, operand: Any) -> Operand:
+        if isinstance(operand, _Symbol):
+            return Value(operand.index)
+        if type(operand) in (bool, int, float):
+            constant: Operand = operand
+            return constant
+        raise TypeError(
+            f"{self.name}: expected an argument of the function or a Python number, got "
+            f"{type(operand).__name__}. Pass arrays as arguments; convert other numbers with float()."
+        )
+
+
+class Elementwise:
+    """An elementwise or rowwise function; see `elementwise` and `rowwise`."""
+
+    def __init__(self, function: Callable[..., Any], rowwise: bool = False) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.rowwise = rowwise
+        self.name: str = function.__name__.strip("_")
+        self._programs: dict[tuple[Any, ...], Program] = {}
+        parameters = inspect.signature(function).parameters.values()
+        self.arity = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters)
+
+    def program(self, **static: Scalar) -> Program:
+        """Return the program for these static arguments; each set is traced once."""
+        key = tuple((name, type(value), value) for name, value in sorted(static.items()))
+        if key not in self._programs:
+            self._programs[key] = self._trace(static)
+        return self._programs[key]
+
+    def _trace(self, static: dict[str, Scalar]) -> Program:
+        trace = _Trace(self.name, self.arity, self.rowwise)
+        result = self.function(*(_Symbol(trace, index) for index in range(self.arity)), **static)
+        results = result if isinstance(result, tuple) else (result,)
+        outputs = tuple(trace._operand(value) for value in results)
+        plain = functools.partial(self.function, **static) if static else self.function
+        return Program(self.name, self.arity, tuple(trace.instructions), outputs, plain, self.rowwise)
+
+    def __call__(self, *arrays: Array, donate: Sequence[int | None] = (), **static: Scalar) -> Any:
+        """Evaluate the function on arrays that broadcast against each other.
+
+        Parameters
+        ----------
+        *arrays : array
+            Its array arguments, all of one library.
+        donate : sequence of int or None
+            For each output the argument whose memory it may take over, where memory can be written.
+        **static : bool, int or float
+            Its static arguments.
+        """
+        for array in arrays:
+            if type(array).__module__.startswith("nnbackend."):  # tensors: the operations are rules themselves
+                return self.function(*arrays, **static)
+        for array in arrays:
+            if is_array(array):
+                return backend_of(array).run(self.program(**static), arrays, donate)
+        raise TypeError(f"{self.name} expects arrays, got {', '.join(type(a).__name__ for a in arrays)}.")
+
+
+def elementwise(function: Callable[..., Any]) -> Elementwise:
+    """Mark a function of arrays as elementwise: one pass over memory on every backend.
+
+    The body is ordinary array API code. Parameters after ``*`` are static Python numbers: they may steer the body,
+    and expressions of them are computed once, in double precision. Arguments broadcast against each other.
+
+    Parameters
+    ----------
+    function : callable
+        Takes arrays, returns an array or a tuple of arrays.
+
+    Returns
+    -------
+    Elementwise
+        Called like the function.
+
+    Raises
+    ------
+    TypeError
+        At the first call, if the body branches on an array's value or uses what is not elementwise.
+
+    Examples
+    --------
+    >>> from nnbackend.backend import host, namespace
+    >>> @elementwise
+    ... def leaky(x, *, slope):
+    ...     xp = namespace(x)
+    ...     return xp.where(x > 0, x, slope * x)
+    >>> leaky(host().xp.asarray([-1.0, 2.0]), slope=0.5)
+    array([-0.5,  2. ])
+    """
+    return Elementwise(function)
+
+
+def rowwise(function: Callable[..., Any]) -> Elementwise:
+    """Mark a function as elementwise that also takes sum, mean, max or min over the last axis, kept.
+
+    Examples
+    --------
+    >>> from nnbackend.backend import host, namespace
+    >>> @rowwise
+    ... def centred(x):
+    ...     return x - namespace(x).mean(x, axis=-1, keepdims=True)
+    >>> centred(host().xp.asarray([[1.0, 3.0]]))
+    array([[-1.,  1.]])
+    """
+    return Elementwise(function, rowwise=True)

@@ -1,0 +1,67 @@
+"""One `backend` fixture, chosen by ``--backend``: the same tests run on every array library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend.backend import Backend, BackendUnavailableError
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", default="numpy", help="the backend that the tests run on (default: numpy)")
+    parser.addoption("--record", default=None, metavar="DIR", help="write this backend's agreement record to DIR")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    name = config.getoption("--backend")
+    try:
+        nn.get_backend(name)
+    except (BackendUnavailableError, ValueError) as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+@pytest.fixture(scope="session")
+def backend(pytestconfig: pytest.Config) -> Backend:
+    """The backend under test."""
+    return nn.get_backend(pytestconfig.getoption("--backend"))
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> str:
+    """Each floating dtype that rules are tested in."""
+    return str(request.param)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Host random numbers for test inputs, the same in every test."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def put(backend: Backend) -> Callable[..., Any]:
+    """Move host values to the backend under test: ``put([1.0, 2.0])``, ``put(array, "float32")``."""
+
+    def move(values: Any, dtype: str | None = None) -> Any:
+        host = np.asarray(values)
+        if dtype is None and host.dtype == np.float64:
+            dtype = "float64"
+        array = backend.from_host(host, dtype)
+        if backend.name == "numpy":
+            array.flags.writeable = False  # no rule may write into what it is given
+        return array
+
+    return move
+
+
+@pytest.fixture(scope="session")
+def record_directory(pytestconfig: pytest.Config) -> Path | None:
+    """Where the agreement record goes, if one is wanted."""
+    directory = pytestconfig.getoption("--record")
+    return None if directory is None else Path(directory)
