@@ -262,6 +262,8 @@ for _name, _function in {
     "xor": "logical_xor",
 }.items():
     setattr(Operators, f"__{_name}__", _binary(_function, reflected=False))
+for _name, _function in {"and": "logical_and", "or": "logical_or", "xor": "logical_xor"}.items():
+    setattr(Operators, f"__r{_name}__", _binary(_function, reflected=True))
 setattr(Operators, "__rpow__", _binary("pow", reflected=True))
 setattr(Operators, "__neg__", _unary("negative"))
 setattr(Operators, "__abs__", _unary("abs"))
@@ -355,7 +357,7 @@ class Rule:
     def __init__(self, function: Callable[..., Any], remember: bool = False) -> None:
         functools.update_wrapper(self, function)
         self.function = function
-        self.name: str = function.__name__
+        self.name: str = function.__name__.strip("_")
         self.remember = remember
         parameters = inspect.signature(function).parameters
         kind = inspect.Parameter
@@ -503,11 +505,18 @@ def _constant(value: Any) -> Tensor:
 
 
 def _zeros_of(value: Any) -> Callable[[], Any]:
-    """Return what makes zeros like `value`, without keeping `value` itself."""
+    """Return what makes zeros like `value`, without keeping `value` itself; a tensor's are a tensor."""
     array = plain(value)
     backend = backend_of(array)
     shape, dtype, device = array.shape, array.dtype, backend.device(array)
-    return lambda: backend.xp.zeros(shape, dtype=dtype, device=device)
+    tensor = isinstance(value, Tensor)
+
+    def zeros() -> Any:
+        with backend.scope():
+            made = backend.xp.zeros(shape, dtype=dtype, device=device)
+        return Tensor(made) if tensor else made
+
+    return zeros
 
 
 def differentiable(function: Callable[..., Any] | None = None, /, *, remember: bool = False) -> Any:
