@@ -27,7 +27,7 @@ import heapq
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
@@ -426,15 +426,9 @@ class Rule:
         if not backend.scoped:
             result: tuple[Any, Backward] = function(*arguments, **options)
             return result
-        with backend.scope():
-            value, backward = function(*arguments, **options)
-
-        def scoped_backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-            with backend.scope():
-                found: tuple[Any, ...] = backward(dy, needs)
-                return found
-
-        return value, scoped_backward
+        with backend.scope():  # the pullback enters it once for all its rules
+            scoped: tuple[Any, Backward] = function(*arguments, **options)
+            return scoped
 
     def _apply(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Run the rule on tensors, and record it on the innermost tape that they belong to."""
@@ -653,23 +647,29 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
             for seed, result in zip(tree.leaves(cotangents), results, strict=True)
         ]
         try:
-            _pull_back(tape, results, seeds)
-            gradients = [
-                None if node is None else node.cotangents.get(0, None) for node in nodes
-            ]
+            with _scope_of(leaves):
+                _pull_back(tape, results, seeds)
+                gradients = [
+                    None if node is None else node.cotangents[0] if 0 in node.cotangents else _zeros_of(leaf)()
+                    for node, leaf in zip(nodes, leaves, strict=True)
+                ]
         finally:
             tape.closed = True
             results = []
-        filled = [
-            _zeros_of(leaf)() if gradient is None and node is not None else gradient
-            for gradient, node, leaf in zip(gradients, nodes, leaves, strict=True)
-        ]
-        answer: tuple[Tree, ...] = tree.unflatten(structure, filled)
+        answer: tuple[Tree, ...] = tree.unflatten(structure, gradients)
         return answer
 
     if has_aux:
         return value, pullback, tree.map(lambda leaf: _strip(leaf, tape), auxiliary)
     return value, pullback
+
+
+def _scope_of(values: Sequence[Any]) -> AbstractContextManager[Any]:
+    """Return the state in which the library of these values computes."""
+    for value in values:
+        if is_array(array := plain(value)):
+            return backend_of(array).scope()
+    return nullcontext()
 
 
 @contextmanager

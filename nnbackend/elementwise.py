@@ -236,7 +236,7 @@ class _Trace:
         self.rowwise = rowwise
         self.arity = arity
         self.instructions: list[Instruction] = []
-        self._known: dict[Instruction, int] = {}
+        self._known: dict[tuple[Any, ...], int] = {}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name in OPERATIONS:
@@ -253,9 +253,9 @@ class _Trace:
         # a constant 1, 1.0 or True is a different constant though Python calls them equal
         key = (operation, tuple((type(o), o) for o in instruction.operands))
         if key not in self._known:
-            self._known[key] = self.arity + len(self.instructions)  # type: ignore[index]
+            self._known[key] = self.arity + len(self.instructions)
             self.instructions.append(instruction)
-        return _Symbol(self, self._known[key])  # type: ignore[index]
+        return _Symbol(self, self._known[key])
 
     def _reduce(self, operation: str, x: _Symbol, *, axis: int = 0, keepdims: bool = False) -> _Symbol:
         if not self.rowwise:
@@ -320,7 +320,11 @@ class Elementwise:
                 return self.function(*arrays, **static)
         for array in arrays:
             if is_array(array):
-                return backend_of(array).run(self.program(**static), arrays, donate)
+                backend = backend_of(array)
+                if not backend.scoped:
+                    return backend.run(self.program(**static), arrays, donate)
+                with backend.scope():
+                    return backend.run(self.program(**static), arrays, donate)
         raise TypeError(f"{self.name} expects arrays, got {', '.join(type(a).__name__ for a in arrays)}.")
 
 

@@ -57,7 +57,7 @@ class NumpyBackend(Backend):
         generator = self._philox(key=key, counter=counter)
         words = generator.random_raw((count * bits + 63) // 64)
         if bits == 64:
-            return words  # type: ignore[no-any-return]
+            return words
         halves: Array = words.astype("<u8", copy=False).view("<u4")[:count]
         return halves
 

@@ -71,7 +71,7 @@ class Evaluator:
             return result
         outputs = list(result) if isinstance(result, tuple) else [result]
         for index, source in enumerate(donate):
-            target = None if source is None else arguments[source]
+            target: Any = None if source is None else arguments[source]
             if _fits(target, outputs[index].shape, outputs[index].dtype):
                 target[...] = outputs[index]
                 outputs[index] = target
