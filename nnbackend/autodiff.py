@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 
 from nnbackend import random, tree
 from nnbackend.backend import Backend, backend_of, host, is_array, plain, to_numpy
-from nnbackend.typing import Array, Backward, DType, Namespace, Shape, Tree
+from nnbackend.typing import Backward, DType, Namespace, Shape, Tree
 
 __all__ = [
     "GradientError",

@@ -69,7 +69,7 @@ class NumpyBackend(Backend):
 
 
 def _memory() -> str:
-    """The machine's memory in words, where the system tells."""
+    """Return the machine's memory in words, where the system tells."""
     import os
 
     try:

@@ -75,7 +75,8 @@ class TorchBackend(Backend):
             return host().from_host(tensor.numpy(force=True))
         ml_dtypes: Any = importlib.import_module("ml_dtypes")  # NumPy's dtypes for such bits
         bits = tensor.detach().view(getattr(self._torch, _BIT_PATTERNS[name]))
-        return host().from_host(bits.numpy(force=True)).view(getattr(ml_dtypes, name))
+        words: Any = host().from_host(bits.numpy(force=True))
+        return words.view(getattr(ml_dtypes, name))
 
     def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
         if self.owns(key):
