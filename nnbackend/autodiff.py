@@ -373,14 +373,15 @@ class Rule:
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         if not self.variadic and (options or len(arguments) != len(self.arrays)):
             arguments, options = self._bind(arguments, options)
-        tensors = False
         for argument in arguments:
             if isinstance(argument, Operators):
-                tensors = True
                 break
-        if not tensors:
+        else:
             return self._run(arguments, options)[0]
-        return self._apply(arguments, options)
+        arguments = tuple(a.__nnbackend_value__() if isinstance(a, Reference) else a for a in arguments)
+        if any(isinstance(argument, Tensor) for argument in arguments):
+            return self._apply(arguments, options)
+        return self._run(arguments, options)[0]
 
     def _bind(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Put array arguments given by name, and the defaults of those not given, in their places."""

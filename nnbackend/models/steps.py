@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nnbackend.autodiff import Tensor, value_and_grad
-from nnbackend.backend import namespace
+from nnbackend.backend import namespace, plain
 from nnbackend.data import Batch
 from nnbackend.layers import Binding
 from nnbackend.losses import Loss
@@ -124,6 +124,6 @@ def make_predict_step(model: Model) -> Callable[[Tree, tuple[Tree, Any]], tuple[
     def predict_step(state: Tree, given: tuple[Tree, Any]) -> tuple[Tree, Any]:
         arrays, x = given
         with _bind(model, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
-            return state, model(x, training=False)
+            return state, plain(model(x, training=False))
 
     return predict_step
