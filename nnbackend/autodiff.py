@@ -207,8 +207,10 @@ class Operators:
         )
 
     def __pow__(self, other: Any) -> Any:
-        return _namespace.square(self) if other is not True and other == 2 and type(other) in (int, float) else (
-            _namespace.pow(self, other)
+        return (
+            _namespace.square(self)
+            if other is not True and other == 2 and type(other) in (int, float)
+            else (_namespace.pow(self, other))
         )
 
     def __pos__(self) -> Any:
@@ -371,6 +373,7 @@ class Rule:
         return f"<rule {self.name}>"
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Run the rule: recorded where an argument is a tensor, plainly where all are arrays."""
         if not self.variadic and (options or len(arguments) != len(self.arrays)):
             arguments, options = self._bind(arguments, options)
         for argument in arguments:
@@ -383,11 +386,15 @@ class Rule:
             return self._apply(arguments, options)
         return self._run(arguments, options)[0]
 
-    def _bind(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _bind(
+        self, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Put array arguments given by name, and the defaults of those not given, in their places."""
         bound = list(arguments[: len(self.arrays)])
         options = dict(options)
-        surplus = arguments[len(self.arrays) :]  # static arguments by position, as the standard's reshape(x, shape)
+        surplus = arguments[
+            len(self.arrays) :
+        ]  # static arguments by position, as the standard's reshape(x, shape)
         if len(surplus) > len(self.static):
             raise TypeError(
                 f"{self.name} takes {len(self.arrays)} array arguments ({', '.join(self.arrays)}) and "
@@ -534,6 +541,7 @@ def differentiable(function: Callable[..., Any] | None = None, /, *, remember: b
     ... def cube(x):
     ...     def backward(dy, needs):
     ...         return (3.0 * x * x * dy,)
+    ...
     ...     return x * x * x, backward
     >>> x = nn.get_backend("numpy").xp.asarray([1.0, 2.0])
     >>> cube(x)
@@ -651,7 +659,11 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
             with _scope_of(leaves):
                 _pull_back(tape, results, seeds)
                 gradients = [
-                    None if node is None else node.cotangents[0] if 0 in node.cotangents else _zeros_of(leaf)()
+                    None
+                    if node is None
+                    else node.cotangents[0]
+                    if 0 in node.cotangents
+                    else _zeros_of(leaf)()
                     for node, leaf in zip(nodes, leaves, strict=True)
                 ]
         finally:
@@ -730,7 +742,9 @@ def value_and_grad(
     def with_gradient(*arguments: Any, **options: Any) -> Any:
         for number in chosen:
             if not -len(arguments) <= number < len(arguments):
-                raise TypeError(f"argnums names argument {number}, but the call has {len(arguments)} positional ones.")
+                raise TypeError(
+                    f"argnums names argument {number}, but the call has {len(arguments)} positional ones."
+                )
             for leaf in tree.leaves(arguments[number]):
                 if not (isinstance(leaf, Operators) or is_array(leaf)) or not _is_floating(leaf):
                     kind = getattr(leaf, "dtype", type(leaf).__name__)
@@ -766,7 +780,9 @@ def _one_like(value: Any) -> Any:
         return backend.xp.ones((), dtype=array.dtype, device=backend.device(array))
 
 
-def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable[..., Any]:
+def grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
     """Return a function that computes a scalar function's gradient.
 
     Parameters and errors are those of `value_and_grad`; the result is the gradient alone, or, with `has_aux`, the

@@ -118,9 +118,7 @@ class Backend(ABC):
         """Copy an array to the host as a NumPy array."""
 
     @abstractmethod
-    def random_words(
-        self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int
-    ) -> Array:
+    def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
         """Draw `count` words of 32 or 64 bits from the Philox stream that `nnbackend.random` defines.
 
         Parameters
@@ -199,17 +197,15 @@ class _StandardBackend(Backend):
     def to_host(self, array: Array) -> Any:
         return host().from_host(host().xp.from_dlpack(array))
 
-    def random_words(
-        self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int
-    ) -> Array:
+    def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
         if not (self.owns(key) or self.owns(step)):
-            return self.from_host(host().random_words(count, bits, key=key, step=step, stream=stream, call=call))
+            return self.from_host(
+                host().random_words(count, bits, key=key, step=step, stream=stream, call=call)
+            )
         from nnbackend.random import philox_words  # that room stands on this one
 
         where = array_api_compat.device(key if self.owns(key) else step)
-        return philox_words(
-            self.xp, count, bits, key=key, step=step, stream=stream, call=call, device=where
-        )
+        return philox_words(self.xp, count, bits, key=key, step=step, stream=stream, call=call, device=where)
 
 
 #: name -> "module:class". A backend of one's own joins by an entry point of the same form.
@@ -305,7 +301,9 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
     """
     if isinstance(which, Backend):
         if options:
-            raise TypeError(f"Options ({', '.join(options)}) go with a backend's name; {which!r} is made already.")
+            raise TypeError(
+                f"Options ({', '.join(options)}) go with a backend's name; {which!r} is made already."
+            )
         return which
     if which is None:
         current = _scoped.get() or _chosen

@@ -145,7 +145,9 @@ class Program:
                 "arithmetic on the condition."
             )
         if _kind(dtype) == "integer" and any(isinstance(constant, float) for constant in constants):
-            raise TypeError(f"{self.name}: {operation} mixes {dtype} and a Python float. Cast the array before.")
+            raise TypeError(
+                f"{self.name}: {operation} mixes {dtype} and a Python float. Cast the array before."
+            )
         return dtype
 
 
@@ -196,7 +198,11 @@ class _Symbol:
 
 def _operator(operation: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
     def method(self: _Symbol, other: Any) -> Any:
-        return self.trace.record(operation, other, self) if reflected else self.trace.record(operation, self, other)
+        return (
+            self.trace.record(operation, other, self)
+            if reflected
+            else self.trace.record(operation, self, other)
+        )
 
     return method
 
@@ -316,7 +322,9 @@ class Elementwise:
             Its static arguments.
         """
         for array in arrays:
-            if type(array).__module__.startswith("nnbackend."):  # tensors: the operations are rules themselves
+            if type(array).__module__.startswith(
+                "nnbackend."
+            ):  # tensors: the operations are rules themselves
                 return self.function(*arrays, **static)
         for array in arrays:
             if is_array(array):

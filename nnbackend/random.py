@@ -110,7 +110,9 @@ class Stream:
     (2, 4)
     """
 
-    def __init__(self, seed: Any, path: str, step: Any = 0, backend: Backend | None = None, call: int = 0) -> None:
+    def __init__(
+        self, seed: Any, path: str, step: Any = 0, backend: Backend | None = None, call: int = 0
+    ) -> None:
         self.key = key_words(seed) if not hasattr(seed, "shape") else seed
         self.number = stream_number(path)
         self.path = path
@@ -127,9 +129,7 @@ class Stream:
         self.call += 1
         return words
 
-    def uniform(
-        self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: str = "float32"
-    ) -> Array:
+    def uniform(self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: str = "float32") -> Array:
         """Draw numbers evenly from [`low`, `high`), as float32 or float64."""
         backend, size = self.backend, math.prod(shape)
         wide = dtype == "float64"

@@ -265,8 +265,7 @@ def test_other_libraries_are_imported_only_in_their_rooms():
         for source in LIBRARY
         for found in source.imports
         if not is_standard(found.module) and not is_array_library(found.module)
-        if top(found.module) != "nnbackend"
-        and source.room not in THIRD_PARTY.get(top(found.module), set())
+        if top(found.module) != "nnbackend" and source.room not in THIRD_PARTY.get(top(found.module), set())
     ]
     assert not trespasses
 

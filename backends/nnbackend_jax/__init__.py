@@ -60,7 +60,9 @@ class JaxBackend(Backend):
 
     def from_host(self, array: Any, dtype: str | None = None) -> Array:
         with self.scope():
-            copied: Array = self._jax.device_put(host().from_host(array, dtype), self._device, may_alias=False)
+            copied: Array = self._jax.device_put(
+                host().from_host(array, dtype), self._device, may_alias=False
+            )
         return copied
 
     def to_host(self, array: Array) -> Any:

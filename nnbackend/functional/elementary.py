@@ -167,7 +167,7 @@ def minimum(x1: Array, x2: Array) -> tuple[Array, Backward]:
 
 @differentiable
 def where(condition: Array, x1: Array, x2: Array) -> tuple[Array, Backward]:
-    r"""Choose:  :math:`y = a` where the condition holds, else :math:`b`; the gradient goes where the value came from."""
+    r"""Choose:  :math:`y = a` where the condition holds, else :math:`b`; the gradient goes the same way."""
     xp = namespace(condition)
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:

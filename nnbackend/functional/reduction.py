@@ -13,9 +13,7 @@ __all__ = ["max", "mean", "sum"]
 
 
 @differentiable
-def sum(
-    x: Array, *, axis: Axis = None, keepdims: bool = False, dtype: Any = None
-) -> tuple[Array, Backward]:
+def sum(x: Array, *, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> tuple[Array, Backward]:
     r"""Sum:  :math:`y = \sum_i x_i`, with :math:`\partial y/\partial x_i = 1`."""
     xp = namespace(x)
     axes = normalize_axes(axis, x.ndim)

@@ -221,7 +221,9 @@ class Dropout(Layer):
     def __init__(self, rate: float, **options: Any) -> None:
         super().__init__(**options)
         if not 0.0 <= rate < 1.0:
-            raise ValueError(f"Dropout expects a rate from 0 to below 1, the share that is dropped, got {rate}.")
+            raise ValueError(
+                f"Dropout expects a rate from 0 to below 1, the share that is dropped, got {rate}."
+            )
         self.rate = float(rate)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
