@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
-import importlib.metadata
 import importlib.util
 import itertools
 import os
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import array_api_compat
 
+from nnbackend.philox import philox_words
 from nnbackend.typing import Array, Device, Namespace
 
 if TYPE_CHECKING:
@@ -202,8 +202,6 @@ class _StandardBackend(Backend):
             return self.from_host(
                 host().random_words(count, bits, key=key, step=step, stream=stream, call=call)
             )
-        from nnbackend.random import philox_words  # that room stands on this one
-
         where = array_api_compat.device(key if self.owns(key) else step)
         return philox_words(self.xp, count, bits, key=key, step=step, stream=stream, call=call, device=where)
 
@@ -236,6 +234,8 @@ def installed_version(module: str) -> str | None:
 
     For the `Backend.probe` of a library: it never raises. An empty string means that no version is known.
     """
+    from importlib.metadata import PackageNotFoundError, version  # slow to import: at first use
+
     try:
         found = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -243,8 +243,8 @@ def installed_version(module: str) -> str | None:
     if found is None or found.origin is None:  # a mere folder of that name
         return None
     try:
-        return importlib.metadata.version(module)
-    except importlib.metadata.PackageNotFoundError:
+        return version(module)
+    except PackageNotFoundError:
         return str(getattr(sys.modules.get(module), "__version__", ""))
 
 

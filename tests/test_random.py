@@ -11,7 +11,8 @@ import pytest
 
 import nnbackend as nn
 from nnbackend.backend import Backend
-from nnbackend.random import Stream, key_words, new_seed, philox_words, stream_number
+from nnbackend.philox import philox_words
+from nnbackend.random import Stream, key_words, new_seed, stream_number
 
 SEED = (0xFEDCBA9876543210 << 64) | 0x8123456789ABCDEF  # both halves have their sign bit set
 

@@ -34,7 +34,8 @@ PARTS = MATHEMATICS | {
 MAY_IMPORT = {
     "typing": set(),
     "tree": {"typing"},
-    "backend": {"typing"},
+    "philox": {"typing"},
+    "backend": {"philox", "typing"},
     "elementwise": {"backend", "typing"},
     "random": {"backend", "elementwise", "tree", "typing"},
     "autodiff": {"backend", "elementwise", "random", "tree", "typing"},
@@ -95,7 +96,7 @@ OWN_LIBRARIES = {
 }
 #: All that a backend package knows of this library: the protocol, what its programs and types are made of, and the
 #: random generator's definition.
-PROTOCOL = {"nnbackend.backend", "nnbackend.elementwise", "nnbackend.random", "nnbackend.typing"}
+PROTOCOL = {"nnbackend.backend", "nnbackend.elementwise", "nnbackend.philox", "nnbackend.typing"}
 
 #: Ways to run what a file says; calls by bare name, and modules.
 CALLS_THAT_RUN_DATA = {"__import__", "compile", "eval", "exec"}

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from nnbackend.backend import Availability, Backend, host, installed_version
 from nnbackend.elementwise import Program
-from nnbackend.random import philox_words
+from nnbackend.philox import philox_words
 from nnbackend.typing import Array, Device
 
 __all__ = ["CompiledStep", "JaxBackend"]
