@@ -13,7 +13,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import importlib.util
+import itertools
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import array_api_compat
 
+from nnbackend.philox import philox_words
 from nnbackend.typing import Array, Device, Namespace
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ __all__ = [
     "device",
     "get_backend",
     "host",
+    "installed_version",
     "is_array",
     "namespace",
     "nearest",
@@ -113,9 +118,7 @@ class Backend(ABC):
         """Copy an array to the host as a NumPy array."""
 
     @abstractmethod
-    def random_words(
-        self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int
-    ) -> Array:
+    def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
         """Draw `count` words of 32 or 64 bits from the Philox stream that `nnbackend.random` defines.
 
         Parameters
@@ -188,18 +191,19 @@ class _StandardBackend(Backend):
         return isinstance(value, self._type)
 
     def from_host(self, array: Any, dtype: str | None = None) -> Array:
-        kind = None if dtype is None else getattr(self.xp, dtype)
-        result: Array = self.xp.asarray(array, dtype=kind, copy=True)
+        result: Array = self.xp.asarray(host().from_host(array, dtype), copy=True)
         return result
 
     def to_host(self, array: Array) -> Any:
-        return host().xp.from_dlpack(array)
+        return host().from_host(host().xp.from_dlpack(array))
 
-    def random_words(
-        self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int
-    ) -> Array:
-        words = host().random_words(count, bits, key=key, step=step, stream=stream, call=call)
-        return self.from_host(words)
+    def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
+        if not (self.owns(key) or self.owns(step)):
+            return self.from_host(
+                host().random_words(count, bits, key=key, step=step, stream=stream, call=call)
+            )
+        where = array_api_compat.device(key if self.owns(key) else step)
+        return philox_words(self.xp, count, bits, key=key, step=step, stream=stream, call=call, device=where)
 
 
 #: name -> "module:class". A backend of one's own joins by an entry point of the same form.
@@ -223,6 +227,25 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known word, or an empty string."""
     found = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def installed_version(module: str) -> str | None:
+    """Return the version of an installed top-level module without importing it; None where it is missing.
+
+    For the `Backend.probe` of a library: it never raises. An empty string means that no version is known.
+    """
+    from importlib.metadata import PackageNotFoundError, version  # slow to import: at first use
+
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if found is None or found.origin is None:  # a mere folder of that name
+        return None
+    try:
+        return version(module)
+    except PackageNotFoundError:
+        return str(getattr(sys.modules.get(module), "__version__", ""))
 
 
 def _foreign() -> dict[str, Any]:
@@ -277,6 +300,10 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
     'numpy'
     """
     if isinstance(which, Backend):
+        if options:
+            raise TypeError(
+                f"Options ({', '.join(options)}) go with a backend's name; {which!r} is made already."
+            )
         return which
     if which is None:
         current = _scoped.get() or _chosen
@@ -293,7 +320,13 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
             raise BackendUnavailableError(
                 f"The backend {which!r} is not available: {found.reason} Cure: {cls.install}"
             )
-        _instances[key] = cls(**options)
+        try:
+            backend = cls(**options)
+        except ImportError as error:
+            raise BackendUnavailableError(
+                f"The backend {which!r} is installed but cannot be imported: {error}. Cure: {cls.install}"
+            ) from error
+        _instances.setdefault(key, backend)  # another thread may have been faster
     return _instances[key]
 
 
@@ -356,17 +389,16 @@ def backend_of(array: object) -> Backend:
     try:
         return _by_type[type(array)]
     except KeyError:
-        backend = _by_type[type(array)] = _find_backend(array)
-        return backend
+        return _by_type.setdefault(type(array), _find_backend(array))
 
 
 def _find_backend(array: object) -> Backend:
     roots = {cls.__module__.partition(".")[0] for cls in type(array).__mro__}
-    for name in _BUILT_IN:
+    for name in itertools.chain(_BUILT_IN, _foreign()):
         cls = _class_of(name)
         if roots & cls.roots and (backend := get_backend(name)).owns(array):
             return backend
-    if hasattr(array, "__array_namespace__"):
+    if hasattr(array, "__array_namespace__") and not isinstance(array, type):
         return _StandardBackend(array)
     raise TypeError(
         f"Expected an array of a library that speaks the array API standard, got {type(array).__name__}. "

@@ -145,7 +145,9 @@ class Program:
                 "arithmetic on the condition."
             )
         if _kind(dtype) == "integer" and any(isinstance(constant, float) for constant in constants):
-            raise TypeError(f"{self.name}: {operation} mixes {dtype} and a Python float. Cast the array before.")
+            raise TypeError(
+                f"{self.name}: {operation} mixes {dtype} and a Python float. Cast the array before."
+            )
         return dtype
 
 
@@ -196,7 +198,11 @@ class _Symbol:
 
 def _operator(operation: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
     def method(self: _Symbol, other: Any) -> Any:
-        return self.trace.record(operation, other, self) if reflected else self.trace.record(operation, self, other)
+        return (
+            self.trace.record(operation, other, self)
+            if reflected
+            else self.trace.record(operation, self, other)
+        )
 
     return method
 
@@ -236,7 +242,7 @@ class _Trace:
         self.rowwise = rowwise
         self.arity = arity
         self.instructions: list[Instruction] = []
-        self._known: dict[Instruction, int] = {}
+        self._known: dict[tuple[Any, ...], int] = {}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name in OPERATIONS:
@@ -253,9 +259,9 @@ class _Trace:
         # a constant 1, 1.0 or True is a different constant though Python calls them equal
         key = (operation, tuple((type(o), o) for o in instruction.operands))
         if key not in self._known:
-            self._known[key] = self.arity + len(self.instructions)  # type: ignore[index]
+            self._known[key] = self.arity + len(self.instructions)
             self.instructions.append(instruction)
-        return _Symbol(self, self._known[key])  # type: ignore[index]
+        return _Symbol(self, self._known[key])
 
     def _reduce(self, operation: str, x: _Symbol, *, axis: int = 0, keepdims: bool = False) -> _Symbol:
         if not self.rowwise:
@@ -327,11 +333,15 @@ class Elementwise:
         for array in arrays:
             if isinstance(array, _Symbol):
                 return self.function(*arrays, **static)
-            if type(array).__module__.startswith("nnbackend."):  # tensors: the operations are rules themselves
+            if type(array).__module__.startswith("nnbackend."):  # a tensor: the operations are rules
                 return (self._rule or self.function)(*arrays, **static)
         for array in arrays:
             if is_array(array):
-                return backend_of(array).run(self.program(**static), arrays, donate)
+                backend = backend_of(array)
+                if not backend.scoped:
+                    return backend.run(self.program(**static), arrays, donate)
+                with backend.scope():
+                    return backend.run(self.program(**static), arrays, donate)
         raise TypeError(f"{self.name} expects arrays, got {', '.join(type(a).__name__ for a in arrays)}.")
 
 

@@ -109,7 +109,9 @@ class Stream:
     (2, 4)
     """
 
-    def __init__(self, seed: Any, path: str, step: Any = 0, backend: Backend | None = None, call: int = 0) -> None:
+    def __init__(
+        self, seed: Any, path: str, step: Any = 0, backend: Backend | None = None, call: int = 0
+    ) -> None:
         self.key = key_words(seed) if not hasattr(seed, "shape") else seed
         self.number = stream_number(path)
         self.path = path
@@ -126,10 +128,9 @@ class Stream:
         self.call += 1
         return words
 
-    def uniform(
-        self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: str = "float32"
-    ) -> Array:
+    def uniform(self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: str = "float32") -> Array:
         """Draw numbers evenly from [`low`, `high`), as float32 or float64."""
+        _require_floating("uniform", dtype)
         backend, size = self.backend, math.prod(shape)
         wide = dtype == "float64"
         words = self.words(size, bits=64 if wide else 32)
@@ -139,11 +140,20 @@ class Stream:
             return unit if (low, high) == (0.0, 1.0) else unit * (high - low) + low
 
     def keep(self, shape: Shape, rate: float) -> Array:
-        """Draw a boolean mask that is False with probability `rate`."""
+        """Draw a boolean mask that is False with probability `rate`.
+
+        Raises
+        ------
+        ValueError
+            If `rate` is not between 0 and 1.
+        """
+        if not 0.0 <= rate <= 1.0:
+            raise ValueError(f"keep expects a rate from 0 to 1, got {rate}.")
         words = self.words(math.prod(shape), bits=32)
+        threshold = round(rate * 2**32)
         with self.backend.scope():
-            threshold = min(round(rate * 2**32), 2**32 - 1)
-            return self.backend.xp.reshape(words >= threshold, shape)
+            kept = words >= threshold if threshold < 2**32 else words < 0  # no 32-bit word reaches 2**32
+            return self.backend.xp.reshape(kept, shape)
 
     def integers(self, shape: Shape, below: int) -> Array:
         """Draw whole numbers from 0 to `below` - 1, as int64; `below` is at most 2**31.
@@ -175,6 +185,7 @@ class Stream:
         self, shape: Shape, mean: float = 0.0, deviation: float = 1.0, dtype: str = "float32"
     ) -> Array:
         """Draw from the normal distribution; computed in float64 and rounded to `dtype` last."""
+        _require_floating("normal", dtype)
         size = math.prod(shape)
         pairs = (size + 1) // 2
         words = self.words(2 * pairs, bits=64)
@@ -186,6 +197,11 @@ class Stream:
             both = xp.stack([radius * xp.cos(angle), radius * xp.sin(angle)], axis=1)
             normal = xp.reshape(xp.reshape(both, (2 * pairs,))[:size], shape)
             return xp.astype(normal * deviation + mean, getattr(xp, dtype))
+
+
+def _require_floating(what: str, dtype: str) -> None:
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"{what} draws float32 or float64, got {dtype!r}. Cast the result with astype.")
 
 
 def _unit_float32(backend: Backend, words: Array) -> Array:

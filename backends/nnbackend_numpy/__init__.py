@@ -44,8 +44,9 @@ class NumpyBackend(Backend):
         return isinstance(value, (self._numpy.ndarray, self._numpy.generic))
 
     def from_host(self, array: Any, dtype: str | None = None) -> Array:
-        copied: Array = self._numpy.array(array, dtype=dtype, order="C", copy=True)
-        return copied
+        copied = self._numpy.array(array, dtype=dtype, order="C", copy=True)
+        native: Array = copied if copied.dtype.isnative else copied.astype(copied.dtype.newbyteorder("="))
+        return native
 
     def to_host(self, array: Array) -> Any:
         return self._numpy.array(array)
@@ -57,7 +58,7 @@ class NumpyBackend(Backend):
         generator = self._philox(key=key, counter=counter)
         words = generator.random_raw((count * bits + 63) // 64)
         if bits == 64:
-            return words  # type: ignore[no-any-return]
+            return words
         halves: Array = words.astype("<u8", copy=False).view("<u4")[:count]
         return halves
 
@@ -69,7 +70,7 @@ class NumpyBackend(Backend):
 
 
 def _memory() -> str:
-    """The machine's memory in words, where the system tells."""
+    """Return the machine's memory in words, where the system tells."""
     import os
 
     try:

@@ -136,7 +136,7 @@ def reduced_size(shape: Shape, axes: tuple[int, ...]) -> int:
 def restore_axes(reduced: Any, shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Array:
     """Put back, with length one, the axes that a reduction took away."""
     if keepdims:
-        return reduced  # type: ignore[no-any-return]
+        return reduced
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     result: Array = namespace(reduced).reshape(reduced, kept)
     return result

@@ -54,8 +54,18 @@ def isdtype(dtype: DType, kind: DType | str | tuple[DType | str, ...]) -> Any:
     """
     xp = host().xp
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    own = {"bool", "signed integer", "unsigned integer", "integral", "real floating", "complex floating", "numeric"}
-    words = tuple(k if isinstance(k, str) and str(k) in own - {"bool"} else getattr(xp, _name(k)) for k in kinds)
+    own = {
+        "bool",
+        "signed integer",
+        "unsigned integer",
+        "integral",
+        "real floating",
+        "complex floating",
+        "numeric",
+    }
+    words = tuple(
+        k if isinstance(k, str) and str(k) in own - {"bool"} else getattr(xp, _name(k)) for k in kinds
+    )
     return xp.isdtype(getattr(xp, _name(dtype)), words)
 
 

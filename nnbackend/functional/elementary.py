@@ -29,9 +29,9 @@ __all__ = [
     "expm1",
     "hypot",
     "log",
-    "log10",
     "log1p",
     "log2",
+    "log10",
     "logaddexp",
     "maximum",
     "minimum",
@@ -326,7 +326,8 @@ def copysign(x1: Array, x2: Array) -> tuple[Array, Backward]:
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         xp = namespace(dy)
-        return first(xp.copysign(xp.ones_like(dy), x2) * xp.sign(x1) * dy) if needs[0] else None, second(xp.zeros_like(dy)) if needs[1] else None
+        size = first(xp.copysign(xp.ones_like(dy), x2) * xp.sign(x1) * dy) if needs[0] else None
+        return size, second(xp.zeros_like(dy)) if needs[1] else None
 
     return y, backward
 
@@ -339,7 +340,9 @@ def logaddexp(x1: Array, x2: Array) -> tuple[Array, Backward]:
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         xp = namespace(dy)
-        return first(dy * xp.exp(x1 - y)) if needs[0] else None, second(dy * xp.exp(x2 - y)) if needs[1] else None
+        return first(dy * xp.exp(x1 - y)) if needs[0] else None, second(dy * xp.exp(x2 - y)) if needs[
+            1
+        ] else None
 
     return y, backward
 
@@ -398,14 +401,16 @@ def clip(x: Array, min: Array | None = None, max: Array | None = None) -> tuple[
         inside = dy if max is None else xp.where((x if min is None else xp.maximum(x, min)) <= max, dy, 0.0)
         within = inside if min is None else xp.where(x >= min, inside, 0.0)
         parts = within, inside - within, dy - inside
-        return tuple(back(part) if need else None for back, part, need in zip(backs, parts, needs, strict=True))
+        return tuple(
+            back(part) if need else None for back, part, need in zip(backs, parts, needs, strict=True)
+        )
 
     return y, backward
 
 
 @differentiable
 def where(condition: Array, x1: Array, x2: Array) -> tuple[Array, Backward]:
-    r"""Choose:  :math:`y = a` where the condition holds, else :math:`b`; the gradient goes where the value came from."""
+    r"""Choose:  :math:`y = a` where the condition holds, else :math:`b`; the gradient goes the same way."""
     first, second = unbroadcast(x1), unbroadcast(x2)
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nnbackend.autodiff import differentiable
-from nnbackend.backend import backend_of, is_array, namespace, plain
+from nnbackend.backend import backend_of, namespace, plain
 from nnbackend.functional._rules import normalize_axis, zeros
-from nnbackend.typing import Array, Backward, Shape
+from nnbackend.typing import Array, Backward
 
 __all__ = ["getitem", "scatter_add", "sort", "take", "take_along_axis"]
 
 
 class _Cut(NamedTuple):
-    """What an index does to one axis: keep `count` elements from `start` on, every `step`-th, perhaps reversed."""
+    """What an index does to one axis: keep `length` elements from `start` on, every `step`-th, perhaps reversed."""
 
     start: int
-    count: int
+    length: int
     step: int
     flipped: bool
     dropped: bool  # an integer: the axis is lost
@@ -64,7 +64,7 @@ def getitem(x: Array, key: Any, /) -> Array:
     arrays = [place for place, part in enumerate(parts) if _is_index_array(part)]
     if arrays:
         return _by_arrays(x, parts, arrays)
-    return _slice(x, key=tuple(parts))  # type: ignore[no-any-return]
+    return _slice(x, key=tuple(parts))
 
 
 def _is_index_array(part: Any) -> bool:
@@ -143,18 +143,26 @@ def _cut(part: Any, size: int, axis: int) -> _Cut:
 def _slice(x: Array, *, key: tuple[Any, ...]) -> tuple[Array, Backward]:
     whole = _whole_key(key, x.ndim)
     sizes = iter(enumerate(x.shape))
-    cuts = [None if part is None else _cut(plain(part), size, axis) for part, (axis, size) in _paired(whole, sizes)]
+    cuts = [
+        None if part is None else _cut(plain(part), size, axis)
+        for part, (axis, size) in _paired(whole, sizes)
+    ]
     kept = [cut for cut in cuts if cut is not None]
     before = tuple(x.shape)
     if x.ndim == 0:
         y = x
     else:
-        y = x[tuple(slice(c.start, c.start + (c.count - 1) * c.step + 1 if c.count else c.start, c.step) for c in kept)]
+        y = x[
+            tuple(
+                slice(c.start, c.start + (c.length - 1) * c.step + 1 if c.length else c.start, c.step)
+                for c in kept
+            )
+        ]
     flipped = tuple(axis for axis, cut in enumerate(kept) if cut.flipped)
     if flipped:
         y = namespace(y).flip(y, axis=flipped)
-    counts = tuple(cut.count for cut in kept)
-    shape = tuple(1 if cut is None else cut.count for cut in cuts if cut is None or not cut.dropped)
+    counts = tuple(cut.length for cut in kept)
+    shape = tuple(1 if cut is None else cut.length for cut in cuts if cut is None or not cut.dropped)
     if shape != counts:
         y = namespace(y).reshape(y, shape)
 

@@ -55,7 +55,9 @@ def _labels_like(name: str, predictions: Any, labels: Any) -> tuple[Any, Any]:
         )
     labels = plain(labels)
     if "float" in str(labels.dtype):
-        raise TypeError(f"{name} expects integer labels, got {labels.dtype}. Cast them, or pass one-hot targets.")
+        raise TypeError(
+            f"{name} expects integer labels, got {labels.dtype}. Cast them, or pass one-hot targets."
+        )
     backend = backend_of(labels)
     xp = backend.xp
     with backend.scope():
@@ -254,7 +256,9 @@ def categorical_crossentropy(probabilities: Array, targets: Array) -> tuple[Arra
 
 
 @rowwise
-def _sparse_categorical_crossentropy(probabilities: Array, labels: Array, classes: Array, *, count: int) -> Any:
+def _sparse_categorical_crossentropy(
+    probabilities: Array, labels: Array, classes: Array, *, count: int
+) -> Any:
     xp = namespace(probabilities)
     bounded = xp.where(classes == labels, xp.maximum(probabilities, EPSILON), 1.0)
     loss = -xp.sum(xp.log(bounded), axis=-1, keepdims=True)
@@ -309,11 +313,15 @@ def sparse_categorical_crossentropy(probabilities: Array, labels: Array) -> tupl
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         return (
-            _sparse_categorical_crossentropy_gradient(probabilities, column, classes, _column(dy), count=count),
+            _sparse_categorical_crossentropy_gradient(
+                probabilities, column, classes, _column(dy), count=count
+            ),
             None,
         )
 
-    return _per_sample(_sparse_categorical_crossentropy(probabilities, column, classes, count=count)), backward
+    return _per_sample(
+        _sparse_categorical_crossentropy(probabilities, column, classes, count=count)
+    ), backward
 
 
 @rowwise
@@ -584,4 +592,6 @@ def mean_absolute_error(predictions: Array, targets: Array) -> tuple[Array, Back
 
 # at t = 0 and z = 0 the bodies choose between expressions, so tensors take the rules
 _softmax_crossentropy.is_value_of(lambda logits, targets: _column(softmax_crossentropy(logits, targets)))
-_sigmoid_binary_crossentropy.is_value_of(lambda logits, targets: _column(sigmoid_binary_crossentropy(logits, targets)))
+_sigmoid_binary_crossentropy.is_value_of(
+    lambda logits, targets: _column(sigmoid_binary_crossentropy(logits, targets))
+)

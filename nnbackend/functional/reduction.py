@@ -52,7 +52,9 @@ def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array,
 
 
 @differentiable
-def var(x: Array, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> tuple[Array, Backward]:
+def var(
+    x: Array, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
+) -> tuple[Array, Backward]:
     r"""Variance.
 
     .. math:: y = \frac{1}{n - c} \sum_i (x_i - \bar x)^2, \qquad
@@ -92,8 +94,10 @@ def var(x: Array, *, axis: Axis = None, correction: float = 0.0, keepdims: bool 
 
 
 @differentiable
-def std(x: Array, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> tuple[Array, Backward]:
-    r"""Standard deviation.
+def std(
+    x: Array, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
+) -> tuple[Array, Backward]:
+    r"""Deviation, the square root of `var`.
 
     .. math:: y = \sqrt{\frac{1}{n - c} \sum_i (x_i - \bar x)^2}, \qquad
               \frac{\partial y}{\partial x_i} = \frac{x_i - \bar x}{(n - c)\, y} \quad (0 \text{ at } y = 0)
@@ -221,7 +225,7 @@ def _products_before(xp: Any, x: Any) -> Any:
 def cumulative_sum(
     x: Array, *, axis: int | None = None, dtype: DType | str | None = None, include_initial: bool = False
 ) -> tuple[Array, Backward]:
-    r"""Running sums:  :math:`y_i = \sum_{j \le i} x_j`, with
+    r"""Sum step by step:  :math:`y_i = \sum_{j \le i} x_j`, with
     :math:`\partial L/\partial x_j = \sum_{i \ge j} \partial L/\partial y_i`.
 
     Examples

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackend.autodiff import differentiable
-from nnbackend.backend import backend_of, namespace, plain
+from nnbackend.backend import namespace
 from nnbackend.functional._rules import dtype_of, normalize_axes, normalize_axis, sum_to
 from nnbackend.typing import Array, Backward, DType, Shape
 
@@ -138,7 +138,9 @@ def roll(
 ) -> tuple[Array, Backward]:
     """Shift elements along axes, around the ends; the gradient is rolled back."""
     back = -shift if isinstance(shift, int) else tuple(-step for step in shift)
-    return namespace(x).roll(x, shift, axis=axis), lambda dy, needs: (namespace(dy).roll(dy, back, axis=axis),)
+    return namespace(x).roll(x, shift, axis=axis), lambda dy, needs: (
+        namespace(dy).roll(dy, back, axis=axis),
+    )
 
 
 @differentiable

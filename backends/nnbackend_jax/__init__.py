@@ -1,0 +1,145 @@
+"""JAX: training steps are compiled by XLA."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+from nnbackend.backend import Availability, Backend, host, installed_version
+from nnbackend.elementwise import Program
+from nnbackend.philox import philox_words
+from nnbackend.typing import Array, Device
+
+__all__ = ["CompiledStep", "JaxBackend"]
+
+
+class JaxBackend(Backend):
+    """Arrays of JAX, and the tracers that stand for them under ``jax.jit``.
+
+    Everything runs inside ``jax.enable_x64(True)``, which holds for this thread and this operation only: float64
+    means float64, and the user's own setting is as it was.
+
+    Parameters
+    ----------
+    device : str, optional
+        A platform, ``"cpu"`` or ``"gpu"``, or one of its devices, ``"gpu:1"``. Without it, JAX's default.
+    """
+
+    name: ClassVar[str] = "jax"
+    install: ClassVar[str] = 'pip install "nnbackend[jax]"'
+    roots: ClassVar[frozenset[str]] = frozenset({"jax", "jaxlib"})
+    scoped: ClassVar[bool] = True
+
+    def __init__(self, device: str | None = None) -> None:
+        import jax
+        import jax.numpy as xp
+
+        self.xp = xp
+        self._jax = jax
+        self._device = None if device is None else _find_device(jax, device)
+        self._programs: dict[int, tuple[Program, Callable[..., Any]]] = {}
+
+    @classmethod
+    def probe(cls) -> Availability:
+        version = installed_version("jax")
+        if version is None:
+            return Availability(False, "JAX is not installed.")
+        if installed_version("jaxlib") is None:
+            return Availability(False, "jaxlib, the compiled part of JAX, is not installed.", version)
+        return Availability(True, version=version, devices=_devices())
+
+    def owns(self, value: object) -> bool:
+        return isinstance(value, self._jax.Array)  # a tracer is one as well
+
+    def scope(self) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = self._jax.enable_x64(True)
+        return context
+
+    def from_host(self, array: Any, dtype: str | None = None) -> Array:
+        with self.scope():
+            copied: Array = self._jax.device_put(
+                host().from_host(array, dtype), self._device, may_alias=False
+            )
+        return copied
+
+    def to_host(self, array: Array) -> Any:
+        return host().from_host(array)
+
+    def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
+        if not any(isinstance(value, self._jax.core.Tracer) for value in (key, step)):
+            words = host().random_words(count, bits, key=key, step=step, stream=stream, call=call)
+            return self.from_host(words)
+        with self.scope():
+            return philox_words(
+                self.xp, count, bits, key=key, step=step, stream=stream, call=call, repeat=self._repeat
+            )
+
+    def _repeat(self, times: int, body: Callable[[Any], Any], state: Any) -> Any:
+        # XLA fuses rounds written one after the other into one kernel that computes them again for each result
+        return self._jax.lax.fori_loop(0, times, lambda _, present: body(present), state)
+
+    def compile(self, step: Callable[..., Any]) -> CompiledStep:
+        return CompiledStep(self, step)
+
+    def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
+        if id(program) not in self._programs:  # kept beside its compiled form, so that its id stays its own
+            self._programs[id(program)] = program, self._jax.jit(program.plain)
+        with self.scope():
+            return self._programs[id(program)][1](*arguments)
+
+    def device(self, array: Array) -> Device:
+        """Return the device of `array`; None, which is the default device, for a tracer."""
+        return None if isinstance(array, self._jax.core.Tracer) else array.device  # type: ignore[attr-defined]
+
+    def synchronize(self) -> None:
+        self._jax.block_until_ready(self._jax.live_arrays())
+
+    def memory_in_use(self) -> int | None:
+        return sum(int(array.nbytes) for array in self._jax.live_arrays())
+
+
+class CompiledStep:
+    """A step under ``jax.jit``; the buffers of the state passed in are reused, so it is given up.
+
+    Attributes
+    ----------
+    count : int
+        How often the step was compiled: once for each set of shapes and dtypes.
+    """
+
+    def __init__(self, backend: JaxBackend, step: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, step)
+        self.count = 0
+
+        def traced(*arguments: Any) -> Any:  # runs when JAX traces, that is, once for each compilation
+            self.count += 1
+            return step(*arguments)
+
+        self._backend = backend
+        self._compiled = backend._jax.jit(traced, donate_argnums=0)
+
+    def __call__(self, state: Any, *rest: Any) -> Any:
+        with self._backend.scope():
+            return self._compiled(state, *rest)
+
+
+def _find_device(jax: Any, name: str) -> Any:
+    platform, _, number = name.partition(":")
+    devices = jax.devices(platform)
+    if number and (not number.isdecimal() or int(number) >= len(devices)):
+        raise ValueError(f"JAX has no device {name!r}; it has {', '.join(map(str, devices))}.")
+    return devices[int(number or 0)]
+
+
+def _devices() -> tuple[str, ...]:
+    """Return JAX's devices in words, as far as they are known without importing it."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return ()
+    try:
+        return tuple(f"{device} ({device.device_kind})" for device in jax.devices())
+    except Exception as error:  # JAX that does not start is no reason to fail
+        return (str(error),)

@@ -1,0 +1,119 @@
+"""PyTorch, on a CPU or an accelerator: its tensors as arrays, without its autograd."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from nnbackend.backend import Availability, Backend, host, installed_version
+from nnbackend.typing import Array, Device
+
+__all__ = ["TorchBackend"]
+
+_BIT_PATTERNS = {"bfloat16": "int16"}
+
+
+class TorchBackend(Backend):
+    """Tensors of PyTorch.
+
+    Compiled steps run under ``torch.no_grad``, since the tape of `nnbackend` does the work of PyTorch's. Outside a
+    step rules are plain PyTorch operations: a tensor of one's own that requires grad is followed by PyTorch's
+    autograd as well. Pass ``tensor.detach()`` where that is not wanted.
+
+    Parameters
+    ----------
+    device : str
+        Where arrays are made: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+    """
+
+    name: ClassVar[str] = "torch"
+    install: ClassVar[str] = 'pip install "nnbackend[torch]"'
+    roots: ClassVar[frozenset[str]] = frozenset({"torch"})
+
+    def __init__(self, device: str = "cpu") -> None:
+        import array_api_compat.torch as xp
+        import torch
+
+        self.xp = xp
+        self._torch = torch
+        self._device = torch.device(device)
+
+    @classmethod
+    def probe(cls) -> Availability:
+        version = installed_version("torch")
+        if version is None:
+            return Availability(False, "PyTorch is not installed.")
+        devices, memory = _devices()
+        return Availability(True, version=version, devices=devices, memory=memory)
+
+    def owns(self, value: object) -> bool:
+        return isinstance(value, self._torch.Tensor)
+
+    def from_host(self, array: Any, dtype: str | None = None) -> Array:
+        if dtype in _BIT_PATTERNS:  # NumPy may not know the dtype: PyTorch makes it
+            copied = self._of_numpy(host().from_host(array)).to(getattr(self._torch, dtype))
+        else:
+            copied = self._of_numpy(host().from_host(array, dtype))
+        moved: Array = copied.to(self._device)
+        return moved
+
+    def _of_numpy(self, array: Any) -> Any:
+        if array.dtype.name in _BIT_PATTERNS:
+            bits = self._torch.from_numpy(array.view(_BIT_PATTERNS[array.dtype.name]))
+            return bits.view(getattr(self._torch, array.dtype.name))
+        return self._torch.from_numpy(array)
+
+    def to_host(self, array: Array) -> Any:
+        tensor: Any = array
+        name = str(tensor.dtype).removeprefix("torch.")
+        if name not in _BIT_PATTERNS:
+            return host().from_host(tensor.numpy(force=True))
+        ml_dtypes: Any = importlib.import_module("ml_dtypes")  # NumPy's dtypes for such bits
+        bits = tensor.detach().view(getattr(self._torch, _BIT_PATTERNS[name]))
+        words: Any = host().from_host(bits.numpy(force=True))
+        return words.view(getattr(ml_dtypes, name))
+
+    def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
+        if self.owns(key):
+            key = self.to_host(key)
+        words = host().random_words(count, bits, key=key, step=int(step), stream=stream, call=call)
+        # PyTorch has no arithmetic on unsigned integers
+        signed = words.view("int64") if bits == 64 else words  # type: ignore[attr-defined]
+        return self.from_host(signed, "int64")
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(step)
+        def without_autograd(*arguments: Any) -> Any:
+            with self._torch.no_grad():
+                return step(*arguments)
+
+        return without_autograd
+
+    def device(self, array: Array) -> Device:
+        return array.device  # type: ignore[attr-defined]
+
+    def synchronize(self) -> None:
+        if self._device.type != "cpu":
+            self._torch.accelerator.synchronize(self._device)
+
+    def memory_in_use(self) -> int | None:
+        return int(self._torch.cuda.memory_allocated(self._device)) if self._device.type == "cuda" else None
+
+
+def _devices() -> tuple[tuple[str, ...], str]:
+    """Return PyTorch's devices and their memory in words, as far as they are known without importing it."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return (), ""
+    devices, memory = ["cpu"], []
+    try:
+        for number in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(number)
+            devices.append(f"cuda:{number} ({properties.name})")
+            memory.append(f"{properties.total_memory / 2**30:.1f} GiB")
+    except Exception as error:  # a driver that does not answer is no reason to fail
+        devices.append(f"cuda: {error}")
+    return tuple(devices), ", ".join(memory)

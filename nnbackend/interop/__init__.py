@@ -1,0 +1,1 @@
+"""Where nnbackend meets files and other programs: the edges, on the host."""
