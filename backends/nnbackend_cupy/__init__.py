@@ -14,7 +14,7 @@ from nnbackend.backend import Availability, Backend
 from nnbackend.elementwise import Program
 from nnbackend.typing import Array, Device
 from nnbackend_cupy import kernels
-from nnbackend_cupy.probe import driver, install_line, probe
+from nnbackend_cupy.availability import driver, install_line, probe
 
 __all__ = ["CupyBackend"]
 
