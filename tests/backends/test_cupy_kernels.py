@@ -7,10 +7,6 @@ same text, compiled by g++ with a header that stands in for CUDA, threads and ba
 from __future__ import annotations
 
 import ctypes
-import importlib
-import importlib.util
-import inspect
-import pkgutil
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -20,222 +16,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_programs import (
+    CASES,
+    ELEMENTWISE,
+    FULL,
+    ROWWISE,
+    UNKNOWN,
+    Case,
+    assert_within,
+    expected_results,
+    momentum,
+    random_values,
+    row_arguments,
+    whole_numbers,
+)
 
 from nnbackend.backend import namespace
-from nnbackend.elementwise import Elementwise, Program, elementwise, rowwise
+from nnbackend.elementwise import elementwise
 from nnbackend_cupy import kernels
 
 ARCHITECTURES = ("sm_80", "sm_90")
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
-
-#: Static arguments of the library's programs that have no defaults: name -> arguments.
-STATIC: dict[str, dict[str, Any]] = {}
-#: Dtypes of the arguments of the library's programs, where float32 for all will not do.
-DTYPES: dict[str, tuple[str, ...]] = {}
-
-
-@elementwise
-def _relu(x):
-    return namespace(x).maximum(x, 0.0)
-
-
-@elementwise
-def _sigmoid(x):
-    xp = namespace(x)
-    e = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, 1.0 / (1.0 + e), e / (1.0 + e))
-
-
-@elementwise
-def _gelu_tanh(x):
-    xp = namespace(x)
-    return 0.5 * x * (1.0 + xp.tanh(0.7978845608028654 * (x + 0.044715 * x**2 * x)))
-
-
-@elementwise
-def _adam(p, g, m, v, rate, correction, *, beta_1, beta_2, epsilon):
-    xp = namespace(p)
-    m = beta_1 * m + (1.0 - beta_1) * g
-    v = beta_2 * v + (1.0 - beta_2) * xp.square(g)
-    return p - rate * m / (xp.sqrt(v * correction) + epsilon), m, v
-
-
-@elementwise
-def _momentum(p, g, velocity, *, rate, momentum):
-    velocity = momentum * velocity - rate * g
-    return p + velocity, velocity
-
-
-@elementwise
-def _dropout(x, keep, *, scale):
-    return namespace(x).where(keep, x * scale, 0.0)
-
-
-@elementwise
-def _step_masked(x, mask):
-    xp = namespace(x)
-    return xp.logical_and(x > 0, ~mask), xp.where(xp.isfinite(x) | xp.isnan(x), xp.sign(x), float("inf")), mask
-
-
-@elementwise
-def _count(a, b):
-    xp = namespace(a)
-    return a + 2 * b - 1, xp.maximum(a, -b), xp.where(a == b, xp.abs(a), xp.sign(b)), xp.square(a)
-
-
-@elementwise
-def _every_function(x, y):
-    xp = namespace(x)
-    return (
-        xp.ceil(x) + xp.floor(y) + xp.round(x * 3.0) + xp.trunc(y),
-        xp.cos(x) * xp.sin(y) + xp.tan(x * 0.3),
-        xp.cosh(x) + xp.sinh(y) - xp.tanh(x),
-        xp.expm1(x) + xp.log1p(xp.abs(y)) + xp.log(xp.abs(x) + 0.1),
-        xp.atan2(x, y) + xp.copysign(x, y) + xp.hypot(x, y),
-        xp.pow(xp.abs(x) + 0.1, y) + xp.reciprocal(y) + xp.minimum(x, y) / xp.positive(y),
-    )
-
-
-@elementwise
-def _extremes(x, y):
-    xp = namespace(x)
-    return xp.maximum(x, y), xp.minimum(x, y), xp.isnan(x), xp.isinf(x), xp.isfinite(x), xp.sign(x), 1.0
-
-
-@rowwise
-def _softmax(x):
-    xp = namespace(x)
-    e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
-    return e / xp.sum(e, axis=-1, keepdims=True)
-
-
-@rowwise
-def _cross_entropy(logits, target, weight):
-    xp = namespace(logits)
-    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
-    logs = shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
-    return -weight * xp.sum(target * logs, axis=-1, keepdims=True), (xp.exp(logs) - target) * weight
-
-
-@rowwise
-def _sparse_cross_entropy(logits, label, column):
-    xp = namespace(logits)
-    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
-    logs = shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
-    return xp.sum(xp.where(label == column, -logs, 0.0), axis=-1, keepdims=True)
-
-
-@rowwise
-def _layer_norm(x, gain, bias, epsilon):
-    xp = namespace(x)
-    centred = x - xp.mean(x, axis=-1, keepdims=True)
-    scale = 1.0 / xp.sqrt(xp.mean(xp.square(centred), axis=-1, keepdims=True) + epsilon)
-    return centred * scale * gain + bias, scale
-
-
-@rowwise
-def _ranges(x, y):
-    xp = namespace(x)
-    low, high = xp.min(x, axis=-1, keepdims=True), xp.max(x, axis=-1, keepdims=True)
-    return (x - low) / (high - low) * y, xp.sum(y, axis=-1, keepdims=True), high
-
-
-@rowwise
-def _whole_numbers(x):
-    xp = namespace(x)
-    return xp.max(x, axis=-1, keepdims=True) - x, xp.sum(x, axis=-1, keepdims=True)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A program, and its arguments: each a dtype and, for rowwise ones, how it varies."""
-
-    name: str
-    program: Program
-    dtypes: tuple[str, ...]
-    kinds: tuple[kernels.Kind, ...] = ()
-
-    @property
-    def outputs(self) -> range:
-        return range(len(self.program.outputs))
-
-
-def _floating(name: str, program: Program, *others: str, floats: int | None = None) -> list[Case]:
-    """One case for each floating dtype: so many arguments of that dtype, then the others."""
-    count = program.arity - len(others) if floats is None else floats
-    return [
-        Case(f"{name}_{dtype}", program, (dtype,) * count + others) for dtype in ("float32", "float64", "float16")
-    ]
-
-
-def _rows(name: str, program: Program, *kinds: kernels.Kind, dtypes: Sequence[str] = ()) -> list[Case]:
-    return [
-        Case(f"{name}_{dtype}", program, tuple(d or dtype for d in dtypes) or (dtype,) * len(kinds), kinds)
-        for dtype in ("float32", "float64", "float16")
-    ]
-
-
-FULL: kernels.Kind = "full"
-ELEMENTWISE = [
-    *_floating("relu", _relu.program()),
-    *_floating("sigmoid", _sigmoid.program()),
-    *_floating("gelu_tanh", _gelu_tanh.program()),
-    *_floating("adam", _adam.program(beta_1=0.9, beta_2=0.999, epsilon=1e-7)),
-    *_floating("momentum", _momentum.program(rate=0.1, momentum=0.9)),
-    *_floating("dropout", _dropout.program(scale=1.25), "bool"),
-    *_floating("step_masked", _step_masked.program(), "bool"),
-    *_floating("every_function", _every_function.program()),
-    *_floating("extremes", _extremes.program()),
-    Case("mixed", _momentum.program(rate=0.1, momentum=0.9), ("float64", "float32", "float16")),
-    *(Case(f"count_{dtype}", _count.program(), (dtype, dtype)) for dtype in ("int8", "int16", "int32", "int64")),
-    Case("count_mixed", _count.program(), ("int32", "int64")),
-]
-ROWWISE = [
-    *_rows("softmax", _softmax.program(), FULL),
-    *_rows("softmax_of_columns", _softmax.program(), "column"),
-    *_rows("cross_entropy", _cross_entropy.program(), FULL, FULL, "row"),
-    *_rows("cross_entropy_weighted", _cross_entropy.program(), FULL, FULL, "scalar"),
-    *_rows(
-        "sparse", _sparse_cross_entropy.program(), FULL, "row", "column", dtypes=("", "int32", "int64")
-    ),
-    *_rows("layer_norm", _layer_norm.program(), FULL, "column", "column", "scalar"),
-    *_rows("ranges", _ranges.program(), FULL, "row"),
-    Case("whole_numbers", _whole_numbers.program(), ("int64",), (FULL,)),
-]
-
-
-def _library_cases() -> tuple[list[Case], list[str]]:
-    """Return a case for every program of the library, and the names of those whose static arguments are unknown."""
-    found: dict[str, Elementwise] = {}
-    for package in ("nnbackend.functional", "nnbackend.optimizers"):
-        if importlib.util.find_spec(package) is None:
-            continue
-        root = importlib.import_module(package)
-        names = [info.name for info in pkgutil.iter_modules(getattr(root, "__path__", []), package + ".")]
-        for module in (root, *map(importlib.import_module, names)):
-            for value in vars(module).values():
-                if isinstance(value, Elementwise):
-                    found[f"{value.function.__module__}.{value.name}"] = value
-    cases, skipped = [], []
-    for name, value in sorted(found.items()):
-        keywords = [
-            p
-            for p in inspect.signature(value.function).parameters.values()
-            if p.kind is inspect.Parameter.KEYWORD_ONLY and p.default is inspect.Parameter.empty
-        ]
-        static = STATIC.get(name)
-        if keywords and static is None:
-            skipped.append(name)
-            continue
-        program = value.program(**(static or {}))
-        dtypes = DTYPES.get(name, ("float32",) * program.arity)
-        kinds = (FULL,) * program.arity if program.rowwise else ()
-        cases.append(Case(name.rpartition(".")[2] + "_of_the_library", program, dtypes, kinds))
-    return cases, skipped
-
-
-LIBRARY, UNKNOWN = _library_cases()
-CASES = [*ELEMENTWISE, *ROWWISE, *LIBRARY]
 
 
 @dataclass(frozen=True)
@@ -253,7 +54,9 @@ def _kernel(case: Case) -> Kernel:
     name = "k_" + case.name
     if case.program.rowwise:
         source = kernels.rowwise_source(case.program, case.dtypes, case.kinds, case.outputs)
-        return Kernel(name, source.code.replace(source.name + "(", name + "("), source.parameters, source.arguments)
+        return Kernel(
+            name, source.code.replace(source.name + "(", name + "("), source.parameters, source.arguments
+        )
     body = kernels.elementwise_source(case.program, case.dtypes, case.outputs)
     # the loop that CuPy's ElementwiseKernel puts around the operation, parameters being references as there
     inputs = [f"const {ctype}* _raw_{variable}" for _, ctype, variable in body.inputs]
@@ -307,7 +110,16 @@ def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     folder = tmp_path_factory.mktemp("kernels")
     launchers = "\n".join(_launcher(kernel) for kernel in (*KERNELS.values(), PHILOX))
     (folder / "all.cpp").write_text(f'#include "{HEADER}"\n' + _translation_unit() + launchers)
-    flags = ["-std=c++20", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-w", "-shared", "-fPIC", "-pthread"]
+    flags = [
+        "-std=c++20",
+        "-O1",
+        "-ffp-contract=off",
+        "-fno-strict-aliasing",
+        "-w",
+        "-shared",
+        "-fPIC",
+        "-pthread",
+    ]
     built = subprocess.run(
         [compiler, *flags, str(folder / "all.cpp"), "-o", str(folder / "all.so")],
         capture_output=True,
@@ -331,43 +143,9 @@ def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     return launch
 
 
-def _values(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    if dtype == "bool":
-        return rng.random(shape) < 0.5
-    if "int" in dtype:
-        return rng.integers(0, 7, shape).astype(dtype)
-    return rng.uniform(0.05, 2.0, shape).astype(dtype) * rng.choice(np.asarray([-1, 1], dtype), shape)
-
-
 def _allocate(case: Case, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     dtypes = [kernels.output_dtype(case.program, case.dtypes, number) for number in case.outputs]
     return [np.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-
-
-def _expected(case: Case, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Evaluate the plain expression with 16-bit numbers held in 32 bits, as the kernels do."""
-    wide = [a.astype(np.float32) if a.dtype == np.float16 else a for a in arguments]
-    with np.errstate(all="ignore"):
-        result = case.program.plain(*wide)
-    results = result if isinstance(result, tuple) else (result,)
-    dtypes = [kernels.output_dtype(case.program, case.dtypes, number) for number in case.outputs]
-    return [np.asarray(value).astype(dtype) for value, dtype in zip(results, dtypes, strict=True)]
-
-
-def _assert_within(actual: np.ndarray, expected: np.ndarray, units: float, scale: float = 0.0) -> None:
-    """Compare to so many units in the last place of the value or, where terms cancel, of `scale`."""
-    assert actual.dtype == expected.dtype
-    expected = np.broadcast_to(expected, actual.shape)
-    if actual.dtype.kind != "f":
-        np.testing.assert_array_equal(actual, expected)
-        return
-    precision = float(np.finfo(actual.dtype).eps)
-    np.testing.assert_allclose(
-        actual.astype(np.float64),
-        expected.astype(np.float64),
-        rtol=units * precision,
-        atol=units * precision * scale,
-    )
 
 
 def _cases(cases: Sequence[Case], rowwise: bool) -> Any:
@@ -379,16 +157,16 @@ def _cases(cases: Sequence[Case], rowwise: bool) -> Any:
 def test_elementwise_kernel_computes_what_the_plain_expression_does(
     case: Case, on_cpu: Callable[..., None], rng: np.random.Generator
 ) -> None:
-    arguments = [_values(dtype, (1000,), rng) for dtype in case.dtypes]
+    arguments = [random_values(dtype, (1000,), rng) for dtype in case.dtypes]
     if case.name.startswith("adam"):
         arguments[3:] = [np.abs(a) for a in arguments[3:]]
     outputs = _allocate(case, [(1000,)] * len(case.outputs))
     kernel = KERNELS[case.name]
     on_cpu(kernel, 3, (64, 1), [*(arguments[i] for i in kernel.arguments), *outputs, 1000])
-    expected = _expected(case, arguments)
+    expected = expected_results(case, arguments)
     exact = case.name.startswith(("momentum", "relu", "dropout", "adam")) and "float16" not in case.name
     for actual, wanted in zip(outputs, expected, strict=True):
-        _assert_within(actual, wanted, units=0 if exact else 8, scale=4.0)
+        assert_within(actual, wanted, units=0 if exact else 8, scale=4.0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
@@ -400,7 +178,7 @@ def test_elementwise_kernel_treats_nan_and_infinity_as_numpy_does(
     x, y = (a.reshape(-1).copy() for a in np.meshgrid(special, special))
     outputs = _allocate(case, [x.shape] * len(case.outputs))
     on_cpu(KERNELS[case.name], 1, (64, 1), [x, y, *outputs, x.size])
-    for actual, wanted in zip(outputs, _expected(case, [x, y]), strict=True):
+    for actual, wanted in zip(outputs, expected_results(case, [x, y]), strict=True):
         np.testing.assert_array_equal(actual, np.broadcast_to(wanted, actual.shape))
 
 
@@ -408,23 +186,12 @@ def test_outputs_may_take_over_the_memory_of_arguments(
     on_cpu: Callable[..., None], rng: np.random.Generator
 ) -> None:
     (case,) = [case for case in ELEMENTWISE if case.name == "adam_float32"]
-    p, g, m, v, rate, correction = (np.abs(_values("float32", (257,), rng)) for _ in range(6))
-    expected = _expected(case, [p, g, m, v, rate, correction])
+    p, g, m, v, rate, correction = (np.abs(random_values("float32", (257,), rng)) for _ in range(6))
+    expected = expected_results(case, [p, g, m, v, rate, correction])
     # parameters and slots in place, and the second moment where the gradient was
     on_cpu(KERNELS[case.name], 2, (32, 1), [p, g, m, v, rate, correction, p, m, g, 257])
     for actual, wanted in zip((p, m, g), expected, strict=True):
         np.testing.assert_array_equal(actual, wanted)
-
-
-def _row_arguments(case: Case, rows: int, width: int, rng: np.random.Generator) -> list[np.ndarray]:
-    shapes = {"full": (rows, width), "row": (rows, 1), "column": (width,), "scalar": ()}
-    arguments = [_values(d, shapes[k], rng) for d, k in zip(case.dtypes, case.kinds, strict=True)]
-    if case.name.startswith("sparse"):
-        arguments[1] %= width
-        arguments[2] = np.arange(width, dtype=case.dtypes[2])
-    if case.name.startswith("layer_norm"):
-        arguments[3] = np.abs(arguments[3])
-    return arguments
 
 
 def _run_rows(
@@ -444,13 +211,15 @@ def _run_rows(
 def test_rowwise_kernel_computes_what_the_plain_expression_does(
     case: Case, rows: int, width: int, on_cpu: Callable[..., None], rng: np.random.Generator
 ) -> None:
-    arguments = _row_arguments(case, rows, width, rng)
+    arguments = row_arguments(case, rows, width, rng)
     outputs = _run_rows(case, on_cpu, arguments, rows, width)
-    for actual, wanted in zip(outputs, _expected(case, arguments), strict=True):
-        _assert_within(actual, wanted, units=16, scale=4.0)
+    for actual, wanted in zip(outputs, expected_results(case, arguments), strict=True):
+        assert_within(actual, wanted, units=16, scale=4.0)
 
 
-def test_rowwise_kernel_spreads_nan_over_its_row_only(on_cpu: Callable[..., None], rng: np.random.Generator) -> None:
+def test_rowwise_kernel_spreads_nan_over_its_row_only(
+    on_cpu: Callable[..., None], rng: np.random.Generator
+) -> None:
     (case,) = [case for case in ROWWISE if case.name == "softmax_float32"]
     x = rng.standard_normal((4, 40)).astype(np.float32)
     x[2, 17] = np.nan
@@ -481,14 +250,27 @@ _LARGE = 2**64 - 1
 
 @pytest.mark.parametrize(
     ("key", "step", "stream", "call"),
-    [((0, 0), 0, 0, 0), ((1, 2), 3, 4, 5), ((_LARGE, _LARGE), _LARGE, _LARGE, _LARGE), ((2**63, 7), 2**40, 2**63, 1)],
+    [
+        ((0, 0), 0, 0, 0),
+        ((1, 2), 3, 4, 5),
+        ((_LARGE, _LARGE), _LARGE, _LARGE, _LARGE),
+        ((2**63, 7), 2**40, 2**63, 1),
+    ],
 )
 @pytest.mark.parametrize("count", [1, 4, 5, 8, 15, 1027])
 @pytest.mark.parametrize("bits", [32, 64])
 def test_philox_kernel_draws_the_words_of_numpy(
-    key: tuple[int, int], step: int, stream: int, call: int, count: int, bits: int, on_cpu: Callable[..., None]
+    key: tuple[int, int],
+    step: int,
+    stream: int,
+    call: int,
+    count: int,
+    bits: int,
+    on_cpu: Callable[..., None],
 ) -> None:
-    generator = np.random.Philox(key=np.asarray(key, np.uint64), counter=np.asarray([0, step, stream, call], np.uint64))
+    generator = np.random.Philox(
+        key=np.asarray(key, np.uint64), counter=np.asarray([0, step, stream, call], np.uint64)
+    )
     expected = generator.random_raw(count)
     if bits == 32:
         expected = expected.astype("<u8").view("<u4")[:count]
@@ -570,7 +352,7 @@ def test_a_program_that_shares_a_name_with_a_helper_compiles_under_another() -> 
 
 
 def test_arguments_that_no_output_needs_are_not_read() -> None:
-    program = _momentum.program(rate=0.1, momentum=0.9)
+    program = momentum.program(rate=0.1, momentum=0.9)
     source = kernels.elementwise_source(program, ("float32",) * 3, (1,))
     assert source.arguments == (1, 2)
     assert "x0" not in source.operation
@@ -606,7 +388,7 @@ def test_an_operation_without_meaning_on_a_dtype_is_refused(
 @pytest.mark.parametrize("dtype", ["int32", "uint8"])
 def test_a_sum_of_small_integers_is_refused(dtype: str) -> None:
     with pytest.raises(TypeError, match="sum is not defined"):
-        kernels.rowwise_source(_whole_numbers.program(), (dtype,), (FULL,), (0, 1))
+        kernels.rowwise_source(whole_numbers.program(), (dtype,), (FULL,), (0, 1))
 
 
 @pytest.mark.parametrize(

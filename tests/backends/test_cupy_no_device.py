@@ -17,7 +17,15 @@ import pytest
 
 import nnbackend as nn
 import nnbackend.backend
-from nnbackend.backend import Availability, Backend, BackendUnavailableError, backend_of, device, is_array, namespace
+from nnbackend.backend import (
+    Availability,
+    Backend,
+    BackendUnavailableError,
+    backend_of,
+    device,
+    is_array,
+    namespace,
+)
 from nnbackend.elementwise import elementwise, rowwise
 from nnbackend_cupy import CupyBackend, availability, kernels
 
@@ -45,7 +53,7 @@ def _fake(host: np.ndarray) -> Any:
 def _contents(array: Any) -> np.ndarray:
     """Read a fake array back from host memory."""
     strided = np.lib.stride_tricks.as_strided
-    buffer = (ctypes.c_char * array.base.nbytes if array.base is not None else ctypes.c_char * array.nbytes)
+    buffer = ctypes.c_char * array.base.nbytes if array.base is not None else ctypes.c_char * array.nbytes
     whole = np.frombuffer(buffer.from_address(array.data.ptr), dtype=array.dtype)
     return strided(whole, array.shape, array.strides)
 
@@ -75,14 +83,26 @@ def test_cupy_is_not_among_the_available_backends() -> None:
     ("error", "driver", "built_for", "words"),
     [
         ("cudaErrorInsufficientDriver: ...", availability.Driver(), 13, "there is no NVIDIA driver"),
-        ("cudaErrorInsufficientDriver: ...", availability.Driver((12, 8)), 13, "built for CUDA 13.*supports CUDA 12.8"),
+        (
+            "cudaErrorInsufficientDriver: ...",
+            availability.Driver((12, 8)),
+            13,
+            "built for CUDA 13.*supports CUDA 12.8",
+        ),
         ("cudaErrorInsufficientDriver: ...", availability.Driver((12, 8)), 13, "remove cupy-cuda13x"),
-        ("cudaErrorInsufficientDriver: ...", availability.Driver((11, 4)), 12, r"\. Update the driver: https"),
+        (
+            "cudaErrorInsufficientDriver: ...",
+            availability.Driver((11, 4)),
+            12,
+            r"\. Update the driver: https",
+        ),
         ("cudaErrorNoDevice: ...", availability.Driver((13, 0)), 13, "the NVIDIA driver finds no GPU"),
         ("cudaErrorSystemNotReady: later", availability.Driver((13, 0)), 13, "the GPU cannot be used.*later"),
     ],
 )
-def test_the_reason_is_given_in_words(error: str, driver: availability.Driver, built_for: int, words: str) -> None:
+def test_the_reason_is_given_in_words(
+    error: str, driver: availability.Driver, built_for: int, words: str
+) -> None:
     reason = availability.explain("14.2.0", error, driver, built_for)
     assert reason.startswith("CuPy 14.2.0 is installed, but ")
     assert error.partition(":")[0] in reason
@@ -303,7 +323,9 @@ def test_a_rowwise_program_is_launched_over_its_rows(recorder: _Recorder) -> Non
     assert [int(size) for size in arguments[-2:]] == [30, 300]
 
 
-def test_an_empty_row_is_left_to_the_plain_expression(recorder: _Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_row_is_left_to_the_plain_expression(
+    recorder: _Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[Any] = []
     program = _centred.program()
     plain = lambda *arguments: seen.append(arguments) or "plain"  # noqa: E731
