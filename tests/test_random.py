@@ -46,7 +46,7 @@ def draw_all(stream: Callable[[], Stream]) -> dict[str, Any]:
     return {
         "float32": stream().uniform((3, 5)),
         "float64": stream().uniform((7,), dtype="float64"),
-        "scaled": stream().uniform((64,), -2.0, 2.0),
+        "scaled": stream().uniform((64,), -0.1, 0.6),
         "keep": stream().keep((4, 9), rate=0.3),
         "integers": stream().integers((33,), 1000),
         "permutation": stream().permutation(31),
@@ -62,6 +62,8 @@ def assert_same_numbers(drawn: dict[str, Any], expected: dict[str, Any]) -> None
         assert found.shape == expected[name].shape, name
         if name.startswith("normal"):
             np.testing.assert_array_max_ulp(found, expected[name], maxulp=8)
+        elif name == "scaled":  # a compiler may round once where others round twice
+            np.testing.assert_allclose(found, expected[name], rtol=0, atol=2**-24)
         else:
             np.testing.assert_array_equal(found, expected[name], err_msg=name)
 
