@@ -27,7 +27,7 @@ __all__ = [
 
 def _name(dtype: DType) -> str:
     """Return the name of any library's dtype: ``float32`` for ``torch.float32``."""
-    return str(getattr(dtype, "name", None) or dtype).rpartition(".")[2]
+    return str(getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or dtype).rpartition(".")[2]
 
 
 class DTypeName(str):
