@@ -197,7 +197,7 @@ class _Crossentropy(Loss):
         return f"{self.name} on the logits that the last {self.link} is given"
 
 
-class CategoricalCrossentropy(_Crossentropy):
+class CategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     r"""Cross-entropy with one-hot targets or target probabilities,  :math:`-\sum_j t_j \ln p_j`.
 
     Parameters
@@ -238,7 +238,7 @@ class CategoricalCrossentropy(_Crossentropy):
         )
 
 
-class SparseCategoricalCrossentropy(_Crossentropy):
+class SparseCategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     r"""Cross-entropy with whole-number labels,  :math:`-\ln p_t`.
 
     Parameters
@@ -309,7 +309,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
             )
 
 
-class BinaryCrossentropy(_Crossentropy):
+class BinaryCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     r"""Cross-entropy of yes-or-no targets, mean over the last axis,
     :math:`-t \ln p - (1 - t) \ln (1 - p)`.
 
