@@ -29,7 +29,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 from nnbackend import random, tree
 from nnbackend.backend import Backend, backend_of, host, is_array, plain, to_numpy
@@ -264,6 +264,8 @@ for _name, _function in {
     "xor": "logical_xor",
 }.items():
     setattr(Operators, f"__{_name}__", _binary(_function, reflected=False))
+for _name, _function in {"and": "logical_and", "or": "logical_or", "xor": "logical_xor"}.items():
+    setattr(Operators, f"__r{_name}__", _binary(_function, reflected=True))
 setattr(Operators, "__rpow__", _binary("pow", reflected=True))
 setattr(Operators, "__neg__", _unary("negative"))
 setattr(Operators, "__abs__", _unary("abs"))
@@ -357,7 +359,7 @@ class Rule:
     def __init__(self, function: Callable[..., Any], remember: bool = False) -> None:
         functools.update_wrapper(self, function)
         self.function = function
-        self.name: str = function.__name__
+        self.name: str = function.__name__.strip("_")
         self.remember = remember
         parameters = inspect.signature(function).parameters
         kind = inspect.Parameter
@@ -449,7 +451,8 @@ class Rule:
         inner = tuple(v.value if isinstance(v, Tensor) and v._tape is tape else v for v in values)
         if any(isinstance(argument, Tensor) for argument in inner):  # tensors of an outer gradient
             inner = tuple(Tensor(v) if not isinstance(v, Tensor) and is_array(v) else v for v in inner)
-            value, backward = self.function(*inner, **options)
+            with _scope_of(inner):
+                value, backward = self.function(*inner, **options)
         else:
             value, backward = self._run(inner, options)
         if tape is None:
@@ -505,14 +508,29 @@ def _constant(value: Any) -> Tensor:
 
 
 def _zeros_of(value: Any) -> Callable[[], Any]:
-    """Return what makes zeros like `value`, without keeping `value` itself."""
+    """Return what makes zeros like `value`, without keeping `value` itself; a tensor's are a tensor."""
     array = plain(value)
     backend = backend_of(array)
     shape, dtype, device = array.shape, array.dtype, backend.device(array)
-    return lambda: backend.xp.zeros(shape, dtype=dtype, device=device)
+    tensor = isinstance(value, Tensor)
+
+    def zeros() -> Any:
+        with backend.scope():
+            made = backend.xp.zeros(shape, dtype=dtype, device=device)
+        return Tensor(made) if tensor else made
+
+    return zeros
 
 
-def differentiable(function: Callable[..., Any] | None = None, /, *, remember: bool = False) -> Any:
+@overload
+def differentiable(function: Callable[..., Any], /, *, remember: bool = False) -> Rule: ...
+@overload
+def differentiable(
+    function: None = None, /, *, remember: bool = False
+) -> Callable[[Callable[..., Any]], Rule]: ...
+def differentiable(
+    function: Callable[..., Any] | None = None, /, *, remember: bool = False
+) -> Rule | Callable[[Callable[..., Any]], Rule]:
     """Mark a function of arrays as a rule: it returns its value and the function that pulls gradients back.
 
     Positional parameters are arrays (or None, or Python numbers, which have no gradient); parameters after ``*``
@@ -550,7 +568,7 @@ def differentiable(function: Callable[..., Any] | None = None, /, *, remember: b
     array([ 3., 12.])
     """
     if function is None:
-        return functools.partial(differentiable, remember=remember)
+        return lambda function: Rule(function, remember)
     return Rule(function, remember)
 
 

@@ -129,7 +129,11 @@ class Stream:
         return words
 
     def uniform(self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: str = "float32") -> Array:
-        """Draw numbers evenly from [`low`, `high`), as float32 or float64."""
+        """Draw numbers evenly from [`low`, `high`), as float32 or float64.
+
+        From 0 to 1 they have the same bits everywhere. Inside a step that a compiler rewrites, another range may cost
+        the last bit: the compiler may round ``unit * (high - low) + low`` once instead of twice.
+        """
         _require_floating("uniform", dtype)
         backend, size = self.backend, math.prod(shape)
         wide = dtype == "float64"

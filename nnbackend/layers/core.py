@@ -215,7 +215,7 @@ class Dropout(Layer):
     --------
     >>> import nnbackend as nn
     >>> nn.Dropout(0.5)(nn.get_backend("numpy").xp.ones((1, 4)), training=True)
-    array([[2., 0., 2., 2.]], dtype=float32)
+    array([[2., 2., 0., 0.]], dtype=float32)
     """
 
     def __init__(self, rate: float, **options: Any) -> None:
