@@ -69,7 +69,7 @@ def paint(model: nn.Sequential, x: np.ndarray, arm: np.ndarray, title: str, path
     # paler where the network is less sure: each region mixes the arms' colours by their probabilities
     regions = 1.0 - 0.45 * (1.0 - probabilities @ colors)
 
-    figure, axes = pyplot.subplots(figsize=(7, 7), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(7, 7.8), layout="constrained")
     axes.imshow(regions, extent=(-1.15, 1.15, -1.15, 1.15), origin="lower", interpolation="bilinear")
     for number in range(3):  # a border runs where an arm is as probable as the best of the others
         lead = probabilities[..., number] - np.delete(probabilities, number, axis=-1).max(axis=-1)
@@ -84,10 +84,10 @@ def paint(model: nn.Sequential, x: np.ndarray, arm: np.ndarray, title: str, path
             label=f"arm {number + 1}",
         )
     axes.set(title=title, xlabel="first coordinate", ylabel="second coordinate")
-    axes.legend(
-        title="Points of the arms,\non what the network\nsees in each place",
-        loc="upper left",
-        framealpha=0.95,
+    figure.legend(
+        loc="outside lower center",
+        ncols=3,
+        title="Each arm's points, and the region that the network gives it",
     )
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=150)
