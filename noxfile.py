@@ -28,13 +28,9 @@ nox.options.sessions = [
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 #: Each requirement is written once, in pyproject.toml; sessions name the packages they want of them.
 REQUIREMENTS = {
-    Requirement(line).name: line
-    for lines in PROJECT["optional-dependencies"].values()
-    for line in lines
+    Requirement(line).name: line for lines in PROJECT["optional-dependencies"].values() for line in lines
 }
-TEST_TOOLS = [
-    REQUIREMENTS[name] for name in ("array-api-strict", "hypothesis", "pytest", "scikit-learn")
-]
+TEST_TOOLS = [REQUIREMENTS[name] for name in ("array-api-strict", "hypothesis", "pytest", "scikit-learn")]
 #: Give pip another build of PyTorch, for instance one without CUDA (see CONTRIBUTING.md).
 TORCH = os.environ.get("NNBACKEND_TORCH", "torch==2.13.0")
 
@@ -91,9 +87,7 @@ def find_cuda(timeout: float = 60) -> tuple[int, str]:
     return major, ""
 
 
-def install(
-    session: nox.Session, backend: str, *requirements: str, extras: tuple[str, ...] = ()
-) -> None:
+def install(session: nox.Session, backend: str, *requirements: str, extras: tuple[str, ...] = ()) -> None:
     """Install the checkout with `backend` and what else is asked for; skip where the backend cannot run."""
     if backend == "cupy":
         major, reason = find_cuda()
@@ -115,18 +109,14 @@ def lint(session: nox.Session) -> None:
     session.install(REQUIREMENTS["ruff"], REQUIREMENTS["numpydoc"])
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    documented = [
-        path for room in ("nnbackend", "backends") for path in sorted(Path(room).rglob("*.py"))
-    ]
+    documented = [path for room in ("nnbackend", "backends") for path in sorted(Path(room).rglob("*.py"))]
     session.run("numpydoc", "lint", *map(str, documented))
 
 
 @nox.session(tags=["all"])
 def types(session: nox.Session) -> None:
     """Check the types, strictly."""
-    session.install(
-        *PROJECT["dependencies"], *(REQUIREMENTS[name] for name in ("mypy", "nox", "packaging"))
-    )
+    session.install(*PROJECT["dependencies"], *(REQUIREMENTS[name] for name in ("mypy", "nox", "packaging")))
     session.run("mypy")
 
 
@@ -153,9 +143,7 @@ def tests(session: nox.Session, backend: str) -> None:
 def agreement(session: nox.Session) -> None:
     """Compare the records of all backends at hand, and those of real GPUs, against NumPy in float64."""
     if not any(FRESH_RECORDS.glob("*.safetensors")):
-        session.error(
-            f"There are no records in {FRESH_RECORDS}/. Run the tests first: nox -s tests"
-        )
+        session.error(f"There are no records in {FRESH_RECORDS}/. Run the tests first: nox -s tests")
     session.install("-e", ".")
     records = [str(folder) for folder in (FRESH_RECORDS, COMMITTED_RECORDS) if folder.is_dir()]
     session.run("python", "-m", "nnbackend", "agree", "--compare", *records, env=ENVIRONMENT)
@@ -166,7 +154,7 @@ def examples(session: nox.Session) -> None:
     """Run every example, briefly, on NumPy or on the backend named after ``--``."""
     backend = session.posargs[0] if session.posargs else "numpy"
     install(session, backend, extras=("examples",))
-    scripts = sorted(Path("examples").resolve().glob("*.py"))
+    scripts = sorted(Path("examples").resolve().glob("[!_]*.py"))
     with session.chdir(session.create_tmp()):  # what they write stays out of the tree
         for script in scripts:
             session.run("python", str(script), "--backend", backend, "--quick", env=ENVIRONMENT)
@@ -180,7 +168,7 @@ def cupy_no_device(session: nox.Session) -> None:
         "pytest",
         "--backend",
         "numpy",
-        *(session.posargs or ["tests/backends/test_cupy_no_device.py"]),
+        *(session.posargs or ["tests/backends/test_cupy_no_device.py", "tests/backends/test_cupy_kernels.py"]),
         env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": "-1"},
     )
 
@@ -194,9 +182,7 @@ def build(session: nox.Session) -> None:
         folder = Path(name)
         session.run("python", "-m", "build", "--outdir", str(folder / "dist"))
         session.run("python", "-m", "venv", str(folder / "venv"))
-        python = shutil.which(
-            "python", path=str(folder / "venv" / ("Scripts" if os.name == "nt" else "bin"))
-        )
+        python = shutil.which("python", path=str(folder / "venv" / ("Scripts" if os.name == "nt" else "bin")))
         assert python is not None
         (wheel,) = (folder / "dist").glob("*.whl")
         with session.chdir(folder):

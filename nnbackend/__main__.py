@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("info", help="list the backends: available or not, why not, devices, memory")
     agree = commands.add_parser("agree", help="compare a backend with NumPy in float64, rule by rule")
     agree.add_argument("--backend", help="record this backend here and now, and compare it")
-    agree.add_argument("--compare", nargs="+", type=Path, default=[], metavar="PATH", help="records, or folders of them")
+    agree.add_argument(
+        "--compare", nargs="+", type=Path, default=[], metavar="PATH", help="records, or folders of them"
+    )
     agree.add_argument("--record", type=Path, metavar="DIR", help="keep the record in this folder")
     given = parser.parse_args(arguments)
     if given.command == "info":

@@ -52,6 +52,7 @@ def register(package: str = "custom", *, name: str | None = None) -> Callable[[_
     ... class Scale(nn.Layer):
     ...     def build(self, input_shape):
     ...         self.scale = self.add_weight("scale", (input_shape[-1],), "ones")
+    ...
     ...     def forward(self, x):
     ...         return x * self.scale
     """
@@ -59,9 +60,13 @@ def register(package: str = "custom", *, name: str | None = None) -> Callable[[_
     def decorate(thing: _T) -> _T:
         key = f"{package}>{name or thing.__name__}"  # type: ignore[attr-defined]
         present = _objects.get(key)
-        again = present is not None and getattr(present, "__qualname__", 0) == getattr(thing, "__qualname__", 1)
+        again = present is not None and getattr(present, "__qualname__", 0) == getattr(
+            thing, "__qualname__", 1
+        )
         if present is not None and present is not thing and not again:  # a cell run again replaces its class
-            raise ValueError(f"{key!r} is registered already, for {present!r}. Choose another name= or package.")
+            raise ValueError(
+                f"{key!r} is registered already, for {present!r}. Choose another name= or package."
+            )
         _objects[key] = thing
         _names[id(thing)] = key
         return thing
@@ -90,6 +95,7 @@ class Configurable:
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        """Remember the arguments."""
         made = super().__new__(cls)
         made._arguments = (arguments, options)
         return made

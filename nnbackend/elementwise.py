@@ -145,7 +145,9 @@ class Program:
                 "arithmetic on the condition."
             )
         if _kind(dtype) == "integer" and any(isinstance(constant, float) for constant in constants):
-            raise TypeError(f"{self.name}: {operation} mixes {dtype} and a Python float. Cast the array before.")
+            raise TypeError(
+                f"{self.name}: {operation} mixes {dtype} and a Python float. Cast the array before."
+            )
         return dtype
 
 
@@ -196,7 +198,11 @@ class _Symbol:
 
 def _operator(operation: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
     def method(self: _Symbol, other: Any) -> Any:
-        return self.trace.record(operation, other, self) if reflected else self.trace.record(operation, self, other)
+        return (
+            self.trace.record(operation, other, self)
+            if reflected
+            else self.trace.record(operation, self, other)
+        )
 
     return method
 
@@ -285,6 +291,7 @@ class Elementwise:
         self.rowwise = rowwise
         self.name: str = function.__name__.strip("_")
         self._programs: dict[tuple[Any, ...], Program] = {}
+        self._rule: Callable[..., Any] | None = None
         parameters = inspect.signature(function).parameters.values()
         self.arity = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters)
 
@@ -294,6 +301,14 @@ class Elementwise:
         if key not in self._programs:
             self._programs[key] = self._trace(static)
         return self._programs[key]
+
+    def is_value_of(self, rule: Callable[..., Any]) -> None:
+        """Say that this function computes the value of `rule`, so that tensors are given to `rule`.
+
+        A body may choose between expressions whose derivatives are not those of the function (at the seam of a
+        ``where``, at the kink of an ``abs``); the rule's own backward is right there too, at every order.
+        """
+        self._rule = rule
 
     def _trace(self, static: dict[str, Scalar]) -> Program:
         trace = _Trace(self.name, self.arity, self.rowwise)
@@ -316,8 +331,10 @@ class Elementwise:
             Its static arguments.
         """
         for array in arrays:
-            if type(array).__module__.startswith("nnbackend."):  # tensors: the operations are rules themselves
+            if isinstance(array, _Symbol):
                 return self.function(*arrays, **static)
+            if type(array).__module__.startswith("nnbackend."):  # a tensor: the operations are rules
+                return (self._rule or self.function)(*arrays, **static)
         for array in arrays:
             if is_array(array):
                 backend = backend_of(array)

@@ -46,6 +46,7 @@ class Zeros(Initializer):
     """All zeros: the usual first bias."""
 
     def __call__(self, shape: Shape, stream: Stream, dtype: str = "float32") -> Array:
+        """Return a host array of this shape, drawn from `stream`."""
         return _full(shape, 0.0, dtype)
 
 
@@ -53,6 +54,7 @@ class Ones(Initializer):
     """All ones."""
 
     def __call__(self, shape: Shape, stream: Stream, dtype: str = "float32") -> Array:
+        """Return a host array of this shape, drawn from `stream`."""
         return _full(shape, 1.0, dtype)
 
 
@@ -69,6 +71,7 @@ class Constant(Initializer):
         self.value = value
 
     def __call__(self, shape: Shape, stream: Stream, dtype: str = "float32") -> Array:
+        """Return a host array of this shape, drawn from `stream`."""
         return _full(shape, self.value, dtype)
 
 
@@ -86,6 +89,7 @@ class RandomNormal(Initializer):
         self.stddev = stddev
 
     def __call__(self, shape: Shape, stream: Stream, dtype: str = "float32") -> Array:
+        """Return a host array of this shape, drawn from `stream`."""
         return stream.normal(shape, self.mean, self.stddev, dtype)
 
 
@@ -103,6 +107,7 @@ class RandomUniform(Initializer):
         self.maxval = maxval
 
     def __call__(self, shape: Shape, stream: Stream, dtype: str = "float32") -> Array:
+        """Return a host array of this shape, drawn from `stream`."""
         return _uniform(shape, self.minval, self.maxval, stream, dtype)
 
 
@@ -161,6 +166,7 @@ class VarianceScaling(Initializer):
         self.distribution = distribution
 
     def __call__(self, shape: Shape, stream: Stream, dtype: str = "float32") -> Array:
+        """Return a host array of this shape, drawn from `stream`."""
         fan_in, fan_out = fans(shape)
         count = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(count, 1)
@@ -236,13 +242,24 @@ class LecunNormal(VarianceScaling):
         super().__init__(1.0, "fan_in", "truncated_normal")
 
 
-_BY_NAME: dict[str, type[Initializer]] = {
-    snake_case(cls.__name__): cls
-    for cls in (
-        Zeros, Ones, Constant, RandomNormal, RandomUniform, VarianceScaling, GlorotUniform, GlorotNormal, HeUniform,
-        HeNormal, LecunUniform, LecunNormal,
-    )
-} | {"normal": RandomNormal, "uniform": RandomUniform}  # fmt: skip
+_CLASSES: tuple[type[Initializer], ...] = (
+    Zeros,
+    Ones,
+    Constant,
+    RandomNormal,
+    RandomUniform,
+    VarianceScaling,
+    GlorotUniform,
+    GlorotNormal,
+    HeUniform,
+    HeNormal,
+    LecunUniform,
+    LecunNormal,
+)
+_BY_NAME = {snake_case(cls.__name__): cls for cls in _CLASSES} | {
+    "normal": RandomNormal,
+    "uniform": RandomUniform,
+}
 
 
 def get(which: str | Initializer) -> Initializer:

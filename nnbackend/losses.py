@@ -104,7 +104,9 @@ def _match(y: Any, like: Any) -> Any:
 
 def _check_same_shape(name: str, y: Any, output_shape: Shape) -> None:
     shape = tuple(y.shape[1:])
-    if shape == tuple(output_shape) or (output_shape and output_shape[-1] == 1 and shape == tuple(output_shape[:-1])):
+    if shape == tuple(output_shape) or (
+        output_shape and output_shape[-1] == 1 and shape == tuple(output_shape[:-1])
+    ):
         return
     raise ValueError(
         f"The loss {name} expects targets shaped like the outputs, {('n', *output_shape)}, got {tuple(y.shape)}. Give "
@@ -231,7 +233,8 @@ class CategoricalCrossentropy(_Crossentropy):
             else f"Give the last layer {y.shape[-1]} units."
         )
         raise ValueError(
-            f"The loss {self.name} expects one-hot targets of shape {('n', *output_shape)}, got {tuple(y.shape)}. {cure}"
+            f"The loss {self.name} expects one-hot targets of shape {('n', *output_shape)}, got "
+            f"{tuple(y.shape)}. {cure}"
         )
 
 
@@ -292,7 +295,9 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         with backend.scope():
             xp = backend.xp
             if "float" in str(array.dtype) and not bool(xp.all(xp.floor(array) == array)):
-                raise ValueError(f"The loss {self.name} expects whole-number labels, got fractions in {array.dtype}.")
+                raise ValueError(
+                    f"The loss {self.name} expects whole-number labels, got fractions in {array.dtype}."
+                )
             if 0 in array.shape:
                 return
             low, high = int(xp.min(array)), int(xp.max(array))

@@ -49,7 +49,9 @@ class Metric(Configurable):
         """Return the state before any sample."""
         raise NotImplementedError(f"{type(self).__name__} must define init(backend).")
 
-    def update(self, state: Tree, y_true: Any, y_pred: Any, weight: Any | None, *, logits: bool = False) -> Tree:
+    def update(
+        self, state: Tree, y_true: Any, y_pred: Any, weight: Any | None, *, logits: bool = False
+    ) -> Tree:
         """Return the state after one more batch; array code without Python branches on values.
 
         Parameters
@@ -83,13 +85,17 @@ class MeanMetric(Metric):
 
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: bool) -> Any:
         """Return the value of each sample, of shape (n,) or (n, ...)."""
-        raise NotImplementedError(f"{type(self).__name__} must define per_sample(y_true, y_pred, logits=...).")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define per_sample(y_true, y_pred, logits=...)."
+        )
 
     def init(self, backend: Backend) -> Tree:
         """Return sums of zero."""
         return {"total": zero(backend), "weight": zero(backend)}
 
-    def update(self, state: Tree, y_true: Any, y_pred: Any, weight: Any | None, *, logits: bool = False) -> Tree:
+    def update(
+        self, state: Tree, y_true: Any, y_pred: Any, weight: Any | None, *, logits: bool = False
+    ) -> Tree:
         """Add the batch to the sums."""
         return add_mean(state, self.per_sample(y_true, y_pred, logits=logits), weight)
 
@@ -292,4 +298,6 @@ def get(which: str | Metric | Callable[..., Any]) -> Metric:
         metric.name = which
         return metric
     known = [*_BY_NAME, *_SHORT]
-    raise ValueError(f"Unknown metric {which!r}; the known ones are {', '.join(known)}.{nearest(str(which), known)}")
+    raise ValueError(
+        f"Unknown metric {which!r}; the known ones are {', '.join(known)}.{nearest(str(which), known)}"
+    )

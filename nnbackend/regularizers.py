@@ -38,11 +38,14 @@ class L1L2(Regularizer):
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
         if l1 < 0.0 or l2 < 0.0:
-            raise ValueError(f"{type(self).__name__} expects factors that are not negative, got l1={l1}, l2={l2}.")
+            raise ValueError(
+                f"{type(self).__name__} expects factors that are not negative, got l1={l1}, l2={l2}."
+            )
         self.l1 = float(l1)
         self.l2 = float(l2)
 
     def __call__(self, weight: Any) -> Any:
+        """Return the penalty of `weight`, a 0-d array."""
         penalty: Any = 0.0
         if self.l1:
             penalty = penalty + self.l1 * functional.sum(functional.abs(weight))

@@ -15,7 +15,9 @@ from nnbackend.backend import Backend, BackendUnavailableError
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", default="numpy", help="the backend that the tests run on (default: numpy)")
-    parser.addoption("--record", default=None, metavar="DIR", help="write this backend's agreement record to DIR")
+    parser.addoption(
+        "--record", default=None, metavar="DIR", help="write this backend's agreement record to DIR"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,6 +26,13 @@ def pytest_configure(config: pytest.Config) -> None:
         nn.get_backend(name)
     except (BackendUnavailableError, ValueError) as error:
         raise pytest.UsageError(str(error)) from error
+    if name == "strict":
+        import array_api_strict
+
+        # process-wide: results may not depend on values in their shape, and there are no extensions
+        array_api_strict.set_array_api_strict_flags(
+            boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=()
+        )
 
 
 @pytest.fixture(scope="session")

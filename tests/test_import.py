@@ -56,9 +56,7 @@ def loaded() -> set[str]:
 def test_import_loads_no_package_but_the_pinned_ones(loaded):
     packages = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names
     # NumPy's compiled parts leave top-level modules of Cython's behind, and Python one of its build
-    packages = {
-        name for name in packages if not name.startswith(("_cython", "cython_", "_sysconfigdata"))
-    }
+    packages = {name for name in packages if not name.startswith(("_cython", "cython_", "_sysconfigdata"))}
     assert packages <= LOADED
 
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MATHEMATICS = {"autodiff", "backend", "elementwise", "random", "tree", "typing"}
 #: What the rooms between mathematics and models may import: each other, too.
 PARTS = MATHEMATICS | {
+    "activations",
     "config",
     "constraints",
     "functional",
@@ -33,11 +34,13 @@ PARTS = MATHEMATICS | {
 MAY_IMPORT = {
     "typing": set(),
     "tree": {"typing"},
-    "backend": {"typing"},
+    "philox": {"typing"},
+    "backend": {"philox", "typing"},
     "elementwise": {"backend", "typing"},
     "random": {"backend", "elementwise", "tree", "typing"},
     "autodiff": {"backend", "elementwise", "random", "tree", "typing"},
     "functional": MATHEMATICS,
+    "activations": PARTS,
     "config": {"backend", "typing"},
     "constraints": PARTS,
     "initializers": PARTS,
@@ -58,6 +61,7 @@ ABOVE = {"__init__", "__main__", "agreement"}
 #: library -> the rooms that may import it.
 THIRD_PARTY = {
     "array_api_compat": {"backend"},
+    "ml_dtypes": {"interop"},
     "safetensors": {"interop"},
     "tqdm": {"callbacks"},
 }
@@ -86,12 +90,13 @@ HOST_EDGES = {
 OWN_LIBRARIES = {
     "nnbackend_numpy": {"array_api_compat", "numba", "numpy", "scipy"},
     "nnbackend_cupy": {"array_api_compat", "cupy", "cupy_backends", "cupyx", "numpy"},
-    "nnbackend_torch": {"array_api_compat", "numpy", "torch"},
+    "nnbackend_torch": {"array_api_compat", "ml_dtypes", "numpy", "torch"},
     "nnbackend_jax": {"array_api_compat", "jax", "jaxlib", "numpy"},
     "nnbackend_strict": {"array_api_compat", "array_api_strict", "numpy"},
 }
-#: All that a backend package knows of this library: the protocol and what its programs and types are made of.
-PROTOCOL = {"nnbackend.backend", "nnbackend.elementwise", "nnbackend.typing"}
+#: All that a backend package knows of this library: the protocol, what its programs and types are made of, and the
+#: random generator's definition.
+PROTOCOL = {"nnbackend.backend", "nnbackend.elementwise", "nnbackend.philox", "nnbackend.typing"}
 
 #: Ways to run what a file says; calls by bare name, and modules.
 CALLS_THAT_RUN_DATA = {"__import__", "compile", "eval", "exec"}
@@ -265,8 +270,7 @@ def test_other_libraries_are_imported_only_in_their_rooms():
         for source in LIBRARY
         for found in source.imports
         if not is_standard(found.module) and not is_array_library(found.module)
-        if top(found.module) != "nnbackend"
-        and source.room not in THIRD_PARTY.get(top(found.module), set())
+        if top(found.module) != "nnbackend" and source.room not in THIRD_PARTY.get(top(found.module), set())
     ]
     assert not trespasses
 

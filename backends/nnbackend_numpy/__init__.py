@@ -44,8 +44,9 @@ class NumpyBackend(Backend):
         return isinstance(value, (self._numpy.ndarray, self._numpy.generic))
 
     def from_host(self, array: Any, dtype: str | None = None) -> Array:
-        copied: Array = self._numpy.array(array, dtype=dtype, order="C", copy=True)
-        return copied
+        copied = self._numpy.array(array, dtype=dtype, order="C", copy=True)
+        native: Array = copied if copied.dtype.isnative else copied.astype(copied.dtype.newbyteorder("="))
+        return native
 
     def to_host(self, array: Array) -> Any:
         return self._numpy.array(array)

@@ -78,7 +78,11 @@ class Evaluator:
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]
 
     def blocked(
-        self, program: Program, arguments: list[np.ndarray[Any, Any]], donate: Sequence[int | None], block: int
+        self,
+        program: Program,
+        arguments: list[np.ndarray[Any, Any]],
+        donate: Sequence[int | None],
+        block: int,
     ) -> Any:
         """Evaluate in blocks of about `block` elements, whatever the size."""
         shape = np.broadcast_shapes(*(a.shape for a in arguments))
@@ -157,7 +161,9 @@ class Evaluator:
                         shape = (rows, *inner)
                     else:
                         shape = (rows,) if results[0].ndim == 1 else (rows, width)
-                    out = self._buffer(step.buffer, step.dtype, block * width)[: math.prod(shape)].reshape(shape)
+                    out = self._buffer(step.buffer, step.dtype, block * width)[: math.prod(shape)].reshape(
+                        shape
+                    )
                 operands = [values[index] for index in step.operands]
                 if step.where:
                     condition, chosen, otherwise = operands
@@ -284,8 +290,12 @@ def _make_plan(
         else:
             described.append((index, np.dtype(known[index])))
     # an output that is an argument as it came is copied before another output takes over its memory
-    copied = tuple(sorted((i for i, (index, _) in enumerate(described) if direct.get(index) != i),
-                          key=lambda i: described[i][0] >= program.arity))
+    copied = tuple(
+        sorted(
+            (i for i, (index, _) in enumerate(described) if direct.get(index) != i),
+            key=lambda i: described[i][0] >= program.arity,
+        )
+    )
     return _Plan(tuple(steps), tuple(constants), tuple(described), copied, count, frozenset(per_row))
 
 
@@ -309,7 +319,9 @@ def _direct_outputs(
             continue
         if source is not None:
             operation = program.instructions[position].operation
-            overlaps = operation == "where" or operation in REDUCTIONS  # these write before they have read all
+            overlaps = (
+                operation == "where" or operation in REDUCTIONS
+            )  # these write before they have read all
             if source in outputs or last_use.get(source, -1) > position - overlaps:
                 continue
         direct[index] = number

@@ -64,8 +64,6 @@ class TorchBackend(Backend):
         if array.dtype.name in _BIT_PATTERNS:
             bits = self._torch.from_numpy(array.view(_BIT_PATTERNS[array.dtype.name]))
             return bits.view(getattr(self._torch, array.dtype.name))
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
         return self._torch.from_numpy(array)
 
     def to_host(self, array: Array) -> Any:

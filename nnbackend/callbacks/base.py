@@ -11,7 +11,9 @@ __all__ = ["Callback", "Callbacks", "Logs", "TrainedModel"]
 class Logs(Protocol):
     """The numbers of a run so far; reading them waits for the device, so read them seldom."""
 
-    def __call__(self) -> dict[str, float]: ...
+    def __call__(self) -> dict[str, float]:
+        """Read loss and metrics, by name."""
+        ...
 
 
 class TrainedModel(Protocol):
@@ -32,19 +34,19 @@ class Callback:
     model: Any
 
     def on_train_begin(self, parameters: dict[str, Any]) -> None:
-        """Training begins; `parameters` holds ``epochs``, ``steps``, ``samples`` and ``first_epoch``."""
+        """Hear that training begins; `parameters` holds ``epochs``, ``steps``, ``samples`` and ``first_epoch``."""
 
     def on_train_end(self) -> None:
-        """Training has ended, or was broken off."""
+        """Hear that training has ended, or was broken off."""
 
     def on_epoch_begin(self, epoch: int) -> None:
-        """An epoch begins; they count from 0."""
+        """Hear that an epoch begins; they count from 0."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """An epoch has ended; `logs` holds its numbers, also those of validation."""
+        """Hear that an epoch has ended; `logs` holds its numbers, also those of validation."""
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
-        """A batch has ended; ``logs()`` reads the numbers of the epoch so far from the device."""
+        """Hear that a batch has ended; ``logs()`` reads the numbers of the epoch so far from the device."""
 
 
 class Callbacks:

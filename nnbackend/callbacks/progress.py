@@ -36,7 +36,10 @@ class ProgressBar(Callback):
         from tqdm.auto import tqdm
 
         self._bar = tqdm(
-            total=self._steps, desc=f"Epoch {epoch + 1}/{self._epochs}", unit="batch", mininterval=self.interval
+            total=self._steps,
+            desc=f"Epoch {epoch + 1}/{self._epochs}",
+            unit="batch",
+            mininterval=self.interval,
         )
         self._last_look = time.monotonic()
 

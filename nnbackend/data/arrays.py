@@ -38,27 +38,23 @@ class Dataset:
 
         The last batch has what is left: it is neither padded nor dropped.
         """
-        xp = self.backend.xp
         rows = host().xp.arange(len(self)) if rows is None else rows
         for start in range(0, len(self), size):
-            with self.backend.scope():
-                index = self.backend.from_host(rows[start : start + size], "int64")
-                yield Batch(
-                    *(
-                        None if array is None else xp.take(array, index, axis=0)
-                        for array in (self.x, self.y, self.weight)
-                    )
-                )
+            yield self._take(rows[start : start + size])
 
     def rows(self, rows: Any) -> Dataset:
         """Return the data set of these rows (host indices)."""
+        return Dataset(*self._take(rows), self.backend)
+
+    def _take(self, rows: Any) -> Batch:
         with self.backend.scope():
             index = self.backend.from_host(rows, "int64")
-            parts = (
-                None if array is None else self.backend.xp.take(array, index, axis=0)
-                for array in (self.x, self.y, self.weight)
+            return Batch(
+                *(
+                    None if array is None else self.backend.xp.take(array, index, axis=0)
+                    for array in (self.x, self.y, self.weight)
+                )
             )
-            return Dataset(*parts, self.backend)
 
 
 def order(seed: int, epoch: int, count: int) -> Any:
@@ -82,7 +78,9 @@ def to_array(values: Any, name: str) -> Any:
         try:
             array = host().from_host(values)
         except ValueError as error:
-            raise TypeError(f"{name} cannot be made an array: {error}. Its rows must have equal lengths.") from error
+            raise TypeError(
+                f"{name} cannot be made an array: {error}. Its rows must have equal lengths."
+            ) from error
     kind = str(array.dtype)
     if not any(word in kind for word in ("float", "int", "bool")):
         raise TypeError(
@@ -185,7 +183,9 @@ def _class_weights(owner: str, y: Any, class_weight: Mapping[int, float]) -> Any
     if labels.ndim > 1:
         labels = xp.argmax(labels, axis=-1) if labels.shape[-1] > 1 else labels[..., 0]
     if labels.ndim != 1:
-        raise ValueError(f"{owner} takes class_weight with one label for each sample, got y of shape {y.shape}.")
+        raise ValueError(
+            f"{owner} takes class_weight with one label for each sample, got y of shape {y.shape}."
+        )
     weights = xp.ones(labels.shape, dtype=xp.float64)
     for label, value in class_weight.items():
         weights = xp.where(labels == label, float(value), weights)

@@ -85,7 +85,9 @@ class Parameter(Reference):
             If the shape differs.
         """
         if tuple(value.shape) != self._shape:
-            raise ValueError(f"{self.path} has shape {self._shape}, got a value of shape {tuple(value.shape)}.")
+            raise ValueError(
+                f"{self.path} has shape {self._shape}, got a value of shape {tuple(value.shape)}."
+            )
         binding = _binding.get()
         if binding is not None:
             binding.assign(self, value)
@@ -191,10 +193,11 @@ class Layer(Configurable):
     ...     def build(self, input_shape):
     ...         self.scale = self.add_weight("scale", (input_shape[-1],), "ones")
     ...         self.shift = self.add_weight("shift", (input_shape[-1],), "zeros")
+    ...
     ...     def forward(self, x):
     ...         return x * self.scale + self.shift
     >>> Affine()(nn.get_backend("numpy").xp.ones((1, 2)))
-    array([[1., 1.]])
+    array([[1., 1.]], dtype=float32)
     """
 
     #: False for layers that take integers as they are, such as indices.
@@ -450,7 +453,9 @@ class Layer(Configurable):
     def _frame_under(self, parent: _Frame | None, x: Any, training: bool | None) -> _Frame:
         if parent is None:
             backend = self._root_backend(x)
-            return _Frame(self, self._root_path(), bool(training), backend, self._root_dtype(), self._root_seed())
+            return _Frame(
+                self, self._root_path(), bool(training), backend, self._root_dtype(), self._root_seed()
+            )
         name = parent.layer.child_name(self)
         path = f"{parent.path}/{name}" if parent.path else name
         dtype = self.dtype or parent.dtype

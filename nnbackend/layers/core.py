@@ -215,13 +215,15 @@ class Dropout(Layer):
     --------
     >>> import nnbackend as nn
     >>> nn.Dropout(0.5)(nn.get_backend("numpy").xp.ones((1, 4)), training=True)
-    array([[2., 0., 2., 2.]], dtype=float32)
+    array([[2., 2., 0., 0.]], dtype=float32)
     """
 
     def __init__(self, rate: float, **options: Any) -> None:
         super().__init__(**options)
         if not 0.0 <= rate < 1.0:
-            raise ValueError(f"Dropout expects a rate from 0 to below 1, the share that is dropped, got {rate}.")
+            raise ValueError(
+                f"Dropout expects a rate from 0 to below 1, the share that is dropped, got {rate}."
+            )
         self.rate = float(rate)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -56,6 +56,7 @@ class Model(Layer):
     ...         super().__init__(**options)
     ...         self.hidden = nn.Dense(2, activation="relu")
     ...         self.out = nn.Dense(1)
+    ...
     ...     def forward(self, x):
     ...         return self.out(self.hidden(x) + x)
     >>> model = Residual(seed=0)
@@ -91,7 +92,9 @@ class Model(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a model like this one; where it lives is not among them."""
-        return {name: value for name, value in super().get_config().items() if name not in ("backend", "seed")}
+        return {
+            name: value for name, value in super().get_config().items() if name not in ("backend", "seed")
+        }
 
     # Structure
 
@@ -191,7 +194,9 @@ class Model(Layer):
         names = ["loss", *(metric.name for metric in chosen)]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"Two numbers would be reported as {name!r}. Give metrics names of their own: name=.")
+                raise ValueError(
+                    f"Two numbers would be reported as {name!r}. Give metrics names of their own: name=."
+                )
         self.optimizer = optimizers.get(optimizer)
         self.loss = losses.get(loss)
         self.metrics = chosen
@@ -211,7 +216,9 @@ class Model(Layer):
         handles = self.handles()
         trainable = {path: p._array for path, p, trains in self.named_parameters() if trains}
         if not trainable:
-            raise ValueError(f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do.")
+            raise ValueError(
+                f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do."
+            )
         paths = tuple(trainable)
         if self._optimizer_state is None:
             self._optimizer_state = self.optimizer.init(trainable)
@@ -238,7 +245,10 @@ class Model(Layer):
         if self._random_state is None:
             xp = host().xp
             words = xp.asarray(key_words(self.seed), dtype=xp.uint64).view(xp.int64)
-            self._random_state = {"seed": self.backend.from_host(words), "step": self.backend.from_host(0, "int64")}
+            self._random_state = {
+                "seed": self.backend.from_host(words),
+                "step": self.backend.from_host(0, "int64"),
+            }
         return self._random_state
 
     def _keep(self, state: Tree) -> Tree:
@@ -390,7 +400,7 @@ class Model(Layer):
                     measured = self._no_metrics()
                     for number, batch in enumerate(data.batches(batch_size, rows)):
                         measured = self._train(batch, measured)
-                        watchers.batch_end(number, lambda now=measured: self._numbers(now))  # type: ignore[misc]
+                        watchers.batch_end(number, lambda now=measured: self._numbers(now))
                         interrupts.check()
                     self.epochs_trained += 1
                     logs = self._numbers(measured)
@@ -404,8 +414,12 @@ class Model(Layer):
                 watchers.train_end()
         return history
 
-    def _validation(self, given: tuple[Any, ...], finite: bool) -> Dataset:
-        if isinstance(given, (str, bytes)) or not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+    def _validation(self, given: Any, finite: bool) -> Dataset:
+        if (
+            isinstance(given, (str, bytes))
+            or not isinstance(given, (tuple, list))
+            or len(given) not in (2, 3)
+        ):
             raise TypeError("fit expects validation_data=(x, y) or (x, y, sample_weight).")
         return self._checked("validation_data", self._dataset("validation_data", *given), finite)
 

@@ -144,10 +144,14 @@ def _fill(model: Model, tensors: Mapping[str, Any], path: Any) -> None:
 
     def take(name: str, shape: tuple[int, ...] | None = None) -> Any:
         if name not in left:
-            raise ModelFileError(f"{path} lacks the tensor {name!r}, which its architecture has. It is incomplete.")
+            raise ModelFileError(
+                f"{path} lacks the tensor {name!r}, which its architecture has. It is incomplete."
+            )
         value = left.pop(name)
         if shape is not None and tuple(value.shape) != shape:
-            raise ModelFileError(f"{path}: {name} has shape {tuple(value.shape)}, its architecture needs {shape}.")
+            raise ModelFileError(
+                f"{path}: {name} has shape {tuple(value.shape)}, its architecture needs {shape}."
+            )
         return value
 
     for name, parameter in model.handles().items():
@@ -168,4 +172,6 @@ def _fill(model: Model, tensors: Mapping[str, Any], path: Any) -> None:
         model._trained_paths = tuple(trainable)
         model._rate = model.optimizer.learning_rate
     if left:
-        raise ModelFileError(f"{path} holds tensors that its architecture has no place for: {', '.join(sorted(left))}.")
+        raise ModelFileError(
+            f"{path} holds tensors that its architecture has no place for: {', '.join(sorted(left))}."
+        )

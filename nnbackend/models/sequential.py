@@ -60,7 +60,9 @@ class Sequential(Model):
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential expects layers, got {type(layer).__name__}.")
         if self.built:
-            raise RuntimeError("A layer cannot be added to a model that has its weights. Make a new Sequential.")
+            raise RuntimeError(
+                "A layer cannot be added to a model that has its weights. Make a new Sequential."
+            )
         self._layers.append(layer)
 
     @property

@@ -40,9 +40,7 @@ def _loss(model: Model, loss: Loss, batch: Batch, output: Any) -> Any:
     return total
 
 
-def _measure(
-    metrics: list[Metric], state: Tree, batch: Batch, value: Any, output: Any, logits: bool
-) -> Tree:
+def _measure(metrics: list[Metric], state: Tree, batch: Batch, value: Any, output: Any, logits: bool) -> Tree:
     """Add a batch to the sums behind loss and metrics."""
     xp = namespace(value)
     count = float(batch.x.shape[0]) if batch.weight is None else xp.sum(xp.astype(batch.weight, xp.float64))

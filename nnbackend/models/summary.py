@@ -16,7 +16,10 @@ __all__ = ["summarize", "table"]
 def table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> list[str]:
     """Lay rows out under a header, each column as wide as it must be."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in [header, *rows]
+    ]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     return [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), rule]
 

@@ -23,7 +23,7 @@ def get(which: str | Optimizer) -> Optimizer:
     """
     if isinstance(which, Optimizer):
         return which
-    if isinstance(which, str) and which.lower() in _BY_NAME:
+    if which.lower() in _BY_NAME:
         return _BY_NAME[which.lower()]()  # type: ignore[call-arg]
     raise ValueError(
         f"Unknown optimizer {which!r}; the known ones are {', '.join(_BY_NAME)}.{nearest(str(which), _BY_NAME)}"

@@ -98,7 +98,9 @@ class Optimizer(Configurable):
         """Return the learning rate as the state holds it."""
         return backend.from_host(self.learning_rate, "float64")
 
-    def update(self, gradients: Tree, state: Tree, parameters: Tree, *, donate: bool = False) -> tuple[Tree, Tree]:
+    def update(
+        self, gradients: Tree, state: Tree, parameters: Tree, *, donate: bool = False
+    ) -> tuple[Tree, Tree]:
         """Take one step; array code without Python branches on values, fit for a compiled step.
 
         Parameters

@@ -12,7 +12,7 @@ __all__ = ["SGD"]
 
 @elementwise
 def sgd_update(parameter: Any, gradient: Any, rate: Any) -> Any:
-    """w := w - lr g."""
+    """W := w - lr g."""
     return parameter - rate * gradient
 
 
@@ -20,7 +20,7 @@ def sgd_update(parameter: Any, gradient: Any, rate: Any) -> Any:
 def momentum_update(
     parameter: Any, gradient: Any, velocity: Any, rate: Any, *, momentum: float, nesterov: bool
 ) -> Any:
-    """v := mu v - lr g;  w := w + v, or with Nesterov's look ahead  w + mu v - lr g."""
+    """V := mu v - lr g;  w := w + v, or with Nesterov's look ahead  w + mu v - lr g."""
     step = rate * gradient
     velocity = momentum * velocity - step
     change = momentum * velocity - step if nesterov else velocity
@@ -85,7 +85,9 @@ class SGD(Optimizer):
         self.momentum = self._fraction("momentum", momentum)
         self.nesterov = bool(nesterov)
         if self.nesterov and not self.momentum:
-            raise ValueError("SGD expects momentum above 0 with nesterov=True, got 0. Give momentum=0.9, say.")
+            raise ValueError(
+                "SGD expects momentum above 0 with nesterov=True, got 0. Give momentum=0.9, say."
+            )
         self.slots = ("velocity",) if self.momentum else ()
 
     def update_parameter(
