@@ -334,7 +334,8 @@ class Elementwise:
             if isinstance(array, _Symbol):
                 return self.function(*arrays, **static)
             if type(array).__module__.startswith("nnbackend."):  # a tensor: the operations are rules
-                return (self._rule or self.function)(*arrays, **static)
+                constant = array.__nnbackend_constant__
+                return (self._rule or self.function)(*map(constant, arrays), **static)
         for array in arrays:
             if is_array(array):
                 backend = backend_of(array)
