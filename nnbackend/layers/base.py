@@ -549,7 +549,6 @@ class Layer(Configurable):
         finally:
             _frame.reset(token)
 
-
     def _receive(self, x: Any) -> Any:
         """Make an array of what the outermost layer is called on."""
         return x if isinstance(x, Operators) or is_array(x) else get_backend().from_host(x)

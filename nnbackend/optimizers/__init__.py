@@ -26,7 +26,9 @@ def get(which: str | Optimizer) -> Optimizer:
     if isinstance(which, Optimizer):
         return which
     if isinstance(which, type):
-        raise TypeError(f"Expected an optimizer, got the class {which.__name__}. Make one: {which.__name__}().")
+        raise TypeError(
+            f"Expected an optimizer, got the class {which.__name__}. Make one: {which.__name__}()."
+        )
     if isinstance(which, str) and which.lower() in _BY_NAME:
         return _BY_NAME[which.lower()]()  # type: ignore[call-arg]
     raise ValueError(
