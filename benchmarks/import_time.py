@@ -1,6 +1,6 @@
 """How much ``import nnbackend`` costs over ``import numpy``: fresh interpreters, interleaved, medians.
 
-    python benchmarks/import_time.py
+Run it as ``python benchmarks/import_time.py``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def seconds(program: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the medians; the exit status says whether the promise holds here."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=21)
     rounds = parser.parse_args(arguments).rounds
     for program in PROGRAMS.values():

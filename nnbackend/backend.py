@@ -61,7 +61,7 @@ class BackendUnavailableError(RuntimeError):
 class Availability:
     """Whether a backend can run on this machine, and what it would run on.
 
-    Parameters
+    Attributes
     ----------
     available : bool
         True where arrays can be made and computed with.
