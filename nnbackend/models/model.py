@@ -12,7 +12,17 @@ from nnbackend import metrics as measures
 from nnbackend.autodiff import Operators
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
 from nnbackend.callbacks import Callback, Callbacks, EpochLines, History, ProgressBar
-from nnbackend.data import Batch, Dataset, as_dataset, check_finite, move, order, split, to_array, weigh_classes
+from nnbackend.data import (
+    Batch,
+    Dataset,
+    as_dataset,
+    check_finite,
+    move,
+    order,
+    split,
+    to_array,
+    weigh_classes,
+)
 from nnbackend.layers.base import Layer, Parameter
 from nnbackend.models.interrupts import deferred_interrupts
 from nnbackend.models.steps import make_predict_step, make_test_step, make_train_step
@@ -141,7 +151,9 @@ class Model(Layer):
             handles: dict[str, Parameter] = {}
             for path, parameter, _ in self.named_parameters():
                 if path in handles:
-                    raise ValueError(f"Two weights have the path {path!r}. Give add_weight another name for one.")
+                    raise ValueError(
+                        f"Two weights have the path {path!r}. Give add_weight another name for one."
+                    )
                 handles[path] = parameter
             self._handles = handles
         return self._handles
@@ -279,7 +291,8 @@ class Model(Layer):
             for path, array in state[part].items():
                 handles[path]._array = array
         slots = {
-            name: {**self._optimizer_state["slots"][name], **slot} for name, slot in state["optimizer"]["slots"].items()
+            name: {**self._optimizer_state["slots"][name], **slot}
+            for name, slot in state["optimizer"]["slots"].items()
         }
         self._optimizer_state = {**state["optimizer"], "slots": slots}
         self._random_state = {"seed": state["seed"], "step": state["step"]}
