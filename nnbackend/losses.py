@@ -237,8 +237,8 @@ class CategoricalCrossentropy(_Crossentropy):
         """Refuse targets that are not one row of class probabilities per output."""
         if tuple(output_shape[-1:]) == (1,):
             raise ValueError(
-                f"The loss {self.name} expects one output for each of two or more classes, got one output. For yes or no "
-                "use the loss 'binary_crossentropy'."
+                f"The loss {self.name} expects one output for each of two or more classes, got one output. For yes "
+                "or no use the loss 'binary_crossentropy'."
             )
         if tuple(y.shape[1:]) == tuple(output_shape):
             return

@@ -13,7 +13,7 @@ __all__ = ["SGD", "Adam", "Optimizer", "get"]
 _BY_NAME: dict[str, type[Optimizer]] = {snake_case(cls.__name__): cls for cls in (Adam, SGD)}
 
 
-def get(which: str | Optimizer) -> Optimizer:
+def get(which: object) -> Optimizer:
     """Return an optimizer by its name, such as ``"adam"``, or the one given.
 
     Raises
@@ -26,7 +26,9 @@ def get(which: str | Optimizer) -> Optimizer:
     if isinstance(which, Optimizer):
         return which
     if isinstance(which, type):
-        raise TypeError(f"Expected an optimizer, got the class {which.__name__}. Make one: {which.__name__}().")
+        raise TypeError(
+            f"Expected an optimizer, got the class {which.__name__}. Make one: {which.__name__}()."
+        )
     if isinstance(which, str) and which.lower() in _BY_NAME:
         return _BY_NAME[which.lower()]()  # type: ignore[call-arg]
     raise ValueError(
