@@ -316,6 +316,11 @@ class Tensor(Operators):
     def __nnbackend_value__(self) -> Any:
         return self.value
 
+    @property
+    def constant(self) -> bool:
+        """Whether it belongs to no gradient computation."""
+        return self._tape is None
+
     def detach(self) -> Tensor:
         """Return the same values as a constant, to which no gradient flows."""
         return Tensor(self.value)
