@@ -330,6 +330,7 @@ class Elementwise:
         **static : bool, int or float
             Its static arguments.
         """
+        array: Any
         for array in arrays:
             if isinstance(array, _Symbol):
                 return self.function(*arrays, **static)
