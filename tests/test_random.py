@@ -20,11 +20,11 @@ def reference_block(counter: tuple[int, ...], key: tuple[int, ...]) -> tuple[int
     """One block of Philox4x64-10 in Python's integers, from the paper."""
     mask = 2**64 - 1
     a, b, c, d = counter
-    k, l = key
+    k, m = key
     for _ in range(10):
         p, q = 0xD2E7470EE14C6C93 * a, 0xCA5A826395121157 * c
-        a, b, c, d = (q >> 64) ^ b ^ k, q & mask, (p >> 64) ^ d ^ l, p & mask
-        k, l = (k + 0x9E3779B97F4A7C15) & mask, (l + 0xBB67AE8584CAA73B) & mask
+        a, b, c, d = (q >> 64) ^ b ^ k, q & mask, (p >> 64) ^ d ^ m, p & mask
+        k, m = (k + 0x9E3779B97F4A7C15) & mask, (m + 0xBB67AE8584CAA73B) & mask
     return a, b, c, d
 
 
@@ -188,7 +188,7 @@ def test_empty_and_single_shapes(backend: Backend, shape: tuple[int, ...]) -> No
 
 def test_uniform_numbers_are_uniform() -> None:
     drawn = Stream(3, "statistics").uniform((100_000,), dtype="float64")
-    assert 0.0 <= drawn.min()
+    assert drawn.min() >= 0.0
     assert drawn.max() < 1.0
     counts, _ = np.histogram(drawn, bins=100, range=(0, 1))
     chi_square = float(((counts - 1000) ** 2 / 1000).sum())

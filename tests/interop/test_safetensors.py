@@ -161,7 +161,8 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> N
     )
     root = Path(__file__).parents[2]
     search = os.pathsep.join([str(root), str(root / "backends")])
-    done = subprocess.run([sys.executable, "-c", code, str(path)], env={**os.environ, "PYTHONPATH": search}, timeout=60)
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": search}, timeout=60)
     assert done.returncode == 9
     assert read(path)[0] == "old"
 
@@ -211,11 +212,11 @@ def test_a_truncated_file_is_refused(tmp_path: Path, tensors: dict[str, Any]) ->
     data = (tmp_path / "model").read_bytes()
     for length in (0, 5, 8, 60, len(data) // 2, len(data) - 1):
         (tmp_path / "model").write_bytes(data[:length])
-        with pytest.raises(ModelFileError, match=r"model': expected a whole safetensors file, got one that is trunc"):
+        with pytest.raises(ModelFileError, match="model': expected a whole safetensors file, got one that is"):
             read(tmp_path / "model")
 
 
-@pytest.mark.parametrize("data", [b"PK\x03\x04 a zip file, such as torch.save writes", b"\x80\x04\x95pickle", b"{}" * 9])
+@pytest.mark.parametrize("data", [b"PK\x03\x04 a zip file, as torch.save writes", b"\x80\x04\x95pickle", b"{}" * 9])
 def test_another_kind_of_file_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "model").write_bytes(data)
     with pytest.raises(ModelFileError, match="truncated or of another kind"):
