@@ -1,8 +1,86 @@
-"""Neural networks written once against the Python array API standard, on NumPy, CuPy, PyTorch and JAX."""
+"""Neural networks written once against the Python array API standard, on NumPy, CuPy, PyTorch and JAX.
+
+>>> import nnbackend as nn
+>>> model = nn.Sequential([nn.Dense(16, activation="relu"), nn.Dense(3)], seed=0)
+>>> model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+"""
 
 from __future__ import annotations
 
-from nnbackend import functional, random
-from nnbackend.autodiff import GradientError, Tensor, differentiable, grad, gradcheck, no_grad, value_and_grad, vjp
-from nnbackend.backend import available_backends, get_backend, set_backend, to_numpy, use_backend
+from nnbackend import (
+    activations,
+    callbacks,
+    functional,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    random,
+    regularizers,
+)
+from nnbackend.autodiff import (
+    GradientError,
+    Tensor,
+    differentiable,
+    grad,
+    gradcheck,
+    no_grad,
+    value_and_grad,
+    vjp,
+)
+from nnbackend.backend import (
+    BackendUnavailableError,
+    available_backends,
+    get_backend,
+    set_backend,
+    to_numpy,
+    use_backend,
+)
+from nnbackend.callbacks import History
+from nnbackend.config import register
 from nnbackend.elementwise import elementwise, rowwise
+from nnbackend.layers import Activation, Dense, Dropout, Flatten, Layer, Parameter
+from nnbackend.models import Model, Sequential, load_model
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Activation",
+    "BackendUnavailableError",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GradientError",
+    "History",
+    "Layer",
+    "Model",
+    "Parameter",
+    "Sequential",
+    "Tensor",
+    "activations",
+    "available_backends",
+    "callbacks",
+    "differentiable",
+    "elementwise",
+    "functional",
+    "get_backend",
+    "grad",
+    "gradcheck",
+    "initializers",
+    "layers",
+    "load_model",
+    "losses",
+    "metrics",
+    "no_grad",
+    "optimizers",
+    "random",
+    "register",
+    "regularizers",
+    "rowwise",
+    "set_backend",
+    "to_numpy",
+    "use_backend",
+    "value_and_grad",
+    "vjp",
+]

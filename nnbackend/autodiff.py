@@ -29,7 +29,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 from nnbackend import random, tree
 from nnbackend.backend import Backend, backend_of, host, is_array, plain, to_numpy
@@ -207,8 +207,10 @@ class Operators:
         )
 
     def __pow__(self, other: Any) -> Any:
-        return _namespace.square(self) if other is not True and other == 2 and type(other) in (int, float) else (
-            _namespace.pow(self, other)
+        return (
+            _namespace.square(self)
+            if other is not True and other == 2 and type(other) in (int, float)
+            else (_namespace.pow(self, other))
         )
 
     def __pos__(self) -> Any:
@@ -262,6 +264,8 @@ for _name, _function in {
     "xor": "logical_xor",
 }.items():
     setattr(Operators, f"__{_name}__", _binary(_function, reflected=False))
+for _name, _function in {"and": "logical_and", "or": "logical_or", "xor": "logical_xor"}.items():
+    setattr(Operators, f"__r{_name}__", _binary(_function, reflected=True))
 setattr(Operators, "__rpow__", _binary("pow", reflected=True))
 setattr(Operators, "__neg__", _unary("negative"))
 setattr(Operators, "__abs__", _unary("abs"))
@@ -355,7 +359,7 @@ class Rule:
     def __init__(self, function: Callable[..., Any], remember: bool = False) -> None:
         functools.update_wrapper(self, function)
         self.function = function
-        self.name: str = function.__name__
+        self.name: str = function.__name__.strip("_")
         self.remember = remember
         parameters = inspect.signature(function).parameters
         kind = inspect.Parameter
@@ -371,22 +375,28 @@ class Rule:
         return f"<rule {self.name}>"
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Run the rule: recorded where an argument is a tensor, plainly where all are arrays."""
         if not self.variadic and (options or len(arguments) != len(self.arrays)):
             arguments, options = self._bind(arguments, options)
-        tensors = False
         for argument in arguments:
             if isinstance(argument, Operators):
-                tensors = True
                 break
-        if not tensors:
+        else:
             return self._run(arguments, options)[0]
-        return self._apply(arguments, options)
+        arguments = tuple(a.__nnbackend_value__() if isinstance(a, Reference) else a for a in arguments)
+        if any(isinstance(argument, Tensor) for argument in arguments):
+            return self._apply(arguments, options)
+        return self._run(arguments, options)[0]
 
-    def _bind(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _bind(
+        self, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Put array arguments given by name, and the defaults of those not given, in their places."""
         bound = list(arguments[: len(self.arrays)])
         options = dict(options)
-        surplus = arguments[len(self.arrays) :]  # static arguments by position, as the standard's reshape(x, shape)
+        surplus = arguments[
+            len(self.arrays) :
+        ]  # static arguments by position, as the standard's reshape(x, shape)
         if len(surplus) > len(self.static):
             raise TypeError(
                 f"{self.name} takes {len(self.arrays)} array arguments ({', '.join(self.arrays)}) and "
@@ -441,7 +451,8 @@ class Rule:
         inner = tuple(v.value if isinstance(v, Tensor) and v._tape is tape else v for v in values)
         if any(isinstance(argument, Tensor) for argument in inner):  # tensors of an outer gradient
             inner = tuple(Tensor(v) if not isinstance(v, Tensor) and is_array(v) else v for v in inner)
-            value, backward = self.function(*inner, **options)
+            with _scope_of(inner):
+                value, backward = self.function(*inner, **options)
         else:
             value, backward = self._run(inner, options)
         if tape is None:
@@ -497,14 +508,29 @@ def _constant(value: Any) -> Tensor:
 
 
 def _zeros_of(value: Any) -> Callable[[], Any]:
-    """Return what makes zeros like `value`, without keeping `value` itself."""
+    """Return what makes zeros like `value`, without keeping `value` itself; a tensor's are a tensor."""
     array = plain(value)
     backend = backend_of(array)
     shape, dtype, device = array.shape, array.dtype, backend.device(array)
-    return lambda: backend.xp.zeros(shape, dtype=dtype, device=device)
+    tensor = isinstance(value, Tensor)
+
+    def zeros() -> Any:
+        with backend.scope():
+            made = backend.xp.zeros(shape, dtype=dtype, device=device)
+        return Tensor(made) if tensor else made
+
+    return zeros
 
 
-def differentiable(function: Callable[..., Any] | None = None, /, *, remember: bool = False) -> Any:
+@overload
+def differentiable(function: Callable[..., Any], /, *, remember: bool = False) -> Rule: ...
+@overload
+def differentiable(
+    function: None = None, /, *, remember: bool = False
+) -> Callable[[Callable[..., Any]], Rule]: ...
+def differentiable(
+    function: Callable[..., Any] | None = None, /, *, remember: bool = False
+) -> Rule | Callable[[Callable[..., Any]], Rule]:
     """Mark a function of arrays as a rule: it returns its value and the function that pulls gradients back.
 
     Positional parameters are arrays (or None, or Python numbers, which have no gradient); parameters after ``*``
@@ -533,6 +559,7 @@ def differentiable(function: Callable[..., Any] | None = None, /, *, remember: b
     ... def cube(x):
     ...     def backward(dy, needs):
     ...         return (3.0 * x * x * dy,)
+    ...
     ...     return x * x * x, backward
     >>> x = nn.get_backend("numpy").xp.asarray([1.0, 2.0])
     >>> cube(x)
@@ -541,7 +568,7 @@ def differentiable(function: Callable[..., Any] | None = None, /, *, remember: b
     array([ 3., 12.])
     """
     if function is None:
-        return functools.partial(differentiable, remember=remember)
+        return lambda function: Rule(function, remember)
     return Rule(function, remember)
 
 
@@ -650,7 +677,11 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
             with _scope_of(leaves):
                 _pull_back(tape, results, seeds)
                 gradients = [
-                    None if node is None else node.cotangents[0] if 0 in node.cotangents else _zeros_of(leaf)()
+                    None
+                    if node is None
+                    else node.cotangents[0]
+                    if 0 in node.cotangents
+                    else _zeros_of(leaf)()
                     for node, leaf in zip(nodes, leaves, strict=True)
                 ]
         finally:
@@ -729,7 +760,9 @@ def value_and_grad(
     def with_gradient(*arguments: Any, **options: Any) -> Any:
         for number in chosen:
             if not -len(arguments) <= number < len(arguments):
-                raise TypeError(f"argnums names argument {number}, but the call has {len(arguments)} positional ones.")
+                raise TypeError(
+                    f"argnums names argument {number}, but the call has {len(arguments)} positional ones."
+                )
             for leaf in tree.leaves(arguments[number]):
                 if not (isinstance(leaf, Operators) or is_array(leaf)) or not _is_floating(leaf):
                     kind = getattr(leaf, "dtype", type(leaf).__name__)
@@ -765,7 +798,9 @@ def _one_like(value: Any) -> Any:
         return backend.xp.ones((), dtype=array.dtype, device=backend.device(array))
 
 
-def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable[..., Any]:
+def grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
     """Return a function that computes a scalar function's gradient.
 
     Parameters and errors are those of `value_and_grad`; the result is the gradient alone, or, with `has_aux`, the

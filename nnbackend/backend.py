@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
-import importlib.metadata
 import importlib.util
 import itertools
 import os
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import array_api_compat
 
+from nnbackend.philox import philox_words
 from nnbackend.typing import Array, Device, Namespace
 
 if TYPE_CHECKING:
@@ -118,9 +118,7 @@ class Backend(ABC):
         """Copy an array to the host as a NumPy array."""
 
     @abstractmethod
-    def random_words(
-        self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int
-    ) -> Array:
+    def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
         """Draw `count` words of 32 or 64 bits from the Philox stream that `nnbackend.random` defines.
 
         Parameters
@@ -199,17 +197,13 @@ class _StandardBackend(Backend):
     def to_host(self, array: Array) -> Any:
         return host().from_host(host().xp.from_dlpack(array))
 
-    def random_words(
-        self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int
-    ) -> Array:
+    def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
         if not (self.owns(key) or self.owns(step)):
-            return self.from_host(host().random_words(count, bits, key=key, step=step, stream=stream, call=call))
-        from nnbackend.random import philox_words  # that room stands on this one
-
+            return self.from_host(
+                host().random_words(count, bits, key=key, step=step, stream=stream, call=call)
+            )
         where = array_api_compat.device(key if self.owns(key) else step)
-        return philox_words(
-            self.xp, count, bits, key=key, step=step, stream=stream, call=call, device=where
-        )
+        return philox_words(self.xp, count, bits, key=key, step=step, stream=stream, call=call, device=where)
 
 
 #: name -> "module:class". A backend of one's own joins by an entry point of the same form.
@@ -240,6 +234,8 @@ def installed_version(module: str) -> str | None:
 
     For the `Backend.probe` of a library: it never raises. An empty string means that no version is known.
     """
+    from importlib.metadata import PackageNotFoundError, version  # slow to import: at first use
+
     try:
         found = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -247,8 +243,8 @@ def installed_version(module: str) -> str | None:
     if found is None or found.origin is None:  # a mere folder of that name
         return None
     try:
-        return importlib.metadata.version(module)
-    except importlib.metadata.PackageNotFoundError:
+        return version(module)
+    except PackageNotFoundError:
         return str(getattr(sys.modules.get(module), "__version__", ""))
 
 
@@ -311,7 +307,9 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
     """
     if isinstance(which, Backend):
         if options:
-            raise TypeError(f"Options ({', '.join(options)}) go with a backend's name; {which!r} is made already.")
+            raise TypeError(
+                f"Options ({', '.join(options)}) go with a backend's name; {which!r} is made already."
+            )
         return which
     if which is None:
         current = _scoped.get() or _chosen

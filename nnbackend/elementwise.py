@@ -57,10 +57,9 @@ _UNARY = frozenset(
     "tan tanh trunc".split()
 )
 _BINARY = frozenset("add subtract multiply divide pow maximum minimum atan2 copysign hypot".split())
-#: What the standard defines for floating numbers only, or libraries answer in differing dtypes for integers.
+#: What the standard defines for floating numbers only.
 _FLOATING = frozenset(
-    "atan2 ceil copysign cos cosh divide exp expm1 floor hypot log log1p mean reciprocal round sin sinh sqrt sum tan "
-    "tanh trunc".split()
+    "atan2 copysign cos cosh divide exp expm1 hypot log log1p mean reciprocal sin sinh sqrt tan tanh".split()
 )
 OPERATIONS = _COMPARISONS | _LOGICAL | _TESTS | _UNARY | _BINARY | {"where"}
 #: Over the last axis, which is kept with length one; only in `rowwise` programs.
@@ -155,6 +154,16 @@ class Program:
         dtype = promote(*names)
         if dtype != "bool" and any(isinstance(constant, bool) for constant in constants):
             raise TypeError(f"{self.name}: {operation} mixes {dtype} and a Python bool.")
+        widened = operation == "sum" and dtype != "int64"  # libraries sum small integers in wider ones
+        kind = _kind(dtype)
+        if (
+            (operation in _LOGICAL and kind != "bool")
+            or (operation in _FLOATING and kind == "integer")
+            or (widened and kind == "integer")
+        ):
+            raise TypeError(
+                f"{self.name}: {operation} is not defined on {dtype} here. Cast the array before."
+            )
         if operation in _COMPARISONS | _LOGICAL | _TESTS:
             return "bool"
         if dtype == "bool" and operation != "where":
@@ -162,10 +171,10 @@ class Program:
                 f"{self.name}: {operation} takes numbers, got booleans. Use xp.where(condition, a, b) instead of "
                 "arithmetic on the condition."
             )
-        if _kind(dtype) == "integer" and operation in _FLOATING:
-            raise TypeError(f"{self.name}: {operation} takes floating numbers, got {dtype}. Cast the array before.")
-        if _kind(dtype) == "integer" and any(isinstance(constant, float) for constant in constants):
-            raise TypeError(f"{self.name}: {operation} mixes {dtype} and a Python float. Cast the array before.")
+        if kind == "integer" and any(isinstance(constant, float) for constant in constants):
+            raise TypeError(
+                f"{self.name}: {operation} mixes {dtype} and a Python float. Cast the array before."
+            )
         return dtype
 
 
@@ -225,7 +234,11 @@ def _in_place(self: _Symbol, other: Any) -> NoReturn:
 
 def _operator(operation: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
     def method(self: _Symbol, other: Any) -> Any:
-        return self.trace.record(operation, other, self) if reflected else self.trace.record(operation, self, other)
+        return (
+            self.trace.record(operation, other, self)
+            if reflected
+            else self.trace.record(operation, self, other)
+        )
 
     return method
 
@@ -320,6 +333,7 @@ class Elementwise:
         self.rowwise = rowwise
         self.name: str = function.__name__.strip("_")
         self._programs: dict[tuple[Any, ...], Program] = {}
+        self._rule: Callable[..., Any] | None = None
         parameters = inspect.signature(function).parameters.values()
         self.arity = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters)
 
@@ -329,6 +343,14 @@ class Elementwise:
         if key not in self._programs:
             self._programs[key] = self._trace(static)
         return self._programs[key]
+
+    def is_value_of(self, rule: Callable[..., Any]) -> None:
+        """Say that this function computes the value of `rule`, so that tensors are given to `rule`.
+
+        A body may choose between expressions whose derivatives are not those of the function (at the seam of a
+        ``where``, at the kink of an ``abs``); the rule's own backward is right there too, at every order.
+        """
+        self._rule = rule
 
     def _trace(self, static: dict[str, Scalar]) -> Program:
         trace = _Trace(self.name, self.arity, self.rowwise)
@@ -351,8 +373,10 @@ class Elementwise:
             Its static arguments.
         """
         for array in arrays:
-            if type(array).__module__.startswith("nnbackend."):  # tensors: the operations are rules themselves
+            if isinstance(array, _Symbol):
                 return self.function(*arrays, **static)
+            if type(array).__module__.startswith("nnbackend."):  # a tensor: the operations are rules
+                return (self._rule or self.function)(*arrays, **static)
         for array in arrays:
             if is_array(array):
                 backend = backend_of(array)

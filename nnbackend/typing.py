@@ -21,7 +21,7 @@ Device: TypeAlias = Any
 #: A nested structure of dicts, lists, tuples, named tuples and None with arrays at its leaves.
 Tree: TypeAlias = Any
 #: What a saved architecture is made of.
-Json: TypeAlias = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
 
 @runtime_checkable

@@ -145,9 +145,18 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "item": (lambda x: x[0], "indexing inside"),
     "assignment": (lambda x: x.__setitem__(0, 1.0), "assignment to elements"),
     "another function": (lambda x: namespace(x).matmul(x, x), "cannot use xp.matmul"),
-    "reduction": (lambda x: x - namespace(x).max(x, axis=-1, keepdims=True), "needs the function to be marked @roww"),
-    "an array inside": (lambda x: x * np.ones(3), "expected an argument of the function or a Python number, got nda"),
-    "a NumPy number": (lambda x: namespace(x).add(x, np.float32(2.0)), r"got float32. .* convert other numbers with"),
+    "reduction": (
+        lambda x: x - namespace(x).max(x, axis=-1, keepdims=True),
+        "needs the function to be marked @roww",
+    ),
+    "an array inside": (
+        lambda x: x * np.ones(3),
+        "expected an argument of the function or a Python number, got nda",
+    ),
+    "a NumPy number": (
+        lambda x: namespace(x).add(x, np.float32(2.0)),
+        r"got float32. .* convert other numbers with",
+    ),
     "text": (lambda x: x + "1", "got str"),
 }
 
@@ -168,7 +177,9 @@ def test_an_assignment_that_would_overwrite_the_argument_is_refused() -> None:
         return x
 
     x = np.ones(3)
-    with pytest.raises(TypeError, match=r"f: an assignment such as x \+= y would overwrite the caller's array"):
+    with pytest.raises(
+        TypeError, match=r"f: an assignment such as x \+= y would overwrite the caller's array"
+    ):
         f(x)
     assert x.tolist() == [1.0, 1.0, 1.0]
 
@@ -202,7 +213,9 @@ def test_dtypes_meet_as_in_the_standard(dtypes: tuple[str, ...], meet: str) -> N
     assert promote(*dtypes) == promote(*reversed(dtypes)) == meet
 
 
-@pytest.mark.parametrize("dtypes", [("float32", "int32"), ("bool", "float32"), ("complex64",), ("<U3", "float32")])
+@pytest.mark.parametrize(
+    "dtypes", [("float32", "int32"), ("bool", "float32"), ("complex64",), ("<U3", "float32")]
+)
 def test_dtypes_that_do_not_meet_are_refused(dtypes: tuple[str, ...]) -> None:
     with pytest.raises(TypeError, match="An elementwise program "):
         promote(*dtypes)
@@ -376,6 +389,29 @@ def test_dtypes_that_only_numpy_lets_meet_give_numpys_answer() -> None:
     assert_bits(in_blocks(f, x, y, block=8), f.function(x, y))
 
 
+def test_integers_in_blocks() -> None:
+    @rowwise
+    def f(x: Any, y: Any) -> Any:
+        xp = namespace(x)
+        total = xp.sum(x, axis=-1, keepdims=True)
+        return xp.where(x > y, xp.floor(x) * 2, xp.round(y) - total), xp.max(x + 1, axis=-1, keepdims=True)
+
+    x, y = np.arange(60).reshape(12, 5) % 7, np.arange(5)
+    for kind in ("int64", "int32", "uint8"):
+        assert_bits(
+            in_blocks(f, x.astype(kind), y.astype(kind), block=11), f.function(x.astype(kind), y.astype(kind))
+        )
+
+
+def test_bitwise_operators_on_integers_give_numpys_answer() -> None:
+    @elementwise
+    def f(x: Any, y: Any) -> Any:
+        return x & y, x | y, ~x
+
+    x, y = np.arange(40), np.arange(40)[::-1].copy()
+    assert_bits(in_blocks(f, x, y, block=8), f.function(x, y))
+
+
 def test_float16_means_round_as_in_the_expression() -> None:
     x = numbers((30, 5000), "float16") + np.float16(100)
     gamma, beta = np.ones(5000, "float16"), np.zeros(5000, "float16")
@@ -428,7 +464,13 @@ def test_donated_memory_that_is_read_later_is_read_first() -> None:
     def shift(x: Any, y: Any) -> Any:
         return x * 2.0, y, x
 
-    for function, donate in ((f, (0, 1)), (f, (1, 0)), (swap, (0, 1)), (shift, (0, 1, None)), (shift, (1, 0, None))):
+    for function, donate in (
+        (f, (0, 1)),
+        (f, (1, 0)),
+        (swap, (0, 1)),
+        (shift, (0, 1, None)),
+        (shift, (1, 0, None)),
+    ):
         x, y = numbers((50,)), numbers((50,), seed=1)
         expected = tuple(part.copy() for part in function.function(x, y))
         assert_bits(in_blocks(function, x.copy(), y.copy(), block=8, donate=donate), expected)
@@ -481,7 +523,20 @@ def test_large_arrays_go_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes == [blocks.THRESHOLD, 2 * blocks.BLOCK + 5]
 
 
-ONE = ("abs", "exp", "expm1", "negative", "sign", "sin", "sqrt", "square", "tanh", "floor", "round", "reciprocal")
+ONE = (
+    "abs",
+    "exp",
+    "expm1",
+    "negative",
+    "sign",
+    "sin",
+    "sqrt",
+    "square",
+    "tanh",
+    "floor",
+    "round",
+    "reciprocal",
+)
 TWO = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "pow", "copysign")
 ROWS = ("sum", "mean", "max", "min")
 
@@ -496,7 +551,9 @@ def bodies(draw: Any, rows: bool) -> Callable[..., Any]:
         kind = draw(st.sampled_from(kinds))
         names = {"one": ONE, "two": TWO, "constant": TWO[:4], "where": ("where",), "row": ROWS}[kind]
         constant = draw(st.sampled_from([-1.5, 0.0, 0.5, 2.0, 3]))
-        lines.append((kind, draw(st.sampled_from(names)), draw(earlier), draw(earlier), draw(earlier), constant))
+        lines.append(
+            (kind, draw(st.sampled_from(names)), draw(earlier), draw(earlier), draw(earlier), constant)
+        )
     outputs = draw(st.lists(st.integers(0, 2 + len(lines)), min_size=1, max_size=3))
 
     def body(a: Any, b: Any, c: Any) -> Any:
@@ -533,18 +590,30 @@ SHAPES = [
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=300, deadline=None)
-@given(data=st.data(), rows=st.booleans(), shapes=st.sampled_from(SHAPES), block=st.sampled_from([1, 8, 13, 100]))
-def test_random_programs_give_the_bits_of_the_expression(data: Any, rows: bool, shapes: Any, block: int) -> None:
+@given(
+    data=st.data(), rows=st.booleans(), shapes=st.sampled_from(SHAPES), block=st.sampled_from([1, 8, 13, 100])
+)
+def test_random_programs_give_the_bits_of_the_expression(
+    data: Any, rows: bool, shapes: Any, block: int
+) -> None:
     body = data.draw(bodies(rows and all(shapes)))
-    dtypes = data.draw(st.sampled_from([("float32",) * 3, ("float64",) * 3, ("float32", "float64", "float32")]))
-    arrays = [numbers(shape, kind, seed) for seed, (shape, kind) in enumerate(zip(shapes, dtypes, strict=True))]
+    dtypes = data.draw(
+        st.sampled_from([("float32",) * 3, ("float64",) * 3, ("float32", "float64", "float32")])
+    )
+    arrays = [
+        numbers(shape, kind, seed) for seed, (shape, kind) in enumerate(zip(shapes, dtypes, strict=True))
+    ]
     function = rowwise(body) if rows else elementwise(body)
     expected = body(*arrays)
     expected = tuple(map(np.array, expected)) if isinstance(expected, tuple) else np.array(expected)
     assert_bits(in_blocks(function, *arrays, block=block), expected)
     count = len(expected) if isinstance(expected, tuple) else 1
     donate = data.draw(st.permutations([0, 1, 2, None]))[:count]
-    for run in (lambda given: in_blocks(function, *given, block=block, donate=donate),
-                lambda given: function(*given, donate=donate)):
+    for run in (
+        lambda given: in_blocks(function, *given, block=block, donate=donate),
+        lambda given: function(*given, donate=donate),
+    ):
         found = run([a.copy() for a in arrays])
-        assert_bits(tuple(map(np.asarray, found)) if isinstance(found, tuple) else np.asarray(found), expected)
+        assert_bits(
+            tuple(map(np.asarray, found)) if isinstance(found, tuple) else np.asarray(found), expected
+        )

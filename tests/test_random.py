@@ -11,7 +11,8 @@ import pytest
 
 import nnbackend as nn
 from nnbackend.backend import Backend
-from nnbackend.random import Stream, key_words, new_seed, philox_words, stream_number
+from nnbackend.philox import philox_words
+from nnbackend.random import Stream, key_words, new_seed, stream_number
 
 SEED = (0xFEDCBA9876543210 << 64) | 0x8123456789ABCDEF  # both halves have their sign bit set
 
@@ -182,7 +183,12 @@ def test_seeds_steps_and_paths_are_independent() -> None:
 @pytest.mark.parametrize("shape", [(0,), (2, 0, 3), ()])
 def test_empty_and_single_shapes(backend: Backend, shape: tuple[int, ...]) -> None:
     stream = Stream(1, "shape", backend=backend)
-    for drawn in (stream.uniform(shape), stream.keep(shape, 0.5), stream.integers(shape, 5), stream.normal(shape)):
+    for drawn in (
+        stream.uniform(shape),
+        stream.keep(shape, 0.5),
+        stream.integers(shape, 5),
+        stream.normal(shape),
+    ):
         assert tuple(drawn.shape) == shape
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from nnbackend.backend import Availability, Backend, host, installed_version
 from nnbackend.elementwise import Program
-from nnbackend.random import philox_words
+from nnbackend.philox import philox_words
 from nnbackend.typing import Array, Device
 
 __all__ = ["CompiledStep", "JaxBackend"]
@@ -60,7 +60,9 @@ class JaxBackend(Backend):
 
     def from_host(self, array: Any, dtype: str | None = None) -> Array:
         with self.scope():
-            copied: Array = self._jax.device_put(host().from_host(array, dtype), self._device, may_alias=False)
+            copied: Array = self._jax.device_put(
+                host().from_host(array, dtype), self._device, may_alias=False
+            )
         return copied
 
     def to_host(self, array: Array) -> Any:

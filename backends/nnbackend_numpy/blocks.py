@@ -84,7 +84,11 @@ class Evaluator:
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]
 
     def blocked(
-        self, program: Program, arguments: list[np.ndarray[Any, Any]], donate: Sequence[int | None], block: int
+        self,
+        program: Program,
+        arguments: list[np.ndarray[Any, Any]],
+        donate: Sequence[int | None],
+        block: int,
     ) -> Any:
         """Evaluate in blocks of about `block` elements, whatever the size."""
         shape = np.broadcast_shapes(*(a.shape for a in arguments))
@@ -140,7 +144,9 @@ class Evaluator:
             source = donate[index] if index < len(donate) else None
             wanted = (*shape[:-1], 1) if value in plan.per_row else shape
             target: Any = None if source is None else arguments[source]
-            passed_on = value < len(arguments) and value != source  # an argument as it came may be overwritten
+            passed_on = (
+                value < len(arguments) and value != source
+            )  # an argument as it came may be overwritten
             fits = not passed_on and _fits(target, wanted, dtype) and target.flags.c_contiguous
             results.append(target if fits else np.empty(wanted, dtype))
         return results
@@ -173,7 +179,9 @@ class Evaluator:
                         shape = (rows, *inner)
                     else:
                         shape = (rows,) if results[0].ndim == 1 else (rows, width)
-                    out = self._buffer(step.buffer, step.dtype, block * width)[: math.prod(shape)].reshape(shape)
+                    out = self._buffer(step.buffer, step.dtype, block * width)[: math.prod(shape)].reshape(
+                        shape
+                    )
                 operands = [values[index] for index in step.operands]
                 if step.where:
                     condition, chosen, otherwise = operands
@@ -227,7 +235,8 @@ def _all_of_shape(program: Program, arguments: Sequence[Any], shape: tuple[int, 
         return all(program.sources)
     if not program.rowwise:
         return all(
-            used and np.broadcast_shapes(*(arguments[i].shape for i in used)) == shape for used in program.sources
+            used and np.broadcast_shapes(*(arguments[i].shape for i in used)) == shape
+            for used in program.sources
         )
     # sums take the last axis away, so only the others can be compared; a row of their own has the full width
     return all(
@@ -248,7 +257,9 @@ def _rows(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any
     return array.reshape(math.prod(shape[:-1]), last)
 
 
-def _function(operation: str) -> Callable[..., Any]:
+def _function(operation: str, dtype: str) -> Callable[..., Any]:
+    if operation in ("ceil", "floor", "round", "trunc") and "int" in dtype:
+        return np.positive
     found: Callable[..., Any] = getattr(np, "rint" if operation == "round" else operation)
     return found
 
@@ -314,7 +325,9 @@ def _make_plan(
                 free.append(held.pop(index))
         steps.append(
             _Step(
-                np.where if instruction.operation == "where" else _function(instruction.operation),
+                np.where
+                if instruction.operation == "where"
+                else _function(instruction.operation, known[result]),
                 tuple(place(operand) for operand in instruction.operands),
                 result,
                 buffer,
@@ -366,7 +379,9 @@ def _direct_outputs(
             continue
         if source is not None:
             operation = program.instructions[position].operation
-            overlaps = operation == "where" or operation in REDUCTIONS  # these write before they have read all
+            overlaps = (
+                operation == "where" or operation in REDUCTIONS
+            )  # these write before they have read all
             if source in outputs or last_use.get(source, -1) > position - overlaps:
                 continue
         direct[index] = number

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import Any, ClassVar
 
 from nnbackend.backend import Availability, Backend, host, installed_version
-from nnbackend.random import philox_words
+from nnbackend.philox import philox_words
 from nnbackend.typing import Array, Device
 
 __all__ = ["HostTransferError", "StrictBackend"]

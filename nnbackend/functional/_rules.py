@@ -1,14 +1,97 @@
-"""What the rules share: undoing broadcasts, and shapes of reductions."""
+"""What the rules share: functions without a gradient, undoing broadcasts, and shapes of reductions."""
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from nnbackend.backend import namespace
-from nnbackend.typing import Array, Axis, DType, Shape
+from nnbackend.autodiff import Operators, Tensor
+from nnbackend.backend import backend_of, is_array, namespace, plain
+from nnbackend.tree import map as tree_map
+from nnbackend.typing import Array, Axis, DType, Namespace, Shape
 
-__all__ = ["like", "normalize_axes", "reduced_size", "restore_axes", "sum_to"]
+__all__ = [
+    "common_namespace",
+    "dtype_of",
+    "floating_like",
+    "library",
+    "like",
+    "normalize_axes",
+    "normalize_axis",
+    "reduced_size",
+    "restore_axes",
+    "sum_to",
+    "unbroadcast",
+    "without_gradient",
+    "zeros",
+]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def without_gradient(function: Function) -> Function:
+    """Mark a function of arrays whose derivative is zero or does not exist: it sees arrays, never tensors.
+
+    Given tensors it returns tensors, which are constants to any gradient.
+    """
+
+    @functools.wraps(function)
+    def on_arrays(*arguments: Any, **options: Any) -> Any:
+        tensors = any(isinstance(argument, Operators) for argument in arguments)
+        values = [plain(argument) for argument in arguments]
+        owner = next((value for value in values if is_array(value)), None)
+        if owner is None:
+            kinds = ", ".join(type(value).__name__ for value in values) or "nothing"
+            raise TypeError(f"{function.__name__} expects at least one array, got {kinds}.")
+        backend = backend_of(owner)
+        for value in values:
+            if is_array(value) and backend_of(value) is not backend:
+                raise TypeError(
+                    f"{function.__name__} got arrays of two libraries, {backend.name} and {backend_of(value).name}. "
+                    "Move one first: backend.from_host(nn.to_numpy(x))."
+                )
+        with backend.scope():
+            result = function(*values, **options)
+        return tree_map(Tensor, result) if tensors else result
+
+    return on_arrays  # type: ignore[return-value]
+
+
+def common_namespace(*arguments: Any) -> Namespace:
+    """Return the namespace of the first argument that is not a Python number."""
+    return namespace(next((a for a in arguments if not isinstance(a, (bool, int, float))), arguments[0]))
+
+
+def library(array: Any) -> Namespace:
+    """Return the namespace of the library that holds `array`, also for a tensor."""
+    return backend_of(plain(array)).xp
+
+
+def zeros(shape: Shape, like: Any) -> Any:
+    """Return zeros of that shape, in the library, dtype and device of `like`."""
+    array = plain(like)
+    backend = backend_of(array)
+    return backend.xp.zeros(shape, dtype=array.dtype, device=backend.device(array))
+
+
+def dtype_of(dtype: DType | str, like: Any) -> DType:
+    """Return a dtype given by name as that of the library that holds `like`."""
+    return getattr(library(like), str(dtype)) if isinstance(dtype, str) else dtype
+
+
+def floating_like(values: Any, like: Any) -> Any:
+    """Cast integers, booleans and other precisions to the dtype of `like`."""
+    return values if values.dtype == like.dtype else namespace(values).astype(values, like.dtype)
+
+
+def unbroadcast(argument: Any) -> Callable[[Any], Any]:
+    """Return what sums a gradient to the shape and dtype of an argument, without keeping the argument itself."""
+    if not hasattr(argument, "shape"):  # a Python number has no gradient, so this is never asked for one
+        return lambda gradient: gradient
+    shape, dtype = tuple(argument.shape), argument.dtype
+    return lambda gradient: sum_to(gradient, shape, dtype)
 
 
 def sum_to(gradient: Any, shape: Shape, dtype: DType) -> Any:
@@ -40,6 +123,11 @@ def normalize_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     return tuple(number % ndim for number in axes)
 
 
+def normalize_axis(axis: int, ndim: int) -> int:
+    """Return an axis as a non-negative number."""
+    return normalize_axes(axis, ndim)[0]
+
+
 def reduced_size(shape: Shape, axes: tuple[int, ...]) -> int:
     """Return how many elements a reduction over `axes` takes together."""
     return math.prod(shape[axis] for axis in axes)
@@ -48,7 +136,7 @@ def reduced_size(shape: Shape, axes: tuple[int, ...]) -> int:
 def restore_axes(reduced: Any, shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Array:
     """Put back, with length one, the axes that a reduction took away."""
     if keepdims:
-        return reduced  # type: ignore[no-any-return]
+        return reduced
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     result: Array = namespace(reduced).reshape(reduced, kept)
     return result

@@ -91,7 +91,9 @@ def test_an_array_to_the_host_is_a_writable_copy(backend: Backend) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "uint8", "bool"])
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
-def test_dtypes_and_shapes_survive_the_way_there_and_back(backend: Backend, dtype: str, shape: tuple[int, ...]) -> None:
+def test_dtypes_and_shapes_survive_the_way_there_and_back(
+    backend: Backend, dtype: str, shape: tuple[int, ...]
+) -> None:
     values = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
     array = backend.from_host(values)
     assert backend.owns(array)
@@ -234,7 +236,9 @@ def test_set_backend_holds_for_every_thread(foreign: type[Pretended]) -> None:
 
 
 def test_an_unknown_name_names_the_nearest(fresh: None) -> None:
-    with pytest.raises(ValueError, match=r"Unknown backend 'cuppy'; the known ones are numpy, .*Did you mean 'cupy'?"):
+    with pytest.raises(
+        ValueError, match=r"Unknown backend 'cuppy'; the known ones are numpy, .*Did you mean 'cupy'?"
+    ):
         nn.get_backend("cuppy")
     with pytest.raises(ValueError, match="Unknown backend 'xyzzy'") as caught:
         nn.set_backend("xyzzy")
@@ -257,17 +261,23 @@ def test_a_missing_library_says_why_and_how_to_get_it(
     assert "pretended" not in nn.available_backends()
 
 
-def test_a_library_that_fails_to_import_says_so(foreign: type[Pretended], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_fails_to_import_says_so(
+    foreign: type[Pretended], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(self: Pretended) -> None:
         raise ImportError("libmissing.so: cannot open")
 
     monkeypatch.setattr(Pretended, "__init__", broken)
-    with pytest.raises(BackendUnavailableError, match=r"installed but cannot be imported: libmissing.so") as caught:
+    with pytest.raises(
+        BackendUnavailableError, match=r"installed but cannot be imported: libmissing.so"
+    ) as caught:
         nn.get_backend("pretended")
     assert 'pip install "pretended-backend"' in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "module"), [("torch", "torch"), ("jax", "jax"), ("strict", "array_api_strict")])
+@pytest.mark.parametrize(
+    ("name", "module"), [("torch", "torch"), ("jax", "jax"), ("strict", "array_api_strict")]
+)
 def test_each_optional_backend_carries_its_pip_line(
     fresh: None, monkeypatch: pytest.MonkeyPatch, name: str, module: str
 ) -> None:
@@ -281,7 +291,9 @@ def test_each_optional_backend_carries_its_pip_line(
     assert module not in nn.available_backends()
 
 
-def test_a_folder_of_the_librarys_name_is_not_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_the_librarys_name_is_not_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a_mere_folder").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
     assert room.installed_version("a_mere_folder") is None
@@ -295,7 +307,9 @@ def test_entry_points_join_the_table(foreign: type[Pretended]) -> None:
         nn.get_backend("pretendet")
 
 
-def test_entry_points_recognise_their_arrays(foreign: type[Pretended], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_points_recognise_their_arrays(
+    foreign: type[Pretended], monkeypatch: pytest.MonkeyPatch
+) -> None:
     kind = type("Theirs", (), {"__module__": "pretended.arrays"})
     monkeypatch.setattr(Pretended, "owns", lambda self, value: isinstance(value, kind))
     assert backend_of(kind()) is nn.get_backend("pretended")
@@ -313,11 +327,15 @@ def test_a_broken_entry_point_harms_nobody_else(
     assert not room.probe_backends()["pretended"][1].available
     with pytest.raises(TypeError, match="Expected an array"):
         backend_of(object())
-    with pytest.raises(BackendUnavailableError, match="'pretended' is installed but cannot be loaded: RuntimeError"):
+    with pytest.raises(
+        BackendUnavailableError, match="'pretended' is installed but cannot be loaded: RuntimeError"
+    ):
         nn.get_backend("pretended")
 
 
-def test_a_library_nobody_knows_runs_the_plain_mathematics(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_nobody_knows_runs_the_plain_mathematics(
+    fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     xp = pytest.importorskip("array_api_strict")
     known = {name: where for name, where in room._BUILT_IN.items() if name != "strict"}
     monkeypatch.setattr(room, "_BUILT_IN", known)
@@ -326,7 +344,9 @@ def test_a_library_nobody_knows_runs_the_plain_mathematics(fresh: None, monkeypa
     assert backend.name == "standard"
     assert backend_of(xp.asarray(1)) is backend
     gradient = nn.grad(lambda x: nn.functional.sum(nn.functional.tanh(x) * x))(x)
-    expected = nn.grad(lambda x: nn.functional.sum(nn.functional.tanh(x) * x))(np.asarray([[1.0, 2.0], [3.0, 4.0]]))
+    expected = nn.grad(lambda x: nn.functional.sum(nn.functional.tanh(x) * x))(
+        np.asarray([[1.0, 2.0], [3.0, 4.0]])
+    )
     np.testing.assert_allclose(nn.to_numpy(gradient), expected, rtol=1e-14)
     copied = nn.to_numpy(x)
     copied[:] = 0.0
@@ -342,7 +362,9 @@ def test_a_library_nobody_knows_runs_the_plain_mathematics(fresh: None, monkeypa
 @pytest.mark.parametrize("value", [None, 1, 1.5, "x", [1.0], (1.0,), {"a": 1.0}, object(), np, np.ndarray])
 def test_what_is_not_an_array(value: Any) -> None:
     assert not room.is_array(value)
-    with pytest.raises(TypeError, match="Expected an array of a library that speaks the array API standard, got "):
+    with pytest.raises(
+        TypeError, match="Expected an array of a library that speaks the array API standard, got "
+    ):
         backend_of(value)
 
 
@@ -351,7 +373,9 @@ def test_mixing_libraries_is_refused(put: Callable[..., Any], backend: Backend) 
     if other not in nn.available_backends():
         pytest.skip("array-api-strict, the second library of this test, is not installed")
     theirs = nn.get_backend(other).from_host([1.0, 2.0])
-    with pytest.raises(TypeError, match=f"add got arrays of two libraries, {backend.name} and {other}. Move one"):
+    with pytest.raises(
+        TypeError, match=f"add got arrays of two libraries, {backend.name} and {other}. Move one"
+    ):
         nn.functional.add(put([1.0, 2.0]), theirs)
 
 
@@ -380,6 +404,9 @@ def test_asking_what_is_there_imports_no_array_library() -> None:
 
 def test_the_variable_is_read_in_a_fresh_interpreter(backend: Backend) -> None:
     assert run("import nnbackend as nn; print(nn.get_backend())", NNBACKEND=backend.name) == backend.name
-    assert run(
-        "import nnbackend as nn; nn.set_backend('numpy'); print(nn.get_backend())", NNBACKEND=backend.name
-    ) == "numpy"
+    assert (
+        run(
+            "import nnbackend as nn; nn.set_backend('numpy'); print(nn.get_backend())", NNBACKEND=backend.name
+        )
+        == "numpy"
+    )

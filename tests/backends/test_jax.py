@@ -29,7 +29,9 @@ def loss(weights: Any, x: Any) -> Any:
 def make_step(backend: Backend) -> Any:
     def step(state: dict[str, Any], x: Any) -> Any:
         value, gradient = nn.value_and_grad(loss)(state["w"], x)
-        keep = random.Stream(state["seed"], "dropout/mask", step=state["t"], backend=backend).keep((4,), rate=0.5)
+        keep = random.Stream(state["seed"], "dropout/mask", step=state["t"], backend=backend).keep(
+            (4,), rate=0.5
+        )
         return {**state, "w": state["w"] - 0.1 * gradient, "t": state["t"] + 1}, (value, keep)
 
     return backend.compile(step)
@@ -89,7 +91,9 @@ def test_float64_is_float64_in_a_nested_gradient(backend: Backend) -> None:
         return nn.functional.sum(nn.grad(lambda y: nn.functional.sum(nn.functional.exp(y * y)))(x))
 
     x = np.asarray([0.3, 0.7])
-    np.testing.assert_allclose(nn.to_numpy(nn.grad(slope)(backend.from_host(x))), nn.grad(slope)(x), rtol=1e-13)
+    np.testing.assert_allclose(
+        nn.to_numpy(nn.grad(slope)(backend.from_host(x))), nn.grad(slope)(x), rtol=1e-13
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -172,7 +176,9 @@ def test_words_are_drawn_inside_a_step(backend: Backend) -> None:
         state, (_, keep) = step(state, x)
         masks.append(nn.to_numpy(keep).tolist())
     seed = 11 + ((2**64 - 5) << 64)
-    assert masks == [random.Stream(seed, "dropout/mask", step=t).keep((4,), rate=0.5).tolist() for t in range(3)]
+    assert masks == [
+        random.Stream(seed, "dropout/mask", step=t).keep((4,), rate=0.5).tolist() for t in range(3)
+    ]
     assert step.count == 1
 
 

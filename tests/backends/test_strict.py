@@ -45,7 +45,9 @@ def test_a_step_that_looks_at_the_device_is_refused(backend: Backend, look: Call
     x = backend.from_host([1.0, 2.0])
     look(x)  # outside a step it is allowed
     step = backend.compile(lambda state, x: (state, look(x)))
-    with pytest.raises(strict.HostTransferError, match=r"inside a compiled step, at .*[.]py:[0-9]+: the host"):
+    with pytest.raises(
+        strict.HostTransferError, match=r"inside a compiled step, at .*[.]py:[0-9]+: the host"
+    ):
         step({}, x)
     look(x)  # and so it is after the step has failed
 
@@ -66,10 +68,16 @@ def test_where_it_looked_is_the_callers_line(backend: Backend) -> None:
 
 def test_a_step_on_the_device_runs(backend: Backend) -> None:
     def step(state: Any, x: Any) -> Any:
-        value, gradient = nn.value_and_grad(lambda w: nn.functional.mean(nn.functional.tanh(w * x)))(state["w"])
-        noise = random.Stream(state["seed"], "noise", step=state["t"], backend=backend).normal((2,), dtype="float64")
+        value, gradient = nn.value_and_grad(lambda w: nn.functional.mean(nn.functional.tanh(w * x)))(
+            state["w"]
+        )
+        noise = random.Stream(state["seed"], "noise", step=state["t"], backend=backend).normal(
+            (2,), dtype="float64"
+        )
         moved = x.to_device(x.device)
-        return {**state, "w": state["w"] - gradient + 0.0 * noise, "t": state["t"] + 1}, value + 0.0 * moved[0]
+        return {**state, "w": state["w"] - gradient + 0.0 * noise, "t": state["t"] + 1}, value + 0.0 * moved[
+            0
+        ]
 
     state = {
         "w": backend.from_host([0.5, 1.0]),

@@ -17,7 +17,11 @@ from nnbackend.backend import Backend
 from nnbackend.interop import safetensors as room
 from nnbackend.interop.safetensors import ModelFileError, read, write
 
-CONTENT: dict[str, Any] = {"layers": [{"name": "dense", "units": 3, "rate": 0.1}], "note": "größer", "empty": None}
+CONTENT: dict[str, Any] = {
+    "layers": [{"name": "dense", "units": 3, "rate": 0.1}],
+    "note": "größer",
+    "empty": None,
+}
 
 
 @pytest.fixture
@@ -88,7 +92,9 @@ def test_bfloat16_is_kept_as_its_bits(tmp_path: Path) -> None:
     assert found.view("uint16").tolist() == values.T.copy().view("uint16").tolist()
 
 
-def test_bfloat16_without_its_dtype_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_without_its_dtype_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bits = np.ones(2, "uint16")
     save_raw(tmp_path / "model", {"nnbackend": '{"content":null,"format_version":1}'})
     data = (tmp_path / "model").read_bytes()
@@ -161,8 +167,9 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> N
     )
     root = Path(__file__).parents[2]
     search = os.pathsep.join([str(root), str(root / "backends")])
-    command = [sys.executable, "-c", code, str(path)]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": search}, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], env={**os.environ, "PYTHONPATH": search}, timeout=60
+    )
     assert done.returncode == 9
     assert read(path)[0] == "old"
 
@@ -212,11 +219,15 @@ def test_a_truncated_file_is_refused(tmp_path: Path, tensors: dict[str, Any]) ->
     data = (tmp_path / "model").read_bytes()
     for length in (0, 5, 8, 60, len(data) // 2, len(data) - 1):
         (tmp_path / "model").write_bytes(data[:length])
-        with pytest.raises(ModelFileError, match="model': expected a whole safetensors file, got one that is"):
+        with pytest.raises(
+            ModelFileError, match=r"model': expected a whole safetensors file, got one that is trunc"
+        ):
             read(tmp_path / "model")
 
 
-@pytest.mark.parametrize("data", [b"PK\x03\x04 a zip file, as torch.save writes", b"\x80\x04\x95pickle", b"{}" * 9])
+@pytest.mark.parametrize(
+    "data", [b"PK\x03\x04 a zip file, such as torch.save writes", b"\x80\x04\x95pickle", b"{}" * 9]
+)
 def test_another_kind_of_file_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "model").write_bytes(data)
     with pytest.raises(ModelFileError, match="truncated or of another kind"):
@@ -226,7 +237,9 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, data: bytes) -> None:
 @pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}])
 def test_another_programs_tensors_are_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     save_raw(tmp_path / "model", metadata)
-    with pytest.raises(ModelFileError, match=r"without the metadata key 'nnbackend'. It holds another program's"):
+    with pytest.raises(
+        ModelFileError, match=r"without the metadata key 'nnbackend'. It holds another program's"
+    ):
         read(tmp_path / "model")
 
 
@@ -282,7 +295,9 @@ def test_tensors_that_cannot_be_stored_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", [{"f": print}, {"x": np.ones(1)}, {"x": float("nan")}, [float("inf")], {1, 2}])
+@pytest.mark.parametrize(
+    "content", [{"f": print}, {"x": np.ones(1)}, {"x": float("nan")}, [float("inf")], {1, 2}]
+)
 def test_metadata_that_is_not_json_is_refused(tmp_path: Path, content: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="The metadata of a model file must be JSON"):
         write(tmp_path / "model", {}, content)

@@ -1,0 +1,56 @@
+"""How much ``import nnbackend`` costs over ``import numpy``: fresh interpreters, interleaved, medians.
+
+Run it as ``python benchmarks/import_time.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAMS = {
+    "nothing": "pass",
+    "numpy": "import numpy",
+    "nnbackend": "import nnbackend",
+    "numpy, nnbackend": "import numpy, nnbackend",
+}
+#: What the library promises, in milliseconds over NumPy.
+LIMIT = 60.0
+
+
+def seconds(program: str) -> float:
+    """Return how long a fresh interpreter takes for a program."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "backends")])}
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    return time.perf_counter() - begin
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the medians; the exit status says whether the promise holds here."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=21)
+    rounds = parser.parse_args(arguments).rounds
+    for program in PROGRAMS.values():
+        seconds(program)  # compiles what is not compiled yet
+    times: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    for _ in range(rounds):
+        for name, program in PROGRAMS.items():
+            times[name].append(1000 * seconds(program))
+    for name, values in times.items():
+        print(f"{name:18} {statistics.median(values):7.1f} ms")
+    pairs = zip(times["numpy, nnbackend"], times["numpy"], strict=True)
+    over = statistics.median(both - alone for both, alone in pairs)
+    print(f"over numpy         {over:7.1f} ms (promised: at most {LIMIT:.0f})")
+    return int(over > LIMIT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Activations by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nnbackend import functional
+from nnbackend.backend import nearest
+from nnbackend.config import register
+
+__all__ = ["get"]
+
+_BY_NAME: dict[str, Callable[..., Any]] = {
+    name: register("nnbackend", name=name)(getattr(functional, name))
+    for name in ("linear", "relu", "sigmoid", "tanh", "softmax", "log_softmax", "step")
+}
+
+
+def get(which: str | Callable[..., Any] | None) -> Callable[..., Any]:
+    """Return an activation by its name, such as ``"relu"``; a function as it is; the identity for None.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown; the nearest known one is named.
+    """
+    if which is None:
+        return _BY_NAME["linear"]
+    if callable(which):
+        return which
+    if which in _BY_NAME:
+        return _BY_NAME[which]
+    raise ValueError(
+        f"Unknown activation {which!r}; the known ones are {', '.join(_BY_NAME)}.{nearest(str(which), _BY_NAME)}"
+    )

@@ -1,0 +1,35 @@
+"""The record of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnbackend.callbacks.base import Callback
+
+__all__ = ["History"]
+
+
+class History(Callback):
+    """The numbers of each epoch; `Model.fit` returns one.
+
+    Attributes
+    ----------
+    history : dict of str to list of float
+        One list for each number: ``"loss"``, the metrics, and with ``val_`` in front those of validation.
+    epoch : list of int
+        The epochs, from 0.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Append the epoch's numbers."""
+        self.epoch.append(epoch)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+    def __repr__(self) -> str:
+        last: dict[str, Any] = {name: round(values[-1], 6) for name, values in self.history.items()}
+        return f"<History of {len(self.epoch)} epochs, last {last}>"

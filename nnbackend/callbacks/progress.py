@@ -1,0 +1,85 @@
+"""The progress bar, in terminals and notebooks."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nnbackend.callbacks.base import Callback, Logs
+
+__all__ = ["EpochLines", "ProgressBar"]
+
+
+def _text(logs: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
+
+
+class ProgressBar(Callback):
+    """A bar for each epoch, with loss and metrics; it reads the device at most five times a second."""
+
+    #: Seconds between two looks at the device.
+    interval = 0.2
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._epochs = 1
+        self._steps = 0
+        self._last_look = 0.0
+
+    def on_train_begin(self, parameters: dict[str, Any]) -> None:
+        """Note how many epochs and steps there are."""
+        self._epochs = parameters["epochs"]
+        self._steps = parameters["steps"]
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Open the epoch's bar."""
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(
+            total=self._steps,
+            desc=f"Epoch {epoch + 1}/{self._epochs}",
+            unit="batch",
+            mininterval=self.interval,
+        )
+        self._last_look = time.monotonic()
+
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
+        """Move the bar; now and then read the numbers."""
+        now = time.monotonic()
+        if now - self._last_look >= self.interval:
+            self._last_look = now
+            self._bar.set_postfix_str(_text(logs()), refresh=False)
+        self._bar.update(1)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Close the bar with the epoch's numbers."""
+        self._bar.set_postfix_str(_text(logs))
+        self._bar.close()
+        self._bar = None
+
+    def on_train_end(self) -> None:
+        """Close a bar that was broken off."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class EpochLines(Callback):
+    """One line for each epoch, for logs that are kept."""
+
+    def __init__(self) -> None:
+        self._epochs = 1
+        self._begin = 0.0
+
+    def on_train_begin(self, parameters: dict[str, Any]) -> None:
+        """Note how many epochs there are."""
+        self._epochs = parameters["epochs"]
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Look at the clock."""
+        self._begin = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Print the line."""
+        seconds = time.monotonic() - self._begin
+        print(f"Epoch {epoch + 1}/{self._epochs}  {seconds:.1f} s  {_text(logs)}")

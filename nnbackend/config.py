@@ -1,0 +1,257 @@
+"""How objects are described in a saved model: by the registered name of their class and how they were made.
+
+Nothing here runs code on load: a description names a class or function that is registered in the running program,
+and the arguments to make it with.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Self, TypeVar
+
+from nnbackend.backend import nearest
+from nnbackend.typing import Json
+
+__all__ = ["Configurable", "describe", "register", "restore", "snake_case"]
+
+_T = TypeVar("_T")
+_objects: dict[str, Any] = {}
+_names: dict[int, str] = {}
+_shared: ContextVar[dict[Any, Any] | None] = ContextVar("nnbackend_described", default=None)
+_custom: ContextVar[Mapping[str, Any]] = ContextVar("nnbackend_custom_objects", default={})  # noqa: B039 - read only
+
+
+def register(package: str = "custom", *, name: str | None = None) -> Callable[[_T], _T]:
+    """Register a class or function of one's own, so that models that use it can be saved and loaded.
+
+    Parameters
+    ----------
+    package : str
+        Whose it is; keeps equal names of different packages apart.
+    name : str, optional
+        Its name in files; the class's or function's own without it.
+
+    Returns
+    -------
+    callable
+        A decorator that returns what it is given.
+
+    Raises
+    ------
+    ValueError
+        If another object has that name already.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> @nn.register("my_package")
+    ... class Scale(nn.Layer):
+    ...     def build(self, input_shape):
+    ...         self.scale = self.add_weight("scale", (input_shape[-1],), "ones")
+    ...
+    ...     def forward(self, x):
+    ...         return x * self.scale
+    """
+
+    def decorate(thing: _T) -> _T:
+        key = f"{package}>{name or thing.__name__}"  # type: ignore[attr-defined]
+        present = _objects.get(key)
+        again = present is not None and getattr(present, "__qualname__", 0) == getattr(
+            thing, "__qualname__", 1
+        )
+        if present is not None and present is not thing and not again:  # a cell run again replaces its class
+            raise ValueError(
+                f"{key!r} is registered already, for {present!r}. Choose another name= or package."
+            )
+        _objects[key] = thing
+        _names[id(thing)] = key
+        return thing
+
+    return decorate
+
+
+def snake_case(name: str) -> str:
+    """Return a class name as the field writes its instances: ``LayerNormalization`` -> ``layer_normalization``."""
+    pieces = []
+    for index, letter in enumerate(name):
+        after_small = index > 0 and (name[index - 1].islower() or name[index - 1].isdigit())
+        before_small = index + 1 < len(name) and name[index + 1].islower()
+        if letter.isupper() and index > 0 and (after_small or (before_small and name[index - 1].isupper())):
+            pieces.append("_")
+        pieces.append(letter.lower())
+    return "".join(pieces).strip("_")
+
+
+class Configurable:
+    """An object that is described by its class and the arguments it was made with.
+
+    The arguments of ``__init__`` are remembered when an object is made, so subclasses need no code for saving.
+    """
+
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        """Remember the arguments."""
+        made = super().__new__(cls)
+        made._arguments = (arguments, options)
+        return made
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.partition(".")[0] == "nnbackend" and not cls.__name__.startswith("_"):
+            register("nnbackend")(cls)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an object like this one."""
+        arguments, options = self._arguments
+        bound = inspect.signature(type(self)).bind(*arguments, **options)
+        config: dict[str, Any] = {}
+        for name, value in bound.arguments.items():
+            kind = bound.signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                config.update(value)
+            elif kind is inspect.Parameter.VAR_POSITIONAL:
+                raise TypeError(
+                    f"{type(self).__name__} takes *{name}, which get_config cannot name. Give it a get_config of its "
+                    "own, or take a list instead."
+                )
+            else:
+                config[name] = value
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make an object from what `get_config` returned."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({inside})"
+
+
+def describe(thing: Any) -> Json:
+    """Describe an object in JSON; one that stands twice is described once.
+
+    Raises
+    ------
+    TypeError
+        If a class or function is not registered; the message carries the cure.
+    """
+    outermost = _shared.get() is None
+    token = _shared.set({}) if outermost else None
+    try:
+        return _describe(thing)
+    finally:
+        if token is not None:
+            _shared.reset(token)
+
+
+def _describe(thing: Any) -> Json:
+    if thing is None or isinstance(thing, (bool, int, str)):
+        return thing
+    if isinstance(thing, float):
+        return thing if math.isfinite(thing) else {"float": repr(thing)}
+    if isinstance(thing, list):
+        return [_describe(item) for item in thing]
+    if isinstance(thing, tuple):
+        return {"tuple": [_describe(item) for item in thing]}
+    if isinstance(thing, dict):
+        if not all(isinstance(key, str) for key in thing):
+            raise TypeError("A saved model holds dicts with text keys only.")
+        return {"dict": {key: _describe(value) for key, value in thing.items()}}
+    if isinstance(thing, Configurable):
+        seen = _shared.get()
+        assert seen is not None
+        if id(thing) in seen:
+            return {"shared": seen[id(thing)][0]}
+        number = len(seen)
+        seen[id(thing)] = (number, thing)
+        config = {key: _describe(value) for key, value in thing.get_config().items()}
+        return {"class": _name_of(type(thing)), "config": config, "number": number}
+    if callable(thing):
+        return {"function": _name_of(thing)}
+    raise TypeError(
+        f"A saved model cannot hold a {type(thing).__name__}. Use numbers, text, lists, dicts, and objects of "
+        "registered classes as arguments of layers."
+    )
+
+
+def _name_of(thing: Any) -> str:
+    if id(thing) in _names and _objects.get(_names[id(thing)]) is thing:
+        return _names[id(thing)]
+    name = getattr(thing, "__qualname__", type(thing).__name__)
+    raise TypeError(
+        f"{name!r} is not registered, so a model that uses it could not be loaded. Put "
+        f'@nn.register("your_package") above its definition; a lambda needs to become a named function.'
+    )
+
+
+@contextmanager
+def _with_custom(custom: Mapping[str, Any] | None) -> Any:
+    token = _custom.set(custom or {})
+    shared = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(shared)
+        _custom.reset(token)
+
+
+def restore(description: Json, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """Make the object that `describe` described.
+
+    Parameters
+    ----------
+    description : JSON
+        What `describe` returned.
+    custom_objects : mapping of str to class or function, optional
+        Objects that are not registered, by their registered or their own name.
+
+    Raises
+    ------
+    ValueError
+        If a name is not registered here.
+    """
+    with _with_custom(custom_objects):
+        return _restore(description)
+
+
+def _restore(description: Any) -> Any:
+    if isinstance(description, list):
+        return [_restore(item) for item in description]
+    if not isinstance(description, dict):
+        return description
+    if "float" in description:
+        return float(description["float"])
+    if "tuple" in description:
+        return tuple(_restore(item) for item in description["tuple"])
+    if "dict" in description:
+        return {key: _restore(value) for key, value in description["dict"].items()}
+    if "function" in description:
+        return _look_up(description["function"])
+    seen = _shared.get()
+    assert seen is not None
+    if "shared" in description:
+        return seen[description["shared"]]
+    cls = _look_up(description["class"])
+    made = cls.from_config({key: _restore(value) for key, value in description["config"].items()})
+    seen[description["number"]] = made
+    return made
+
+
+def _look_up(key: str) -> Any:
+    custom = _custom.get()
+    short = key.rpartition(">")[2]
+    for name in (key, short):
+        if name in custom:
+            return custom[name]
+    if key in _objects:
+        return _objects[key]
+    raise ValueError(
+        f"The model uses {key!r}, which is not registered here.{nearest(key, _objects)} Import the module that "
+        f'registers it, or pass custom_objects={{"{short}": ...}}.'
+    )

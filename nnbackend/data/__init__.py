@@ -1,0 +1,5 @@
+"""Data for training: arrays of any library, lists and tables, cut into batches."""
+
+from nnbackend.data.arrays import Batch, Dataset, as_dataset, check_finite, order, split
+
+__all__ = ["Batch", "Dataset", "as_dataset", "check_finite", "order", "split"]

@@ -1,0 +1,560 @@
+"""What a layer is: names, shapes and parameters around the mathematics of `nnbackend.functional`.
+
+A `Parameter` is a handle. Within a step it stands for the value in the state tree that the step was given
+(`Binding`); outside it stands for its current value. So one `forward` serves training, compiled steps, shared layers
+and plain use, and no layer has a special case.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from nnbackend import initializers, regularizers
+from nnbackend.autodiff import Operators, Reference
+from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
+from nnbackend.config import Configurable, snake_case
+from nnbackend.random import Stream
+from nnbackend.typing import Array, Shape
+
+__all__ = ["Binding", "Layer", "Parameter"]
+
+_creation = itertools.count()
+
+
+class Parameter(Reference):
+    """A weight or a running statistic: a handle that reads and writes the state a step is given.
+
+    It has the operators of arrays, and rules take it as an argument. Layers make parameters with
+    `Layer.add_weight`.
+
+    Attributes
+    ----------
+    path : str
+        Where it was made, such as ``"dense_1/kernel"``; names its random stream.
+    trainable : bool
+        Whether gradients change it. Running statistics are not trainable.
+    regularizer : Regularizer or None
+        Its penalty in the loss.
+    """
+
+    __slots__ = ("_array", "_dtype", "_shape", "order", "path", "regularizer", "trainable")
+
+    def __init__(
+        self,
+        path: str,
+        array: Array,
+        dtype: str,
+        *,
+        trainable: bool = True,
+        regularizer: regularizers.Regularizer | None = None,
+    ) -> None:
+        self.path = path
+        self.trainable = trainable
+        self.regularizer = regularizer
+        self.order = next(_creation)  # only compared: the order of creation within a model
+        self._array = array
+        self._shape = tuple(array.shape)
+        self._dtype = dtype
+
+    @property
+    def shape(self) -> Shape:
+        """Its shape, which never changes."""
+        return self._shape
+
+    @property
+    def dtype_name(self) -> str:
+        """The name of its dtype, such as ``"float32"``."""
+        return self._dtype
+
+    def __nnbackend_value__(self) -> Any:
+        binding = _binding.get()
+        return self._array if binding is None else binding.read(self)
+
+    def assign(self, value: Any) -> None:
+        """Give it a new value: in the step's new state within a step, for good outside of one.
+
+        Raises
+        ------
+        ValueError
+            If the shape differs.
+        """
+        if tuple(value.shape) != self._shape:
+            raise ValueError(
+                f"{self.path} has shape {self._shape}, got a value of shape {tuple(value.shape)}."
+            )
+        binding = _binding.get()
+        if binding is not None:
+            binding.assign(self, value)
+        else:
+            backend = backend_of(self._array)
+            self._array = backend.from_host(to_numpy(value), self._dtype)
+
+    def numpy(self) -> Any:
+        """Return a copy of its current value on the host."""
+        return to_numpy(self)
+
+    def move(self, backend: Backend) -> None:
+        """Move its current value to another backend."""
+        self._array = backend.from_host(to_numpy(self._array), self._dtype)
+
+    def __repr__(self) -> str:
+        return f"<Parameter {self.path!r} {self._shape} {self._dtype}>"
+
+
+class Binding:
+    """One run of layers on a state tree: what their parameters stand for, and where their randomness comes from.
+
+    Parameters
+    ----------
+    values : mapping of int to array
+        The value of each parameter, by the parameter's ``id``.
+    seed, step : int or array
+        The key and the step of the random streams drawn from in this run.
+    backend : Backend
+        Where the run takes place.
+    """
+
+    def __init__(self, values: Mapping[int, Any], seed: Any, step: Any, backend: Backend) -> None:
+        self.values = dict(values)
+        self.assigned: dict[int, Any] = {}
+        self.seed = seed
+        self.step = step
+        self.backend = backend
+        self._streams: dict[str, Stream] = {}
+
+    def read(self, parameter: Parameter) -> Any:
+        """Return what the parameter stands for in this run."""
+        return self.values.get(id(parameter), parameter._array)
+
+    def assign(self, parameter: Parameter, value: Any) -> None:
+        """Give the parameter a new value from here on in this run."""
+        self.values[id(parameter)] = self.assigned[id(parameter)] = value
+
+    def stream(self, path: str) -> Stream:
+        """Return the random stream of that path; its draws are numbered through the run."""
+        if path not in self._streams:
+            self._streams[path] = Stream(self.seed, path, self.step, self.backend)
+        return self._streams[path]
+
+    @contextmanager
+    def bound(self) -> Iterator[Binding]:
+        """Make this the run that parameters read, within a ``with`` block."""
+        token = _binding.set(self)
+        try:
+            yield self
+        finally:
+            _binding.reset(token)
+
+
+_binding: ContextVar[Binding | None] = ContextVar("nnbackend_binding", default=None)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A layer that is being called or built: where it stands and what holds for the layers inside it."""
+
+    layer: Layer
+    path: str
+    training: bool
+    backend: Backend
+    dtype: str
+    seed: int
+
+
+_frame: ContextVar[_Frame | None] = ContextVar("nnbackend_frame", default=None)
+
+
+class Layer(Configurable):
+    """A piece of a network: parameters, and the function that uses them.
+
+    Subclasses make their parameters in ``build(self, input_shape)`` with `add_weight` and compute in
+    ``forward(self, x)``, or ``forward(self, x, *, training=False)`` where training differs. Layers that stand as
+    attributes of a layer, also in lists and dicts, belong to it.
+
+    Parameters
+    ----------
+    name : str, optional
+        Its name in the model; without it the class's name in lower case, numbered where it is not the only one.
+    dtype : {"float32", "float64"}, optional
+        The dtype of its parameters and of what it computes in; the model's without it.
+    trainable : bool
+        Whether training changes its parameters.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> class Affine(nn.Layer):
+    ...     def build(self, input_shape):
+    ...         self.scale = self.add_weight("scale", (input_shape[-1],), "ones")
+    ...         self.shift = self.add_weight("shift", (input_shape[-1],), "zeros")
+    ...
+    ...     def forward(self, x):
+    ...         return x * self.scale + self.shift
+    >>> Affine()(nn.get_backend("numpy").xp.ones((1, 2)))
+    array([[1., 1.]], dtype=float32)
+    """
+
+    #: False for layers that take integers as they are, such as indices.
+    casts_input = True
+
+    _takes_training: bool
+
+    def __init__(self, *, name: str | None = None, dtype: str | None = None, trainable: bool = True) -> None:
+        if name is not None and (not name or "/" in name):
+            raise ValueError(f"A layer's name is not empty and has no '/', got {name!r}.")
+        if dtype not in (None, "float32", "float64"):
+            raise ValueError(f"{type(self).__name__} expects dtype 'float32' or 'float64', got {dtype!r}.")
+        self._name = name
+        self.dtype = dtype
+        self.trainable = trainable
+        self.built = False
+        self.input_shape: Shape | None = None
+        self.output_shape: Shape | None = None
+        self._path: str | None = None
+        self._child_names: dict[int, str] = {}
+        self._draws = itertools.count()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._takes_training = "training" in inspect.signature(cls.forward).parameters
+        if "build" in cls.__dict__:
+            cls.build = _building(cls.build)  # type: ignore[method-assign]
+
+    # What subclasses define
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the parameters for inputs of this shape; the first axis, of samples, is left out."""
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Compute the output; `x` and the output carry the axis of samples first."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define forward(self, x), or forward(self, x, *, training=False)."
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the output's shape for this input shape, both without the axis of samples.
+
+        Without a definition of its own, a layer is tried on an array of zeros.
+        """
+        frame = self._current_frame()
+        zeros = frame.backend.from_host(host().xp.zeros((1, *input_shape)), frame.dtype)
+        with frame.backend.scope():
+            return tuple(plain(self(zeros)).shape[1:])
+
+    # Names
+
+    @property
+    def name(self) -> str:
+        """Its name: the one given, or its class's."""
+        return self._name or snake_case(type(self).__name__)
+
+    @property
+    def path(self) -> str:
+        """Where it stands in its model, such as ``"encoder/dense_1"``."""
+        return self._path if self._path is not None else self.name
+
+    def sublayers(self) -> list[Layer]:
+        """Return the layers that belong to it directly, in the order of its attributes."""
+        found: dict[int, Layer] = {}
+
+        def visit(value: Any) -> None:
+            if isinstance(value, Layer):
+                found.setdefault(id(value), value)
+            elif isinstance(value, (list, tuple)):
+                for item in value:
+                    visit(item)
+            elif isinstance(value, dict):
+                for item in value.values():
+                    visit(item)
+
+        for name, value in vars(self).items():
+            if not name.startswith("_") or name == "_layers":
+                visit(value)
+        return list(found.values())
+
+    def child_name(self, child: Layer) -> str:
+        """Return the name of a layer inside this one: its own, numbered where several would be equal.
+
+        Raises
+        ------
+        ValueError
+            If two layers were given the same name.
+        """
+        if id(child) not in self._child_names:
+            self._name_children()
+        if id(child) not in self._child_names:
+            if child.built:
+                return child.name
+            raise ValueError(
+                f"{type(self).__name__} {self.path!r} calls a {type(child).__name__} that is not an attribute of it. "
+                "Make layers in __init__ and keep them on self, so that their weights are trained and saved."
+            )
+        return self._child_names[id(child)]
+
+    def _name_children(self) -> None:
+        children = self.sublayers()
+        given = [child._name for child in children if child._name is not None]
+        for name in given:
+            if given.count(name) > 1:
+                raise ValueError(f"Two layers of {self.path!r} have the name {name!r}. Give each its own.")
+        taken = set(given) | set(self._child_names.values())
+        for child in children:
+            if id(child) in self._child_names:
+                continue
+            name = child.name
+            if child._name is None:
+                name = next(n for n in _numbered(name) if n not in taken)
+                taken.add(name)
+            self._child_names[id(child)] = name
+
+    # Parameters
+
+    def add_weight(
+        self,
+        name: str,
+        shape: Shape,
+        initializer: str | initializers.Initializer = "glorot_uniform",
+        *,
+        trainable: bool = True,
+        regularizer: str | regularizers.Regularizer | None = None,
+    ) -> Parameter:
+        """Make a parameter; for use in ``build``.
+
+        Parameters
+        ----------
+        name : str
+            Its name within the layer; the random stream of its first value is ``path/name``.
+        shape : tuple of int
+            Its shape.
+        initializer : str or Initializer
+            What makes the first value, on the host.
+        trainable : bool
+            False for running statistics and the like.
+        regularizer : str or Regularizer, optional
+            A penalty on it.
+
+        Returns
+        -------
+        Parameter
+            Keep it as an attribute of the layer.
+        """
+        frame = self._current_frame()
+        dtype = self.dtype or frame.dtype
+        path = f"{frame.path}/{name}" if frame.path else name
+        shape = tuple(shape)
+        value = initializers.get(initializer)(shape, Stream(frame.seed, path), dtype)
+        if tuple(value.shape) != shape:
+            raise ValueError(
+                f"The initializer of {path} made a value of shape {tuple(value.shape)}, expected {shape}."
+            )
+        array = frame.backend.from_host(to_numpy(value), dtype)
+        return Parameter(path, array, dtype, trainable=trainable, regularizer=regularizers.get(regularizer))
+
+    def own_parameters(self) -> list[Parameter]:
+        """Return the parameters that stand as attributes of this layer itself."""
+        return [value for value in vars(self).values() if isinstance(value, Parameter)]
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter, bool]]:
+        """Yield path within this layer, parameter and whether training changes it; each parameter once."""
+        seen: set[int] = set()
+
+        def visit(layer: Layer, prefix: str, trainable: bool) -> Iterator[tuple[str, Parameter, bool]]:
+            trainable = trainable and layer.trainable
+            for attribute, value in list(vars(layer).items()):
+                if isinstance(value, Parameter) and id(value) not in seen:
+                    seen.add(id(value))
+                    name = value.path.rpartition("/")[2] or attribute
+                    yield prefix + name, value, trainable and value.trainable
+            for child in layer.sublayers():
+                yield from visit(child, f"{prefix}{layer.child_name(child)}/", trainable)
+
+        yield from visit(self, "", True)
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """All its parameters and those of the layers inside, in the order of creation."""
+        return sorted((p for _, p, _ in self.named_parameters()), key=lambda p: p.order)
+
+    def count_params(self) -> int:
+        """Return how many numbers its parameters hold.
+
+        Raises
+        ------
+        RuntimeError
+            If it has not been built.
+        """
+        self._require_built("count_params")
+        return sum(p.size for p in self.parameters)
+
+    def get_weights(self) -> list[Any]:
+        """Return copies of its parameters' values as NumPy arrays, in the order of creation."""
+        return [p.numpy() for p in self.parameters]
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Set its parameters to copies of these values, in the order of `get_weights`.
+
+        Raises
+        ------
+        RuntimeError
+            If it has not been built.
+        ValueError
+            If the number of arrays or a shape does not fit; then nothing is changed.
+        """
+        self._require_built("set_weights")
+        parameters = self.parameters
+        if len(weights) != len(parameters):
+            raise ValueError(f"{self.path!r} has {len(parameters)} weights, got {len(weights)} arrays.")
+        values = [w if is_array(w) or isinstance(w, Operators) else host().from_host(w) for w in weights]
+        for parameter, value in zip(parameters, values, strict=True):
+            if tuple(value.shape) != parameter.shape:
+                raise ValueError(
+                    f"{parameter.path} has shape {parameter.shape}, got an array of shape {tuple(value.shape)}. "
+                    "Nothing was changed."
+                )
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.assign(value)
+
+    def _require_built(self, what: str) -> None:
+        if not self.built:
+            raise RuntimeError(
+                f"{type(self).__name__} {self.path!r} has no weights yet, so {what} has nothing to work on. Build "
+                "it with build(input_shape), or call it on data once."
+            )
+
+    # Randomness
+
+    def random(self, name: str) -> Stream:
+        """Return the random stream ``path/name`` of the step that is being run.
+
+        Outside of a step, each call of the layer is a step of its own.
+        """
+        path = f"{self.path}/{name}"
+        binding = _binding.get()
+        if binding is not None:
+            return binding.stream(path)
+        frame = self._current_frame()
+        return Stream(frame.seed, path, next(self._draws), frame.backend)
+
+    # Calls
+
+    def _current_frame(self) -> _Frame:
+        """Return the frame of this layer, where it is being called or built, or one for standing alone."""
+        frame = _frame.get()
+        if frame is not None and frame.layer is self:
+            return frame
+        return self._frame_under(frame, None, None)
+
+    def _frame_under(self, parent: _Frame | None, x: Any, training: bool | None) -> _Frame:
+        if parent is None:
+            backend = self._root_backend(x)
+            return _Frame(
+                self, self._root_path(), bool(training), backend, self._root_dtype(), self._root_seed()
+            )
+        name = parent.layer.child_name(self)
+        path = f"{parent.path}/{name}" if parent.path else name
+        dtype = self.dtype or parent.dtype
+        inherited = parent.training if training is None else training
+        return _Frame(self, path, inherited, parent.backend, dtype, parent.seed)
+
+    def _root_path(self) -> str:
+        return self.name
+
+    def _root_dtype(self) -> str:
+        return self.dtype or "float32"
+
+    def _root_seed(self) -> int:
+        return 0
+
+    def _root_backend(self, x: Any) -> Backend:
+        return get_backend() if x is None else backend_of(plain(x))
+
+    def __call__(self, x: Any, *others: Any, training: bool | None = None) -> Any:
+        """Compute the layer's output; the first call builds it.
+
+        Parameters
+        ----------
+        x : array or Tensor of shape (n, ...)
+            The input.
+        training : bool, optional
+            Whether this is training; that of the layer around it without a word, False at the outermost.
+
+        Returns
+        -------
+        array or Tensor
+            Of the kind of `x`.
+        """
+        if not isinstance(x, Operators) and not is_array(x):
+            x = host().from_host(x)
+        parent = _frame.get()
+        frame = self._frame_under(parent, x, training)
+        token = _frame.set(frame)
+        try:
+            if not self.built:
+                self.build(tuple(x.shape[1:]))
+            if self.casts_input:
+                x = _cast(x, frame.dtype)
+            options = {"training": frame.training} if self._takes_training else {}
+            y = self.forward(x, *others, **options)
+            if self.output_shape is None:
+                self.output_shape = tuple(getattr(y, "shape", ()))[1:]
+            return y
+        finally:
+            _frame.reset(token)
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    for number in itertools.count(1):
+        yield f"{name}_{number}"
+
+
+def _cast(x: Any, dtype: str) -> Any:
+    """Cast real numbers to the layer's dtype, where they are not of it already."""
+    if str(x.dtype).rpartition(".")[2] == dtype:
+        return x
+    from nnbackend import functional
+
+    array = plain(x)
+    return functional.astype(x, getattr(backend_of(array).xp, dtype))
+
+
+def _building(build: Callable[..., None]) -> Callable[..., None]:
+    """Make a layer's ``build`` run once, in its own frame, and leave nothing behind where it fails."""
+    if hasattr(build, "_nnbackend_building"):
+        return build
+
+    def wrapped(self: Layer, input_shape: Shape) -> None:
+        if self.built:
+            return
+        frame = _frame.get()
+        inside = frame is not None and frame.layer is self
+        if not inside:
+            frame = self._frame_under(frame, None, None)
+        assert frame is not None
+        self._path = frame.path
+        before = dict(vars(self))
+        token = _frame.set(frame)
+        try:
+            build(self, tuple(input_shape))
+        except BaseException:
+            for name in set(vars(self)) - set(before):
+                delattr(self, name)
+            raise
+        finally:
+            _frame.reset(token)
+        self.built = True
+        self.input_shape = tuple(input_shape)
+
+    wrapped.__doc__ = build.__doc__
+    wrapped.__wrapped__ = build  # type: ignore[attr-defined]
+    wrapped._nnbackend_building = True  # type: ignore[attr-defined]
+    return wrapped
+
+
+Layer.build = _building(Layer.build)  # type: ignore[method-assign]

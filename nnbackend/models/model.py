@@ -1,0 +1,562 @@
+"""Model: a layer that can be trained, measured, asked and saved."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+from nnbackend import losses, optimizers, tree
+from nnbackend import metrics as measures
+from nnbackend.autodiff import Operators, Tensor
+from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
+from nnbackend.callbacks import Callback, Callbacks, EpochLines, History, ProgressBar
+from nnbackend.data import Batch, Dataset, as_dataset, check_finite, order, split
+from nnbackend.layers.base import Binding, Layer, Parameter
+from nnbackend.models.interrupts import deferred_interrupts
+from nnbackend.models.steps import make_predict_step, make_test_step, make_train_step
+from nnbackend.random import key_words, new_seed
+from nnbackend.typing import Shape, Tree
+
+__all__ = ["Model"]
+
+
+class Model(Layer):
+    """A network: a layer with a backend, a seed and a training loop.
+
+    Subclass it, make layers in ``__init__`` and use them in ``forward``; or use `Sequential`.
+
+    Parameters
+    ----------
+    backend : str or Backend, optional
+        Where it lives: ``"numpy"``, ``"cupy"``, ...; without it the backend in force (`nnbackend.get_backend`).
+    seed : int, optional
+        From it come first weights, shuffles and dropout masks, the same on every backend; without it a new one from
+        the operating system.
+    name, dtype, trainable
+        As of `Layer`; `dtype` is ``"float32"`` without it.
+
+    Attributes
+    ----------
+    backend : Backend
+        Where it lives; `to` moves it.
+    seed : int
+        The seed in use.
+    optimizer : Optimizer or None
+        What `compile` was given.
+    stop_training : bool
+        A callback sets it to end `fit` after the epoch.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> class Residual(nn.Model):
+    ...     def __init__(self, **options):
+    ...         super().__init__(**options)
+    ...         self.hidden = nn.Dense(2, activation="relu")
+    ...         self.out = nn.Dense(1)
+    ...
+    ...     def forward(self, x):
+    ...         return self.out(self.hidden(x) + x)
+    >>> model = Residual(seed=0)
+    >>> model.predict([[1.0, 2.0]]).shape
+    (1, 1)
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: str | Backend | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        dtype: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype, trainable=trainable)
+        self.backend = get_backend(backend)
+        self.seed = new_seed() if seed is None else int(seed)
+        key_words(self.seed)
+        self.optimizer: optimizers.Optimizer | None = None
+        self.loss: losses.Loss | None = None
+        self.metrics: list[measures.Metric] = []
+        self.stop_training = False
+        self.epochs_trained = 0
+        self._output_sample: Shape | None = None
+        self._optimizer_state: Tree = None
+        self._trained_paths: tuple[str, ...] = ()
+        self._rate: float | None = None
+        self._random_state: dict[str, Any] | None = None
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._handles: dict[str, Parameter] | None = None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make a model like this one; where it lives is not among them."""
+        return {
+            name: value for name, value in super().get_config().items() if name not in ("backend", "seed")
+        }
+
+    # Structure
+
+    def _root_path(self) -> str:
+        return ""
+
+    def _root_seed(self) -> int:
+        return self.seed
+
+    def _root_backend(self, x: Any) -> Backend:
+        return self.backend
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the parameters for samples of this shape, by running `forward` on one sample of zeros."""
+        output = self._try_out(input_shape)
+        self._output_sample = tuple(output.shape[1:])
+
+    def _try_out(self, input_shape: Shape) -> Any:
+        """Run `forward` on one sample of zeros, changing nothing."""
+        frame = self._current_frame()
+        kind = frame.dtype if self.casts_input else "int64"
+        with frame.backend.scope():
+            zeros = Tensor(frame.backend.from_host(host().xp.zeros((1, *input_shape)), kind))
+            with Binding({}, frame.seed, 0, frame.backend).bound():
+                return self.forward(zeros, training=False) if self._takes_training else self.forward(zeros)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the output's shape for this input shape, both without the axis of samples."""
+        if self._output_sample is not None and tuple(input_shape) == self.input_shape:
+            return self._output_sample
+        return super().compute_output_shape(input_shape)
+
+    def handles(self) -> dict[str, Parameter]:
+        """Return its parameters by their path in this model."""
+        if self._handles is None or not self.built:
+            self._handles = {path: parameter for path, parameter, _ in self.named_parameters()}
+        return self._handles
+
+    def _build_for(self, x: Any) -> None:
+        if not self.built:
+            self.build(tuple(x.shape[1:]))
+            self._handles = None
+
+    def to(self, backend: str | Backend) -> Model:
+        """Move the model, with all that training it goes on from, to another backend.
+
+        Parameters
+        ----------
+        backend : str or Backend
+            Where to.
+
+        Returns
+        -------
+        Model
+            Itself.
+        """
+        target = get_backend(backend)
+        for parameter in self.parameters:
+            parameter.move(target)
+        moved = tree.map(lambda a: target.from_host(to_numpy(a)), [self._optimizer_state, self._random_state])
+        self._optimizer_state, self._random_state = moved
+        self.backend = target
+        self._compiled = {}
+        return self
+
+    # Training
+
+    def compile(
+        self,
+        optimizer: str | optimizers.Optimizer = "adam",
+        loss: str | losses.Loss | Callable[..., Any] | None = None,
+        metrics: Sequence[str | measures.Metric | Callable[..., Any]] = (),
+    ) -> None:
+        """Say how the model is trained and measured.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+            Its state starts afresh.
+        loss : str, Loss or callable
+            What is made small.
+        metrics : sequence of str, Metric or callable
+            What is reported beside the loss.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or two metrics have one name.
+        TypeError
+            If there is no loss.
+        """
+        if loss is None:
+            raise TypeError("compile expects a loss, such as loss='mean_squared_error'.")
+        if isinstance(metrics, (str, measures.Metric)):
+            metrics = [metrics]
+        chosen = [measures.get(metric) for metric in metrics]
+        names = ["loss", *(metric.name for metric in chosen)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(
+                    f"Two numbers would be reported as {name!r}. Give metrics names of their own: name=."
+                )
+        self.optimizer = optimizers.get(optimizer)
+        self.loss = losses.get(loss)
+        self.metrics = chosen
+        self._optimizer_state = None
+        self._compiled = {}
+
+    def _require_compiled(self, what: str) -> tuple[losses.Loss, optimizers.Optimizer]:
+        if self.loss is None or self.optimizer is None:
+            raise RuntimeError(
+                f"{what} needs a loss and an optimizer: call model.compile(optimizer='adam', loss=...) first."
+            )
+        return self.loss, self.optimizer
+
+    def _state(self, measured: Tree) -> Tree:
+        """Gather what a training step changes."""
+        assert self.optimizer is not None
+        handles = self.handles()
+        trainable = {path: p._array for path, p, trains in self.named_parameters() if trains}
+        if not trainable:
+            raise ValueError(
+                f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do."
+            )
+        paths = tuple(trainable)
+        if self._optimizer_state is None:
+            self._optimizer_state = self.optimizer.init(trainable)
+        elif paths != self._trained_paths:  # layers were frozen or thawed: keep what still has its parameter
+            fresh = self.optimizer.init(trainable)
+            kept = self._optimizer_state["slots"]
+            for slot, values in fresh["slots"].items():
+                values.update({path: kept[slot][path] for path in values if path in kept[slot]})
+            self._optimizer_state = fresh | {"step": self._optimizer_state["step"]}
+        self._trained_paths = paths
+        if self.optimizer.learning_rate != self._rate:
+            self._rate = self.optimizer.learning_rate
+            self._optimizer_state["learning_rate"] = self.optimizer.learning_rate_array(self.backend)
+        return {
+            "trainable": trainable,
+            "fixed": {path: p._array for path, p in handles.items() if path not in trainable},
+            "optimizer": self._optimizer_state,
+            **self._random(),
+            "metrics": measured,
+        }
+
+    def _random(self) -> dict[str, Any]:
+        """Return key and step of the random streams, as they stand in the state."""
+        if self._random_state is None:
+            xp = host().xp
+            words = xp.asarray(key_words(self.seed), dtype=xp.uint64).view(xp.int64)
+            self._random_state = {
+                "seed": self.backend.from_host(words),
+                "step": self.backend.from_host(0, "int64"),
+            }
+        return self._random_state
+
+    def _keep(self, state: Tree) -> Tree:
+        """Take over what a training step returned, and return its metrics."""
+        handles = self.handles()
+        for part in ("trainable", "fixed"):
+            for path, array in state[part].items():
+                handles[path]._array = array
+        self._optimizer_state = state["optimizer"]
+        self._random_state = {"seed": state["seed"], "step": state["step"]}
+        return state["metrics"]
+
+    def _step(self, kind: str) -> Callable[..., Any]:
+        """Return a compiled step; the parameters that training changes are part of what is compiled."""
+        frozen = tuple(path for path, _, trains in self.named_parameters() if not trains)
+        key = (kind, frozen if kind == "train" else ())
+        if key not in self._compiled:
+            if kind == "predict":
+                step: Callable[..., Any] = make_predict_step(self)
+            else:
+                loss, optimizer = self._require_compiled(kind)
+                step = (
+                    make_train_step(self, loss, optimizer, self.metrics)
+                    if kind == "train"
+                    else make_test_step(self, loss, self.metrics)
+                )
+            self._compiled[key] = self.backend.compile(step)
+        return self._compiled[key]
+
+    def _given(self) -> Tree:
+        """Return what measuring and predicting read: all parameters, and the random streams."""
+        return {"parameters": {path: p._array for path, p in self.handles().items()}, **self._random()}
+
+    def _no_metrics(self) -> Tree:
+        zeros = {"loss": {"total": measures.zero(self.backend), "weight": measures.zero(self.backend)}}
+        return zeros | {metric.name: metric.init(self.backend) for metric in self.metrics}
+
+    def _numbers(self, measured: Tree) -> dict[str, float]:
+        """Read loss and metrics from the device."""
+        mean = measures.MeanMetric()
+        return {"loss": mean.result(measured["loss"])} | {
+            metric.name: metric.result(measured[metric.name]) for metric in self.metrics
+        }
+
+    def _dataset(self, owner: str, x: Any, y: Any = None, weight: Any = None, classes: Any = None) -> Dataset:
+        return as_dataset(
+            x,
+            y,
+            weight,
+            classes,
+            backend=self.backend,
+            input_dtype=self._root_dtype() if self.casts_input else None,
+            dtype=self._root_dtype(),
+            owner=owner,
+        )
+
+    def _checked(self, owner: str, data: Dataset, finite: bool) -> Dataset:
+        """Build the model for a data set, and check that its targets fit the outputs."""
+        if data.y is None:
+            raise TypeError(f"{owner} expects targets: {owner}(x, y).")
+        if finite:
+            check_finite(data, owner)
+        loss, _ = self._require_compiled(owner)
+        self._build_for(data.x)
+        with self.backend.scope():
+            loss.check_targets(data.y, self.compute_output_shape(tuple(data.x.shape[1:])))
+        return data
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Sequence[Callback] = (),
+        validation_split: float = 0.0,
+        validation_data: tuple[Any, ...] | None = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        check_finite: bool = False,
+    ) -> History:
+        """Train the model.
+
+        Parameters
+        ----------
+        x, y : array, list or table of shape (n, ...)
+            Inputs and targets, one row for each sample; arrays of any backend.
+        batch_size : int
+            Samples of a step; the last batch of an epoch has what is left.
+        epochs : int
+            How often to go through the samples; training ends after epoch number `epochs`.
+        verbose : {"auto", 0, 1, 2}
+            0 is silent, 1 a progress bar, 2 a line for each epoch; "auto" is 1 in terminals and notebooks, else 2.
+        callbacks : sequence of Callback
+            Who is told.
+        validation_split : float
+            The last share of the samples is kept for validation.
+        validation_data : tuple of (x, y) or (x, y, sample_weight), optional
+            What to validate on after each epoch.
+        shuffle : bool
+            Whether each epoch has an order of its own, from the model's seed.
+        class_weight : mapping of int to float, optional
+            How much the samples of each class weigh.
+        sample_weight : array of shape (n,), optional
+            How much each sample weighs.
+        initial_epoch : int
+            The number of the first epoch, for continued training.
+        check_finite : bool
+            Whether to refuse NaN and infinite inputs and targets.
+
+        Returns
+        -------
+        History
+            The numbers of each epoch. The loss is the mean over the epoch's samples, weighted as they are, and
+            includes the penalties of regularizers.
+
+        Raises
+        ------
+        RuntimeError
+            If the model was not compiled.
+        ValueError, TypeError
+            If the data are empty, of different lengths, not numbers, or do not fit the model or the loss.
+        """
+        batch_size = _count("fit", "batch_size", batch_size)
+        epochs = _count("fit", "epochs", epochs)
+        self._require_compiled("fit")
+        data = self._checked("fit", self._dataset("fit", x, y, sample_weight, class_weight), check_finite)
+        validation = None
+        if validation_data is not None:
+            validation = self._validation(validation_data, check_finite)
+        elif validation_split:
+            data, validation = split(data, validation_split, "fit")
+        history = History()
+        watchers = Callbacks([*_reporter(verbose), *callbacks, history], self)
+        self.stop_training = False
+        steps = -(-len(data) // batch_size)
+        with deferred_interrupts() as interrupts:
+            watchers.train_begin(
+                {"epochs": epochs, "steps": steps, "samples": len(data), "first_epoch": initial_epoch}
+            )
+            try:
+                for epoch in range(initial_epoch, epochs):
+                    watchers.epoch_begin(epoch)
+                    rows = order(self.seed, self.epochs_trained, len(data)) if shuffle else None
+                    measured = self._no_metrics()
+                    for number, batch in enumerate(data.batches(batch_size, rows)):
+                        measured = self._train(batch, measured)
+                        watchers.batch_end(number, lambda now=measured: self._numbers(now))
+                        interrupts.check()
+                    self.epochs_trained += 1
+                    logs = self._numbers(measured)
+                    if validation is not None:
+                        numbers = self._measure_all(validation, batch_size)
+                        logs |= {f"val_{name}": value for name, value in numbers.items()}
+                    watchers.epoch_end(epoch, logs)
+                    if self.stop_training:
+                        break
+            finally:
+                watchers.train_end()
+        return history
+
+    def _validation(self, given: Any, finite: bool) -> Dataset:
+        if (
+            isinstance(given, (str, bytes))
+            or not isinstance(given, (tuple, list))
+            or len(given) not in (2, 3)
+        ):
+            raise TypeError("fit expects validation_data=(x, y) or (x, y, sample_weight).")
+        return self._checked("validation_data", self._dataset("validation_data", *given), finite)
+
+    def _train(self, batch: Batch, measured: Tree) -> Tree:
+        """Take one training step and return the sums behind the metrics."""
+        state, _ = self._step("train")(self._state(measured), batch)
+        return self._keep(state)
+
+    def _measure_all(self, data: Dataset, batch_size: int) -> dict[str, float]:
+        step, given, measured = self._step("test"), self._given(), self._no_metrics()
+        for batch in data.batches(batch_size):
+            measured, _ = step(measured, (given, batch))
+        return self._numbers(measured)
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        batch_size: int = 128,
+        sample_weight: Any = None,
+        check_finite: bool = False,
+    ) -> dict[str, float]:
+        """Measure the model on data.
+
+        Parameters
+        ----------
+        x, y, sample_weight, check_finite
+            As of `fit`.
+        batch_size : int
+            Samples at a time; it does not change the result.
+
+        Returns
+        -------
+        dict of str to float
+            ``"loss"`` and the metrics.
+        """
+        batch_size = _count("evaluate", "batch_size", batch_size)
+        self._require_compiled("evaluate")
+        data = self._checked("evaluate", self._dataset("evaluate", x, y, sample_weight), check_finite)
+        return self._measure_all(data, batch_size)
+
+    def predict(self, x: Any, *, batch_size: int = 128, check_finite: bool = False) -> Any:
+        """Compute the model's outputs.
+
+        Parameters
+        ----------
+        x, check_finite
+            As of `fit`.
+        batch_size : int
+            Samples at a time.
+
+        Returns
+        -------
+        array of shape (n, ...)
+            In the library of `x`; a NumPy array for lists and tables.
+        """
+        batch_size = _count("predict", "batch_size", batch_size)
+        data = self._dataset("predict", x)
+        if check_finite:
+            from nnbackend.data import check_finite as check
+
+            check(data, "predict")
+        self._build_for(data.x)
+        step, given = self._step("predict"), self._given()
+        parts = [step({}, (given, batch.x))[1] for batch in data.batches(batch_size)]
+        with self.backend.scope():
+            output = parts[0] if len(parts) == 1 else self.backend.xp.concat(parts, axis=0)
+        home = backend_of(plain(x)) if isinstance(x, Operators) or is_array(x) else host()
+        return output if home is self.backend else home.from_host(to_numpy(output))
+
+    def train_on_batch(
+        self, x: Any, y: Any, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None
+    ) -> dict[str, float]:
+        """Take one training step on these samples and return loss and metrics of the batch, from before the step."""
+        self._require_compiled("train_on_batch")
+        data = self._dataset("train_on_batch", x, y, sample_weight, class_weight)
+        data = self._checked("train_on_batch", data, False)
+        with deferred_interrupts():
+            measured = self._train(Batch(data.x, data.y, data.weight), self._no_metrics())
+        return self._numbers(measured)
+
+    def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """Return loss and metrics of these samples."""
+        return self.evaluate(x, y, sample_weight=sample_weight, batch_size=max(1, _rows(x)))
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Return the outputs for these samples, computed at once."""
+        return self.predict(x, batch_size=max(1, _rows(x)))
+
+    # Words and files
+
+    def summary(self, print_fn: Callable[[str], None] = print) -> None:
+        """Print the layers with their output shapes and parameters, and how the model is trained.
+
+        Parameters
+        ----------
+        print_fn : callable
+            What to print with, line by line.
+        """
+        from nnbackend.models.summary import summarize
+
+        for line in summarize(self):
+            print_fn(line)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to one file: architecture, weights, and the state of training.
+
+        Parameters
+        ----------
+        path : path
+            The file, such as ``"digits.safetensors"``; what was there is replaced, all or nothing.
+
+        Raises
+        ------
+        TypeError
+            If it uses a class or function that is not registered (`nnbackend.register`).
+        """
+        from nnbackend.models.saving import save_model
+
+        save_model(self, path)
+
+
+def _count(owner: str, name: str, value: Any) -> int:
+    from nnbackend.layers.core import positive_integer
+
+    return positive_integer(owner, name, value)
+
+
+def _rows(x: Any) -> int:
+    return int(x.shape[0]) if hasattr(x, "shape") and len(x.shape) else len(x)
+
+
+def _reporter(verbose: str | int) -> list[Callback]:
+    if verbose == "auto":
+        shown = "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
+        verbose = 1 if shown else 2
+    if verbose not in (0, 1, 2):
+        raise ValueError(f"fit expects verbose to be 'auto', 0, 1 or 2, got {verbose!r}.")
+    return [] if verbose == 0 else [ProgressBar() if verbose == 1 else EpochLines()]

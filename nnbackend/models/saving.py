@@ -1,0 +1,177 @@
+"""Models in files: one safetensors file holds architecture, weights and the state of training.
+
+The file is data: its metadata describe the architecture as JSON by registered names, and loading runs no code of
+the file's. It is written on one backend and read on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from nnbackend import config, losses, metrics, optimizers, tree
+from nnbackend.backend import Backend, get_backend, to_numpy, use_backend
+from nnbackend.interop.safetensors import ModelFileError, read, write
+from nnbackend.typing import Json, Tree
+
+if TYPE_CHECKING:
+    from nnbackend.models.model import Model
+
+__all__ = ["load_model", "save_model"]
+
+#: The version of what stands in the file; older ones are read, newer ones refused.
+FORMAT = 1
+
+
+def save_model(model: Model, path: str | PathLike[str]) -> None:
+    """Write a model to a file; see `Model.save`."""
+    metadata: dict[str, Json] = {
+        "format": FORMAT,
+        "model": config.describe(model),
+        "seed": str(model.seed),
+        "dtype": model.dtype or "float32",
+        "input_shape": None if model.input_shape is None else list(model.input_shape),
+        "epochs_trained": model.epochs_trained,
+        "training": None,
+    }
+    if model.loss is not None and model.optimizer is not None:
+        metadata["training"] = {
+            "optimizer": config.describe(model.optimizer),
+            "loss": config.describe(model.loss),
+            "metrics": [config.describe(metric) for metric in model.metrics],
+        }
+    tensors = {f"parameters/{name}": parameter.numpy() for name, parameter in model.handles().items()}
+    if model._random_state is not None:
+        tensors |= {f"random/{name}": to_numpy(value) for name, value in model._random_state.items()}
+    if model._optimizer_state is not None:
+        tensors |= {name: to_numpy(value) for name, value in _named(model._optimizer_state, "optimizer")}
+    write(path, tensors, metadata)
+
+
+def _named(node: Tree, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of a tree of dicts with their paths."""
+    if not isinstance(node, dict):
+        yield prefix, node
+        return
+    for key in sorted(node):
+        yield from _named(node[key], f"{prefix}/{key}")
+
+
+def load_model(
+    path: str | PathLike[str],
+    *,
+    backend: str | Backend | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> Model:
+    """Read a model that `Model.save` wrote, on any backend.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    backend : str or Backend, optional
+        Where the model is to live; without it the backend in force.
+    custom_objects : mapping of str to class or function, optional
+        The file's own classes and functions that are not registered here, by name.
+
+    Returns
+    -------
+    Model
+        As it was saved: it predicts the same, and training goes on from where it stood.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        If the file is truncated, foreign, of a newer format, or does not fit its own architecture.
+    ValueError
+        If it uses a class or function that is not registered here.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import nnbackend as nn
+    >>> model = nn.Sequential([nn.Dense(1)], seed=0)
+    >>> before = model.predict([[1.0, 2.0]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(pathlib.Path(folder) / "model.safetensors")
+    ...     loaded = nn.load_model(pathlib.Path(folder) / "model.safetensors")
+    >>> bool((loaded.predict([[1.0, 2.0]]) == before).all())
+    True
+    """
+    metadata, tensors = read(path)
+    if not isinstance(metadata, dict) or not isinstance(version := metadata.get("format"), int):
+        raise ModelFileError(f"{path} holds no model of nnbackend: its metadata lack the format's number.")
+    if version > FORMAT:
+        raise ModelFileError(
+            f"{path} has format {version}, this nnbackend reads formats up to {FORMAT}. Upgrade it: "
+            "pip install --upgrade nnbackend"
+        )
+    target = get_backend(backend)
+    with use_backend(target):
+        model: Model = config.restore(metadata["model"], custom_objects)
+    model.backend = target
+    model.dtype = metadata["dtype"]
+    model.seed = int(metadata["seed"])
+    model.epochs_trained = metadata["epochs_trained"]
+    if metadata["input_shape"] is not None:
+        model.build(tuple(metadata["input_shape"]))
+    training = metadata["training"]
+    if training is not None:
+        model.compile(
+            _expect(optimizers.Optimizer, config.restore(training["optimizer"], custom_objects), path),
+            _expect(losses.Loss, config.restore(training["loss"], custom_objects), path),
+            [
+                _expect(metrics.Metric, config.restore(metric, custom_objects), path)
+                for metric in training["metrics"]
+            ],
+        )
+    _fill(model, tensors, path)
+    return model
+
+
+def _expect(kind: type, thing: Any, path: Any) -> Any:
+    if not isinstance(thing, kind):
+        raise ModelFileError(f"{path} names a {type(thing).__name__} where a {kind.__name__} belongs.")
+    return thing
+
+
+def _fill(model: Model, tensors: Mapping[str, Any], path: Any) -> None:
+    """Put the file's tensors in their places; every one must have one, and every place its tensor."""
+    left = dict(tensors)
+
+    def take(name: str, shape: tuple[int, ...] | None = None) -> Any:
+        if name not in left:
+            raise ModelFileError(
+                f"{path} lacks the tensor {name!r}, which its architecture has. It is incomplete."
+            )
+        value = left.pop(name)
+        if shape is not None and tuple(value.shape) != shape:
+            raise ModelFileError(
+                f"{path}: {name} has shape {tuple(value.shape)}, its architecture needs {shape}."
+            )
+        return value
+
+    for name, parameter in model.handles().items():
+        parameter.assign(take(f"parameters/{name}", parameter.shape))
+    if "random/seed" in left:
+        model._random_state = {
+            name: model.backend.from_host(take(f"random/{name}"), "int64") for name in ("seed", "step")
+        }
+    if any(name.startswith("optimizer/") for name in left) and model.optimizer is not None:
+        trainable = {name: p._array for name, p, trains in model.named_parameters() if trains}
+        empty = model.optimizer.init(trainable)
+        named = dict(_named(empty, "optimizer"))
+        values = {name: take(name, tuple(array.shape)) for name, array in named.items()}
+        filled = iter([values[name] for name in named])
+        model._optimizer_state = tree.map(
+            lambda array: model.backend.from_host(next(filled), str(array.dtype).rpartition(".")[2]), empty
+        )
+        model._trained_paths = tuple(trainable)
+        model._rate = model.optimizer.learning_rate
+    if left:
+        raise ModelFileError(
+            f"{path} holds tensors that its architecture has no place for: {', '.join(sorted(left))}."
+        )

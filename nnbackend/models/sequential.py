@@ -1,0 +1,87 @@
+"""Sequential: layers one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nnbackend.layers.base import Layer
+from nnbackend.models.model import Model
+from nnbackend.typing import Shape
+
+__all__ = ["Sequential"]
+
+
+class Sequential(Model):
+    """A model whose layers stand in a row.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In order; the same layer may stand twice and then shares its weights.
+    **options
+        ``backend``, ``seed``, ``name``, ``dtype`` and ``trainable`` of `Model`.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> model = nn.Sequential([nn.Dense(16, activation="relu"), nn.Dense(1)], seed=0)
+    >>> model.compile(optimizer=nn.optimizers.Adam(0.05), loss="mean_squared_error")
+    >>> history = model.fit([[0.0], [1.0]], [0.0, 1.0], epochs=100, verbose=0)
+    >>> history.history["loss"][-1] < 1e-2
+    True
+    """
+
+    def __init__(self, layers: Sequence[Layer] = (), **options: Any) -> None:
+        super().__init__(**options)
+        self._layers: list[Layer] = []
+        for layer in layers:
+            self.add(layer)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, in order."""
+        return list(self._layers)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make a model like this one, with the layers it has now."""
+        return super().get_config() | {"layers": self.layers}
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer at the end.
+
+        Raises
+        ------
+        TypeError
+            If it is not a layer.
+        RuntimeError
+            If the model has been built.
+        """
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Sequential expects layers, got {type(layer).__name__}.")
+        if self.built:
+            raise RuntimeError(
+                "A layer cannot be added to a model that has its weights. Make a new Sequential."
+            )
+        self._layers.append(layer)
+
+    @property
+    def casts_input(self) -> bool:  # type: ignore[override]
+        """Whether inputs are cast, as its first layer says."""
+        return self._layers[0].casts_input if self._layers else True
+
+    def build(self, input_shape: Shape) -> None:
+        """Make all parameters, for samples of this shape."""
+        if not self._layers:
+            raise ValueError("A Sequential model needs at least one layer.")
+        shape = tuple(input_shape)
+        for layer in self._layers:
+            layer.build(shape)
+            shape = layer.output_shape = layer.compute_output_shape(shape)
+        self._output_sample = shape
+
+    def forward(self, x: Any, *, training: bool = False) -> Any:
+        """Run the layers in order."""
+        for layer in self._layers:
+            x = layer(x)
+        return x

@@ -1,0 +1,127 @@
+"""The steps of a model as pure functions of trees of arrays.
+
+``train_step(state, batch) -> (state, metrics)``: nothing in it waits for the device, branches on an array's value or
+remembers a Python number that changes, so a backend may compile or capture it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nnbackend.autodiff import Tensor, value_and_grad
+from nnbackend.backend import namespace, plain
+from nnbackend.data import Batch
+from nnbackend.layers import Binding
+from nnbackend.losses import Loss
+from nnbackend.metrics import Metric
+from nnbackend.optimizers import Optimizer
+from nnbackend.typing import Tree
+
+if TYPE_CHECKING:
+    from nnbackend.models.model import Model
+
+__all__ = ["make_predict_step", "make_test_step", "make_train_step"]
+
+
+def _bind(model: Model, arrays: Tree, seed: Any, step: Any) -> Binding:
+    """Bind the model's parameters to the arrays of a tree, by path."""
+    handles = model.handles()
+    values = {id(handles[path]): value for path, value in arrays.items()}
+    return Binding(values, seed, step, model.backend)
+
+
+def _loss(model: Model, loss: Loss, batch: Batch, output: Any) -> Any:
+    """Return the mean loss of a batch, with the penalties of the weights."""
+    total = loss(loss.cast_targets(batch.y, output), output, batch.weight)
+    for parameter in model.handles().values():
+        if parameter.regularizer is not None:
+            total = total + parameter.regularizer(parameter)
+    return total
+
+
+def _measure(metrics: list[Metric], state: Tree, batch: Batch, value: Any, output: Any, logits: bool) -> Tree:
+    """Add a batch to the sums behind loss and metrics."""
+    xp = namespace(value)
+    count = float(batch.x.shape[0]) if batch.weight is None else xp.sum(xp.astype(batch.weight, xp.float64))
+    new = {
+        "loss": {
+            "total": state["loss"]["total"] + xp.astype(value, xp.float64) * count,
+            "weight": state["loss"]["weight"] + count,
+        }
+    }
+    for metric in metrics:
+        new[metric.name] = metric.update(state[metric.name], batch.y, output, batch.weight, logits=logits)
+    return new
+
+
+def _outputs_logits(loss: Loss, output: Any) -> bool:
+    outputs_logits = getattr(loss, "outputs_logits", None)
+    return bool(outputs_logits(output)) if outputs_logits is not None else False
+
+
+def make_train_step(
+    model: Model, loss: Loss, optimizer: Optimizer, metrics: list[Metric]
+) -> Callable[[Tree, Batch], tuple[Tree, Tree]]:
+    """Return the training step of a model."""
+
+    def train_step(state: Tree, batch: Batch) -> tuple[Tree, Tree]:
+        logits = False
+
+        def objective(trainable: Tree) -> Any:
+            nonlocal logits
+            binding = _bind(model, {**trainable, **state["fixed"]}, state["seed"], state["step"])
+            with binding.bound():
+                output = model(Tensor(batch.x), training=True)
+                value = _loss(model, loss, batch, output)
+            logits = _outputs_logits(loss, output)
+            fixed = {
+                path: binding.assigned.get(id(handle), state["fixed"][path])
+                for path, handle in model.handles().items()
+                if path in state["fixed"]
+            }
+            return value, (output, fixed)
+
+        (value, (output, fixed)), gradients = value_and_grad(objective, has_aux=True)(state["trainable"])
+        measured = _measure(metrics, state["metrics"], batch, value, output, logits)
+        trainable, optimizer_state = optimizer.update(
+            gradients, state["optimizer"], state["trainable"], donate=True
+        )
+        new_state = {
+            "trainable": trainable,
+            "fixed": fixed,
+            "optimizer": optimizer_state,
+            "seed": state["seed"],
+            "step": state["step"] + 1,
+            "metrics": measured,
+        }
+        return new_state, {"loss": value}
+
+    return train_step
+
+
+def make_test_step(
+    model: Model, loss: Loss, metrics: list[Metric]
+) -> Callable[[Tree, tuple[Tree, Batch]], tuple[Tree, Tree]]:
+    """Return the step that measures a model on a batch."""
+
+    def test_step(state: Tree, given: tuple[Tree, Batch]) -> tuple[Tree, Tree]:
+        arrays, batch = given
+        with _bind(model, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
+            output = model(Tensor(batch.x), training=False)
+            value = _loss(model, loss, batch, output)
+        logits = _outputs_logits(loss, output)
+        return _measure(metrics, state, batch, value.value, output.value, logits), {}
+
+    return test_step
+
+
+def make_predict_step(model: Model) -> Callable[[Tree, tuple[Tree, Any]], tuple[Tree, Any]]:
+    """Return the step that computes a model's output."""
+
+    def predict_step(state: Tree, given: tuple[Tree, Any]) -> tuple[Tree, Any]:
+        arrays, x = given
+        with _bind(model, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
+            return state, plain(model(x, training=False))
+
+    return predict_step

@@ -1,0 +1,277 @@
+"""Programs of every kind, by which the CUDA sources are tested, and what they should compute."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nnbackend.backend import namespace
+from nnbackend.elementwise import Elementwise, Program, elementwise, rowwise
+from nnbackend_cupy import kernels
+
+#: Static arguments of the library's programs that have no defaults: name -> arguments.
+STATIC: dict[str, dict[str, Any]] = {}
+#: Dtypes of the arguments of the library's programs, where float32 for all will not do.
+DTYPES: dict[str, tuple[str, ...]] = {}
+
+
+@elementwise
+def relu(x):
+    return namespace(x).maximum(x, 0.0)
+
+
+@elementwise
+def sigmoid(x):
+    xp = namespace(x)
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1.0 / (1.0 + e), e / (1.0 + e))
+
+
+@elementwise
+def gelu_tanh(x):
+    xp = namespace(x)
+    return 0.5 * x * (1.0 + xp.tanh(0.7978845608028654 * (x + 0.044715 * x**2 * x)))
+
+
+@elementwise
+def adam(p, g, m, v, rate, correction, *, beta_1, beta_2, epsilon):
+    xp = namespace(p)
+    m = beta_1 * m + (1.0 - beta_1) * g
+    v = beta_2 * v + (1.0 - beta_2) * xp.square(g)
+    return p - rate * m / (xp.sqrt(v * correction) + epsilon), m, v
+
+
+@elementwise
+def momentum(p, g, velocity, *, rate, momentum):
+    velocity = momentum * velocity - rate * g
+    return p + velocity, velocity
+
+
+@elementwise
+def dropout(x, keep, *, scale):
+    return namespace(x).where(keep, x * scale, 0.0)
+
+
+@elementwise
+def step_masked(x, mask):
+    xp = namespace(x)
+    return (
+        xp.logical_and(x > 0, ~mask),
+        xp.where(xp.isfinite(x) | xp.isnan(x), xp.sign(x), float("inf")),
+        mask,
+    )
+
+
+@elementwise
+def count(a, b):
+    xp = namespace(a)
+    return a + 2 * b - 1, xp.maximum(a, -b), xp.where(a == b, xp.abs(a), xp.sign(b)), xp.square(a)
+
+
+@elementwise
+def every_function(x, y):
+    xp = namespace(x)
+    return (
+        xp.ceil(x) + xp.floor(y) + xp.round(x * 3.0) + xp.trunc(y),
+        xp.cos(x) * xp.sin(y) + xp.tan(x * 0.3),
+        xp.cosh(x) + xp.sinh(y) - xp.tanh(x),
+        xp.expm1(x) + xp.log1p(xp.abs(y)) + xp.log(xp.abs(x) + 0.1),
+        xp.atan2(x, y) + xp.copysign(x, y) + xp.hypot(x, y),
+        xp.pow(xp.abs(x) + 0.1, y) + xp.reciprocal(y) + xp.minimum(x, y) / xp.positive(y),
+    )
+
+
+@elementwise
+def extremes(x, y):
+    xp = namespace(x)
+    return xp.maximum(x, y), xp.minimum(x, y), xp.isnan(x), xp.isinf(x), xp.isfinite(x), xp.sign(x), 1.0
+
+
+@rowwise
+def softmax(x):
+    xp = namespace(x)
+    e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
+
+
+@rowwise
+def cross_entropy(logits, target, weight):
+    xp = namespace(logits)
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    logs = shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+    return -weight * xp.sum(target * logs, axis=-1, keepdims=True), (xp.exp(logs) - target) * weight
+
+
+@rowwise
+def sparse_cross_entropy(logits, label, column):
+    xp = namespace(logits)
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    logs = shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+    return xp.sum(xp.where(label == column, -logs, 0.0), axis=-1, keepdims=True)
+
+
+@rowwise
+def layer_norm(x, gain, bias, epsilon):
+    xp = namespace(x)
+    centred = x - xp.mean(x, axis=-1, keepdims=True)
+    scale = 1.0 / xp.sqrt(xp.mean(xp.square(centred), axis=-1, keepdims=True) + epsilon)
+    return centred * scale * gain + bias, scale
+
+
+@rowwise
+def ranges(x, y):
+    xp = namespace(x)
+    low, high = xp.min(x, axis=-1, keepdims=True), xp.max(x, axis=-1, keepdims=True)
+    return (x - low) / (high - low) * y, xp.sum(y, axis=-1, keepdims=True), high
+
+
+@rowwise
+def whole_numbers(x):
+    xp = namespace(x)
+    return xp.max(x, axis=-1, keepdims=True) - x, xp.sum(x, axis=-1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program, and its arguments: each a dtype and, for rowwise ones, how it varies."""
+
+    name: str
+    program: Program
+    dtypes: tuple[str, ...]
+    kinds: tuple[kernels.Kind, ...] = ()
+
+    @property
+    def outputs(self) -> range:
+        return range(len(self.program.outputs))
+
+
+def _floating(name: str, program: Program, *others: str, floats: int | None = None) -> list[Case]:
+    """One case for each floating dtype: so many arguments of that dtype, then the others."""
+    count = program.arity - len(others) if floats is None else floats
+    return [
+        Case(f"{name}_{dtype}", program, (dtype,) * count + others)
+        for dtype in ("float32", "float64", "float16")
+    ]
+
+
+def _rows(name: str, program: Program, *kinds: kernels.Kind, dtypes: Sequence[str] = ()) -> list[Case]:
+    return [
+        Case(f"{name}_{dtype}", program, tuple(d or dtype for d in dtypes) or (dtype,) * len(kinds), kinds)
+        for dtype in ("float32", "float64", "float16")
+    ]
+
+
+FULL: kernels.Kind = "full"
+ELEMENTWISE = [
+    *_floating("relu", relu.program()),
+    *_floating("sigmoid", sigmoid.program()),
+    *_floating("gelu_tanh", gelu_tanh.program()),
+    *_floating("adam", adam.program(beta_1=0.9, beta_2=0.999, epsilon=1e-7)),
+    *_floating("momentum", momentum.program(rate=0.1, momentum=0.9)),
+    *_floating("dropout", dropout.program(scale=1.25), "bool"),
+    *_floating("step_masked", step_masked.program(), "bool"),
+    *_floating("every_function", every_function.program()),
+    *_floating("extremes", extremes.program()),
+    Case("mixed", momentum.program(rate=0.1, momentum=0.9), ("float64", "float32", "float16")),
+    *(
+        Case(f"count_{dtype}", count.program(), (dtype, dtype))
+        for dtype in ("int8", "int16", "int32", "int64")
+    ),
+    Case("count_mixed", count.program(), ("int32", "int64")),
+]
+ROWWISE = [
+    *_rows("softmax", softmax.program(), FULL),
+    *_rows("softmax_of_columns", softmax.program(), "column"),
+    *_rows("cross_entropy", cross_entropy.program(), FULL, FULL, "row"),
+    *_rows("cross_entropy_weighted", cross_entropy.program(), FULL, FULL, "scalar"),
+    *_rows("sparse", sparse_cross_entropy.program(), FULL, "row", "column", dtypes=("", "int32", "int64")),
+    *_rows("layer_norm", layer_norm.program(), FULL, "column", "column", "scalar"),
+    *_rows("ranges", ranges.program(), FULL, "row"),
+    Case("whole_numbers", whole_numbers.program(), ("int64",), (FULL,)),
+]
+
+
+def _library_cases() -> tuple[list[Case], list[str]]:
+    """Return a case for every program of the library, and the names of those whose static arguments are unknown."""
+    found: dict[str, Elementwise] = {}
+    for package in ("nnbackend.functional", "nnbackend.optimizers"):
+        if importlib.util.find_spec(package) is None:
+            continue
+        root = importlib.import_module(package)
+        names = [info.name for info in pkgutil.iter_modules(getattr(root, "__path__", []), package + ".")]
+        for module in (root, *map(importlib.import_module, names)):
+            for value in vars(module).values():
+                if isinstance(value, Elementwise):
+                    found[f"{value.function.__module__}.{value.name}"] = value
+    cases, skipped = [], []
+    for name, value in sorted(found.items()):
+        keywords = [
+            p
+            for p in inspect.signature(value.function).parameters.values()
+            if p.kind is inspect.Parameter.KEYWORD_ONLY and p.default is inspect.Parameter.empty
+        ]
+        static = STATIC.get(name)
+        if keywords and static is None:
+            skipped.append(name)
+            continue
+        program = value.program(**(static or {}))
+        dtypes = DTYPES.get(name, ("float32",) * program.arity)
+        kinds = (FULL,) * program.arity if program.rowwise else ()
+        cases.append(Case(name.rpartition(".")[2] + "_of_the_library", program, dtypes, kinds))
+    return cases, skipped
+
+
+LIBRARY, UNKNOWN = _library_cases()
+CASES = [*ELEMENTWISE, *ROWWISE, *LIBRARY]
+
+
+def random_values(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    if dtype == "bool":
+        return rng.random(shape) < 0.5
+    if "int" in dtype:
+        return rng.integers(0, 7, shape).astype(dtype)
+    return rng.uniform(0.05, 2.0, shape).astype(dtype) * rng.choice(np.asarray([-1, 1], dtype), shape)
+
+
+def row_arguments(case: Case, rows: int, width: int, rng: np.random.Generator) -> list[np.ndarray]:
+    shapes = {"full": (rows, width), "row": (rows, 1), "column": (width,), "scalar": ()}
+    arguments = [random_values(d, shapes[k], rng) for d, k in zip(case.dtypes, case.kinds, strict=True)]
+    if case.name.startswith("sparse"):
+        arguments[1] %= width
+        arguments[2] = np.arange(width, dtype=case.dtypes[2])
+    if case.name.startswith("layer_norm"):
+        arguments[3] = np.abs(arguments[3])
+    return arguments
+
+
+def expected_results(case: Case, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Evaluate the plain expression with 16-bit numbers held in 32 bits, as the kernels do."""
+    wide = [a.astype(np.float32) if a.dtype == np.float16 else a for a in arguments]
+    with np.errstate(all="ignore"):
+        result = case.program.plain(*wide)
+    results = result if isinstance(result, tuple) else (result,)
+    dtypes = [kernels.output_dtype(case.program, case.dtypes, number) for number in case.outputs]
+    return [np.asarray(value).astype(dtype) for value, dtype in zip(results, dtypes, strict=True)]
+
+
+def assert_within(actual: np.ndarray, expected: np.ndarray, units: float, scale: float = 0.0) -> None:
+    """Compare to so many units in the last place of the value or, where terms cancel, of `scale`."""
+    assert actual.dtype == expected.dtype
+    expected = np.broadcast_to(expected, actual.shape)
+    if actual.dtype.kind != "f":
+        np.testing.assert_array_equal(actual, expected)
+        return
+    precision = float(np.finfo(actual.dtype).eps)
+    np.testing.assert_allclose(
+        actual.astype(np.float64),
+        expected.astype(np.float64),
+        rtol=units * precision,
+        atol=units * precision * scale,
+    )
