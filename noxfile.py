@@ -168,7 +168,10 @@ def cupy_no_device(session: nox.Session) -> None:
         "pytest",
         "--backend",
         "numpy",
-        *(session.posargs or ["tests/backends/test_cupy_no_device.py", "tests/backends/test_cupy_kernels.py"]),
+        *(
+            session.posargs
+            or ["tests/backends/test_cupy_no_device.py", "tests/backends/test_cupy_kernels.py"]
+        ),
         env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": "-1"},
     )
 

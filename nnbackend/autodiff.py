@@ -150,6 +150,11 @@ class Operators:
     def __nnbackend_value__(self) -> Any:
         raise NotImplementedError  # pragma: no cover - every subclass holds a value
 
+    @staticmethod
+    def __nnbackend_constant__(value: Any) -> Any:
+        """Return an array as a constant tensor, since not every library's operators leave room for ours."""
+        return Tensor(value) if is_array(value) else value
+
     def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
         return _namespace
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -151,10 +152,12 @@ def describe(thing: Any) -> Json:
 
 
 def _describe(thing: Any) -> Json:
-    if thing is None or isinstance(thing, (bool, int, str)):
+    if thing is None or isinstance(thing, (bool, str)):
         return thing
-    if isinstance(thing, float):
-        return thing if math.isfinite(thing) else {"float": repr(thing)}
+    if isinstance(thing, numbers.Integral):  # a library's whole number as well
+        return int(thing)
+    if isinstance(thing, numbers.Real):
+        return float(thing) if math.isfinite(thing) else {"float": repr(float(thing))}
     if isinstance(thing, list):
         return [_describe(item) for item in thing]
     if isinstance(thing, tuple):

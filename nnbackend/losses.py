@@ -73,6 +73,11 @@ class Loss(Configurable):
         values = self.per_sample(y_true, y_pred)
         if len(values.shape) > 1:
             values = functional.mean(values, axis=tuple(range(1, len(values.shape))))
+        if sample_weight is not None and tuple(values.shape) != tuple(sample_weight.shape):
+            raise ValueError(
+                f"The loss {self.name} gives values of shape {tuple(values.shape)}, which weights of shape "
+                f"{tuple(sample_weight.shape)} do not fit. Return one value for each sample."
+            )
         return weighted_mean(values, sample_weight)
 
     def describe(self, y_pred: Any) -> str:
@@ -90,16 +95,21 @@ class Loss(Configurable):
 
     def cast_targets(self, y: Any, like: Any) -> Any:
         """Return targets in the dtype and shape that `per_sample` takes with this output."""
-        return _match(y, like)
+        return match_targets(y, like)
 
 
-def _match(y: Any, like: Any) -> Any:
+def match_targets(y: Any, like: Any) -> Any:
     """Cast targets to the output's dtype, and give single numbers the output's last axis of length one."""
     if y.dtype != like.dtype:
         y = namespace(y).astype(y, like.dtype)
     if len(y.shape) == len(like.shape) - 1 and like.shape[-1] == 1:
         y = namespace(y).expand_dims(y, axis=-1)
     return y
+
+
+def as_columns(values: Any) -> Any:
+    """Give outputs of one number per sample, of shape (n,), a last axis of length one."""
+    return functional.expand_dims(values, axis=-1) if len(values.shape) == 1 else values
 
 
 def _check_same_shape(name: str, y: Any, output_shape: Shape) -> None:
@@ -127,7 +137,7 @@ class MeanSquaredError(Loss):
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mean squared error of each sample."""
-        return functional.mean_squared_error(y_pred, y_true)
+        return functional.mean_squared_error(as_columns(y_pred), as_columns(y_true))
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets of another shape than the outputs'."""
@@ -147,7 +157,7 @@ class MeanAbsoluteError(Loss):
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mean absolute error of each sample."""
-        return functional.mean_absolute_error(y_pred, y_true)
+        return functional.mean_absolute_error(as_columns(y_pred), as_columns(y_true))
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets of another shape than the outputs'."""
@@ -197,7 +207,7 @@ class _Crossentropy(Loss):
         return f"{self.name} on the logits that the last {self.link} is given"
 
 
-class CategoricalCrossentropy(_Crossentropy):
+class CategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     r"""Cross-entropy with one-hot targets or target probabilities,  :math:`-\sum_j t_j \ln p_j`.
 
     Parameters
@@ -225,6 +235,11 @@ class CategoricalCrossentropy(_Crossentropy):
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets that are not one row of class probabilities per output."""
+        if tuple(output_shape[-1:]) == (1,):
+            raise ValueError(
+                f"The loss {self.name} expects one output for each of two or more classes, got one output. For "
+                "yes or no use the loss 'binary_crossentropy'."
+            )
         if tuple(y.shape[1:]) == tuple(output_shape):
             return
         cure = (
@@ -238,7 +253,7 @@ class CategoricalCrossentropy(_Crossentropy):
         )
 
 
-class SparseCategoricalCrossentropy(_Crossentropy):
+class SparseCategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     r"""Cross-entropy with whole-number labels,  :math:`-\ln p_t`.
 
     Parameters
@@ -309,7 +324,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
             )
 
 
-class BinaryCrossentropy(_Crossentropy):
+class BinaryCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     r"""Cross-entropy of yes-or-no targets, mean over the last axis,
     :math:`-t \ln p - (1 - t) \ln (1 - p)`.
 
@@ -334,8 +349,8 @@ class BinaryCrossentropy(_Crossentropy):
         """Return the cross-entropy of each sample."""
         logits = self.logits(y_pred)
         if logits is None:
-            return functional.mean(functional.binary_crossentropy(y_pred, y_true), axis=-1)
-        return functional.mean(functional.sigmoid_binary_crossentropy(logits, y_true), axis=-1)
+            return functional.binary_crossentropy(as_columns(y_pred), as_columns(y_true))
+        return functional.sigmoid_binary_crossentropy(as_columns(logits), as_columns(y_true))
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets of another shape than the outputs', and outside of 0 to 1."""
@@ -400,6 +415,8 @@ def get(which: Any) -> Loss:
     """
     if isinstance(which, Loss):
         return which
+    if isinstance(which, type):
+        raise TypeError(f"Expected a loss, got the class {which.__name__}. Make one: {which.__name__}().")
     if callable(which):
         return FunctionLoss(which)
     if which in _BY_NAME:

@@ -12,6 +12,7 @@ from typing import Any
 from nnbackend import functional
 from nnbackend.backend import Backend, namespace, nearest, to_numpy
 from nnbackend.config import Configurable, snake_case
+from nnbackend.losses import as_columns, match_targets
 from nnbackend.typing import Tree
 
 __all__ = [
@@ -205,7 +206,7 @@ class Accuracy(MeanMetric):
 
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: bool) -> Any:
         """Return 1 where the sample is right."""
-        if y_pred.shape[-1:] in ((1,), ()):
+        if len(y_pred.shape) == 1 or y_pred.shape[-1] == 1:
             kind: MeanMetric = BinaryAccuracy()
         elif tuple(y_true.shape) == tuple(y_pred.shape):
             kind = CategoricalAccuracy()
@@ -227,7 +228,7 @@ class MeanSquaredError(MeanMetric):
 
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: bool) -> Any:
         """Return the squared error of each sample."""
-        return functional.mean_squared_error(y_pred, y_true)
+        return functional.mean_squared_error(as_columns(y_pred), as_columns(match_targets(y_true, y_pred)))
 
 
 class MeanAbsoluteError(MeanMetric):
@@ -243,7 +244,7 @@ class MeanAbsoluteError(MeanMetric):
 
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: bool) -> Any:
         """Return the absolute error of each sample."""
-        return functional.mean_absolute_error(y_pred, y_true)
+        return functional.mean_absolute_error(as_columns(y_pred), as_columns(match_targets(y_true, y_pred)))
 
 
 class FunctionMetric(MeanMetric):
@@ -252,7 +253,8 @@ class FunctionMetric(MeanMetric):
     Parameters
     ----------
     function : callable
-        Takes ``(y_true, y_pred)``, returns a value for each sample.
+        Takes ``(y_true, y_pred)``, the targets in the outputs' dtype as a loss gets them; returns a value for each
+        sample.
     name : str, optional
         Its name in tables.
     """
@@ -263,10 +265,10 @@ class FunctionMetric(MeanMetric):
 
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: bool) -> Any:
         """Return what the function returns."""
-        return self.function(y_true, y_pred)
+        return self.function(match_targets(y_true, y_pred), y_pred)
 
 
-_BY_NAME: dict[str, Callable[[], Metric]] = {
+_BY_NAME: dict[str, Callable[..., Metric]] = {
     snake_case(cls.__name__): cls
     for cls in (
         Accuracy,
@@ -290,13 +292,13 @@ def get(which: str | Metric | Callable[..., Any]) -> Metric:
     """
     if isinstance(which, Metric):
         return which
+    if isinstance(which, type):
+        raise TypeError(f"Expected a metric, got the class {which.__name__}. Make one: {which.__name__}().")
     if callable(which):
         return FunctionMetric(which)
     name = _SHORT.get(which, which)
     if name in _BY_NAME:
-        metric = _BY_NAME[name]()
-        metric.name = which
-        return metric
+        return _BY_NAME[name](name=which)
     known = [*_BY_NAME, *_SHORT]
     raise ValueError(
         f"Unknown metric {which!r}; the known ones are {', '.join(known)}.{nearest(str(which), known)}"

@@ -1,5 +1,25 @@
 """Data for training: arrays of any library, lists and tables, cut into batches."""
 
-from nnbackend.data.arrays import Batch, Dataset, as_dataset, check_finite, order, split
+from nnbackend.data.arrays import (
+    Batch,
+    Dataset,
+    as_dataset,
+    check_finite,
+    move,
+    order,
+    split,
+    to_array,
+    weigh_classes,
+)
 
-__all__ = ["Batch", "Dataset", "as_dataset", "check_finite", "order", "split"]
+__all__ = [
+    "Batch",
+    "Dataset",
+    "as_dataset",
+    "check_finite",
+    "move",
+    "order",
+    "split",
+    "to_array",
+    "weigh_classes",
+]

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from nnbackend.autodiff import Operators
 from nnbackend.backend import Backend, backend_of, host, is_array, plain, to_numpy
 from nnbackend.random import Stream
 
-__all__ = ["Batch", "Dataset", "as_dataset", "check_finite", "order", "split"]
+__all__ = [
+    "Batch",
+    "Dataset",
+    "as_dataset",
+    "check_finite",
+    "move",
+    "order",
+    "split",
+    "to_array",
+    "weigh_classes",
+]
 
 
 class Batch(NamedTuple):
@@ -47,7 +57,7 @@ class Dataset:
         return Dataset(*self._take(rows), self.backend)
 
     def _take(self, rows: Any) -> Batch:
-        with self.backend.scope():
+        with self.backend.scope():  # left before anything is yielded: it is this thread's, not a generator's
             index = self.backend.from_host(rows, "int64")
             return Batch(
                 *(
@@ -103,7 +113,6 @@ def as_dataset(
     x: Any,
     y: Any,
     sample_weight: Any,
-    class_weight: Mapping[int, float] | None,
     *,
     backend: Backend,
     input_dtype: str | None,
@@ -116,14 +125,12 @@ def as_dataset(
     ----------
     x, y, sample_weight : array, list or table, or None
         One row for each sample; `y` and `sample_weight` may be None.
-    class_weight : mapping of int to float, optional
-        The weight of the samples of each class; classes not named weigh 1.
     backend : Backend
         Where to.
     input_dtype : str or None
         What inputs are cast to; None leaves integers as they are.
     dtype : str
-        What floating targets and weights are cast to.
+        What floating targets and weights are cast to; targets of whole numbers or truth values become int64.
     owner : str
         Who asks, for messages.
 
@@ -153,14 +160,8 @@ def as_dataset(
                 f"{tuple(weight.shape)}."
             )
         weight = to_numpy(weight)
-    if class_weight is not None:
-        if y is None:
-            raise ValueError(f"{owner} got class_weight but no y to read the classes from.")
-        of_class = _class_weights(owner, y, class_weight)
-        weight = of_class if weight is None else weight * of_class
-    if weight is not None and not bool(host().xp.all(weight >= 0)):
-        raise ValueError(f"{owner} expects weights that are zero or more, got negative ones or NaN.")
-    y_dtype = dtype if y is not None and "float" in str(y.dtype) else None
+        _check_weights(owner, weight)
+    y_dtype = dtype if y is not None and "float" in str(y.dtype) else "int64"
     return Dataset(
         move(x, backend, input_dtype),
         None if y is None else move(y, backend, y_dtype),
@@ -177,19 +178,32 @@ def _check_length(owner: str, name: str, array: Any, count: int) -> None:
         )
 
 
-def _class_weights(owner: str, y: Any, class_weight: Mapping[int, float]) -> Any:
+def _check_weights(owner: str, weight: Any) -> None:
+    if not bool(host().xp.all(weight >= 0)):
+        raise ValueError(f"{owner} expects weights that are zero or more, got negative ones or NaN.")
+
+
+def weigh_classes(data: Dataset, class_weight: Mapping[int, float], dtype: str, owner: str) -> Dataset:
+    """Multiply the samples' weights by those of their classes; classes not named weigh 1.
+
+    Raises
+    ------
+    ValueError
+        If there is not one label for each sample, or a weight is negative.
+    """
     xp = host().xp
-    labels = to_numpy(y)
+    labels = to_numpy(data.y)
     if labels.ndim > 1:
         labels = xp.argmax(labels, axis=-1) if labels.shape[-1] > 1 else labels[..., 0]
     if labels.ndim != 1:
         raise ValueError(
-            f"{owner} takes class_weight with one label for each sample, got y of shape {y.shape}."
+            f"{owner} takes class_weight with one label for each sample, got y of shape {tuple(data.y.shape)}."
         )
-    weights = xp.ones(labels.shape, dtype=xp.float64)
+    weight = xp.ones(labels.shape, dtype=xp.float64) if data.weight is None else to_numpy(data.weight)
     for label, value in class_weight.items():
-        weights = xp.where(labels == label, float(value), weights)
-    return weights
+        weight = xp.where(labels == label, float(value) * weight, weight)
+    _check_weights(owner, weight)
+    return replace(data, weight=data.backend.from_host(weight, dtype))
 
 
 def split(data: Dataset, share: float, owner: str) -> tuple[Dataset, Dataset]:

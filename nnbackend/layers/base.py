@@ -13,16 +13,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from nnbackend import initializers, regularizers
-from nnbackend.autodiff import Operators, Reference
+from nnbackend.autodiff import Operators, Reference, Tensor
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
 from nnbackend.config import Configurable, snake_case
 from nnbackend.random import Stream
 from nnbackend.typing import Array, Shape
 
 __all__ = ["Binding", "Layer", "Parameter"]
+
+_Kind = TypeVar("_Kind")
 
 _creation = itertools.count()
 
@@ -90,7 +92,7 @@ class Parameter(Reference):
             )
         binding = _binding.get()
         if binding is not None:
-            binding.assign(self, value)
+            binding.assign(self, _cast(value, self._dtype))
         else:
             backend = backend_of(self._array)
             self._array = backend.from_host(to_numpy(value), self._dtype)
@@ -203,6 +205,8 @@ class Layer(Configurable):
     #: False for layers that take integers as they are, such as indices.
     casts_input = True
 
+    #: Attributes in which no layer or parameter of its own stands.
+    _not_searched: ClassVar[frozenset[str]] = frozenset({"_arguments"})
     _takes_training: bool
 
     def __init__(self, *, name: str | None = None, dtype: str | None = None, trainable: bool = True) -> None:
@@ -242,10 +246,20 @@ class Layer(Configurable):
 
         Without a definition of its own, a layer is tried on an array of zeros.
         """
+        self.build(input_shape)
+        return tuple(self._try_out(input_shape).shape[1:])
+
+    def _try_out(self, input_shape: Shape) -> Any:
+        """Run it on one sample of zeros, changing nothing."""
         frame = self._current_frame()
-        zeros = frame.backend.from_host(host().xp.zeros((1, *input_shape)), frame.dtype)
-        with frame.backend.scope():
-            return tuple(plain(self(zeros)).shape[1:])
+        kind = frame.dtype if self.casts_input else "int64"
+        zeros = Tensor(frame.backend.from_host(host().xp.zeros((1, *input_shape)), kind))
+        token = _frame.set(frame)
+        try:
+            with frame.backend.scope(), Binding({}, frame.seed, 0, frame.backend).bound():
+                return self.forward(zeros, training=False) if self._takes_training else self.forward(zeros)
+        finally:
+            _frame.reset(token)
 
     # Names
 
@@ -261,10 +275,14 @@ class Layer(Configurable):
 
     def sublayers(self) -> list[Layer]:
         """Return the layers that belong to it directly, in the order of its attributes."""
-        found: dict[int, Layer] = {}
+        return self._attributes(Layer)
+
+    def _attributes(self, kind: type[_Kind]) -> list[_Kind]:
+        """Return what stands as an attribute of it, also in lists and dicts, and is of this kind; each once."""
+        found: dict[int, _Kind] = {}
 
         def visit(value: Any) -> None:
-            if isinstance(value, Layer):
+            if isinstance(value, kind):
                 found.setdefault(id(value), value)
             elif isinstance(value, (list, tuple)):
                 for item in value:
@@ -274,9 +292,22 @@ class Layer(Configurable):
                     visit(item)
 
         for name, value in vars(self).items():
-            if not name.startswith("_") or name == "_layers":
+            if name not in self._not_searched:
                 visit(value)
         return list(found.values())
+
+    def family(self) -> Iterator[Layer]:
+        """Yield it and all layers inside it, each once."""
+        seen: set[int] = set()
+
+        def visit(layer: Layer) -> Iterator[Layer]:
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                yield layer
+                for child in layer.sublayers():
+                    yield from visit(child)
+
+        yield from visit(self)
 
     def child_name(self, child: Layer) -> str:
         """Return the name of a layer inside this one: its own, numbered where several would be equal.
@@ -344,6 +375,8 @@ class Layer(Configurable):
         Parameter
             Keep it as an attribute of the layer.
         """
+        if not name or "/" in name:
+            raise ValueError(f"A weight's name is not empty and has no '/', got {name!r} in {self.path!r}.")
         frame = self._current_frame()
         dtype = self.dtype or frame.dtype
         path = f"{frame.path}/{name}" if frame.path else name
@@ -357,20 +390,22 @@ class Layer(Configurable):
         return Parameter(path, array, dtype, trainable=trainable, regularizer=regularizers.get(regularizer))
 
     def own_parameters(self) -> list[Parameter]:
-        """Return the parameters that stand as attributes of this layer itself."""
-        return [value for value in vars(self).values() if isinstance(value, Parameter)]
+        """Return the parameters that stand as attributes of this layer itself, also in lists and dicts."""
+        return self._attributes(Parameter)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter, bool]]:
         """Yield path within this layer, parameter and whether training changes it; each parameter once."""
         seen: set[int] = set()
 
         def visit(layer: Layer, prefix: str, trainable: bool) -> Iterator[tuple[str, Parameter, bool]]:
+            if id(layer) in seen:
+                return
+            seen.add(id(layer))
             trainable = trainable and layer.trainable
-            for attribute, value in list(vars(layer).items()):
-                if isinstance(value, Parameter) and id(value) not in seen:
+            for value in layer.own_parameters():
+                if id(value) not in seen:
                     seen.add(id(value))
-                    name = value.path.rpartition("/")[2] or attribute
-                    yield prefix + name, value, trainable and value.trainable
+                    yield prefix + value.path.rpartition("/")[2], value, trainable and value.trainable
             for child in layer.sublayers():
                 yield from visit(child, f"{prefix}{layer.child_name(child)}/", trainable)
 
@@ -393,7 +428,14 @@ class Layer(Configurable):
         return sum(p.size for p in self.parameters)
 
     def get_weights(self) -> list[Any]:
-        """Return copies of its parameters' values as NumPy arrays, in the order of creation."""
+        """Return copies of its parameters' values as NumPy arrays, in the order of creation.
+
+        Raises
+        ------
+        RuntimeError
+            If it has not been built.
+        """
+        self._require_built("get_weights")
         return [p.numpy() for p in self.parameters]
 
     def set_weights(self, weights: list[Any]) -> None:
@@ -489,9 +531,9 @@ class Layer(Configurable):
         array or Tensor
             Of the kind of `x`.
         """
-        if not isinstance(x, Operators) and not is_array(x):
-            x = host().from_host(x)
         parent = _frame.get()
+        if parent is None:
+            x = self._receive(x)
         frame = self._frame_under(parent, x, training)
         token = _frame.set(frame)
         try:
@@ -506,6 +548,14 @@ class Layer(Configurable):
             return y
         finally:
             _frame.reset(token)
+
+    def _receive(self, x: Any) -> Any:
+        """Make an array of what the outermost layer is called on."""
+        return x if isinstance(x, Operators) or is_array(x) else get_backend().from_host(x)
+
+    def _settle(self, frame: _Frame) -> None:
+        """Remember what it was built with, so that it computes in the same way when called alone."""
+        self.dtype = frame.dtype
 
 
 def _numbered(name: str) -> Iterator[str]:
@@ -537,19 +587,21 @@ def _building(build: Callable[..., None]) -> Callable[..., None]:
         if not inside:
             frame = self._frame_under(frame, None, None)
         assert frame is not None
+        before = [(layer, dict(vars(layer))) for layer in self.family() if not layer.built]
         self._path = frame.path
-        before = dict(vars(self))
         token = _frame.set(frame)
         try:
             build(self, tuple(input_shape))
         except BaseException:
-            for name in set(vars(self)) - set(before):
-                delattr(self, name)
+            for layer, attributes in before:  # a second try may come with data of another shape
+                vars(layer).clear()
+                vars(layer).update(attributes)
             raise
         finally:
             _frame.reset(token)
         self.built = True
         self.input_shape = tuple(input_shape)
+        self._settle(frame)
 
     wrapped.__doc__ = build.__doc__
     wrapped.__wrapped__ = build  # type: ignore[attr-defined]

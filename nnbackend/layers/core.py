@@ -128,8 +128,8 @@ class Dense(Layer):
         return y if self.activation is functional.linear else self.activation(y)
 
     def _check(self, sample_shape: Shape, shown: str) -> None:
-        width = self.kernel.shape[0]
-        if not sample_shape or sample_shape[-1] != width:
+        width = self.input_shape[-1] if self.input_shape else None  # None until it is built
+        if not sample_shape or width not in (None, sample_shape[-1]):
             raise ValueError(
                 f"Dense {self.path!r} expects inputs whose last axis is {width}, got shape {shown}. Check the layer "
                 "before it."
@@ -162,7 +162,7 @@ class Activation(Layer):
         return self.activation(x)
 
 
-class Flatten(Layer):
+class Flatten(Layer):  # numpydoc ignore=PR02
     """Lay each sample out in one row:  (n, a, b, ...) -> (n, a b ...).
 
     Parameters

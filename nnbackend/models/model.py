@@ -9,11 +9,21 @@ from typing import Any
 
 from nnbackend import losses, optimizers, tree
 from nnbackend import metrics as measures
-from nnbackend.autodiff import Operators, Tensor
+from nnbackend.autodiff import Operators
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
 from nnbackend.callbacks import Callback, Callbacks, EpochLines, History, ProgressBar
-from nnbackend.data import Batch, Dataset, as_dataset, check_finite, order, split
-from nnbackend.layers.base import Binding, Layer, Parameter
+from nnbackend.data import (
+    Batch,
+    Dataset,
+    as_dataset,
+    check_finite,
+    move,
+    order,
+    split,
+    to_array,
+    weigh_classes,
+)
+from nnbackend.layers.base import Layer, Parameter
 from nnbackend.models.interrupts import deferred_interrupts
 from nnbackend.models.steps import make_predict_step, make_test_step, make_train_step
 from nnbackend.random import key_words, new_seed
@@ -75,8 +85,8 @@ class Model(Layer):
     ) -> None:
         super().__init__(name=name, dtype=dtype, trainable=trainable)
         self.backend = get_backend(backend)
-        self.seed = new_seed() if seed is None else int(seed)
-        key_words(self.seed)
+        self.seed = new_seed() if seed is None else seed
+        key_words(self.seed)  # refuses what is no seed
         self.optimizer: optimizers.Optimizer | None = None
         self.loss: losses.Loss | None = None
         self.metrics: list[measures.Metric] = []
@@ -84,7 +94,6 @@ class Model(Layer):
         self.epochs_trained = 0
         self._output_sample: Shape | None = None
         self._optimizer_state: Tree = None
-        self._trained_paths: tuple[str, ...] = ()
         self._rate: float | None = None
         self._random_state: dict[str, Any] | None = None
         self._compiled: dict[Any, Callable[..., Any]] = {}
@@ -98,6 +107,8 @@ class Model(Layer):
 
     # Structure
 
+    _not_searched = Layer._not_searched | {"_compiled", "_handles", "_optimizer_state", "_random_state"}
+
     def _root_path(self) -> str:
         return ""
 
@@ -107,19 +118,20 @@ class Model(Layer):
     def _root_backend(self, x: Any) -> Backend:
         return self.backend
 
+    def _receive(self, x: Any) -> Any:
+        """Bring what the model is called on to its backend."""
+        if isinstance(x, Operators) or self.backend.owns(x):
+            return x
+        return move(to_array(x, f"{type(self).__name__} {self.path!r}: x"), self.backend, None)
+
+    def _settle(self, frame: Any) -> None:
+        super()._settle(frame)
+        self.backend = frame.backend  # inside another model: where its parameters are
+
     def build(self, input_shape: Shape) -> None:
         """Make the parameters for samples of this shape, by running `forward` on one sample of zeros."""
         output = self._try_out(input_shape)
         self._output_sample = tuple(output.shape[1:])
-
-    def _try_out(self, input_shape: Shape) -> Any:
-        """Run `forward` on one sample of zeros, changing nothing."""
-        frame = self._current_frame()
-        kind = frame.dtype if self.casts_input else "int64"
-        with frame.backend.scope():
-            zeros = Tensor(frame.backend.from_host(host().xp.zeros((1, *input_shape)), kind))
-            with Binding({}, frame.seed, 0, frame.backend).bound():
-                return self.forward(zeros, training=False) if self._takes_training else self.forward(zeros)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape for this input shape, both without the axis of samples."""
@@ -128,9 +140,22 @@ class Model(Layer):
         return super().compute_output_shape(input_shape)
 
     def handles(self) -> dict[str, Parameter]:
-        """Return its parameters by their path in this model."""
+        """Return its parameters by their path in this model.
+
+        Raises
+        ------
+        ValueError
+            If two have the same path.
+        """
         if self._handles is None or not self.built:
-            self._handles = {path: parameter for path, parameter, _ in self.named_parameters()}
+            handles: dict[str, Parameter] = {}
+            for path, parameter, _ in self.named_parameters():
+                if path in handles:
+                    raise ValueError(
+                        f"Two weights have the path {path!r}. Give add_weight another name for one."
+                    )
+                handles[path] = parameter
+            self._handles = handles
         return self._handles
 
     def _build_for(self, x: Any) -> None:
@@ -156,8 +181,10 @@ class Model(Layer):
             parameter.move(target)
         moved = tree.map(lambda a: target.from_host(to_numpy(a)), [self._optimizer_state, self._random_state])
         self._optimizer_state, self._random_state = moved
-        self.backend = target
-        self._compiled = {}
+        for layer in self.family():
+            if isinstance(layer, Model):
+                layer.backend = target
+                layer._compiled = {}
         return self
 
     # Training
@@ -188,7 +215,7 @@ class Model(Layer):
         """
         if loss is None:
             raise TypeError("compile expects a loss, such as loss='mean_squared_error'.")
-        if isinstance(metrics, (str, measures.Metric)):
+        if isinstance(metrics, (str, measures.Metric)) or callable(metrics):
             metrics = [metrics]
         chosen = [measures.get(metric) for metric in metrics]
         names = ["loss", *(metric.name for metric in chosen)]
@@ -219,26 +246,32 @@ class Model(Layer):
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do."
             )
-        paths = tuple(trainable)
-        if self._optimizer_state is None:
-            self._optimizer_state = self.optimizer.init(trainable)
-        elif paths != self._trained_paths:  # layers were frozen or thawed: keep what still has its parameter
-            fresh = self.optimizer.init(trainable)
-            kept = self._optimizer_state["slots"]
-            for slot, values in fresh["slots"].items():
-                values.update({path: kept[slot][path] for path in values if path in kept[slot]})
-            self._optimizer_state = fresh | {"step": self._optimizer_state["step"]}
-        self._trained_paths = paths
-        if self.optimizer.learning_rate != self._rate:
-            self._rate = self.optimizer.learning_rate
-            self._optimizer_state["learning_rate"] = self.optimizer.learning_rate_array(self.backend)
         return {
             "trainable": trainable,
             "fixed": {path: p._array for path, p in handles.items() if path not in trainable},
-            "optimizer": self._optimizer_state,
+            "optimizer": self._optimizer_state_of(self.optimizer, trainable),
             **self._random(),
             "metrics": measured,
         }
+
+    def _optimizer_state_of(self, optimizer: optimizers.Optimizer, trainable: dict[str, Any]) -> Tree:
+        """Return the optimizer's state for these parameters; the slots of frozen ones are kept for their thawing."""
+        if self._optimizer_state is None:
+            self._optimizer_state = optimizer.init(trainable)
+        state = self._optimizer_state
+        new = {
+            path: array
+            for path, array in trainable.items()
+            if any(path not in slot for slot in state["slots"].values())
+        }
+        if new:
+            for name, slot in optimizer.init(new)["slots"].items():
+                state["slots"][name].update(slot)
+        if optimizer.learning_rate != self._rate:
+            self._rate = optimizer.learning_rate
+            state["learning_rate"] = optimizer.learning_rate_array(self.backend)
+        slots = {name: {path: slot[path] for path in trainable} for name, slot in state["slots"].items()}
+        return {**state, "slots": slots}
 
     def _random(self) -> dict[str, Any]:
         """Return key and step of the random streams, as they stand in the state."""
@@ -257,7 +290,11 @@ class Model(Layer):
         for part in ("trainable", "fixed"):
             for path, array in state[part].items():
                 handles[path]._array = array
-        self._optimizer_state = state["optimizer"]
+        slots = {
+            name: {**self._optimizer_state["slots"][name], **slot}
+            for name, slot in state["optimizer"]["slots"].items()
+        }
+        self._optimizer_state = {**state["optimizer"], "slots": slots}
         self._random_state = {"seed": state["seed"], "step": state["step"]}
         return state["metrics"]
 
@@ -293,12 +330,11 @@ class Model(Layer):
             metric.name: metric.result(measured[metric.name]) for metric in self.metrics
         }
 
-    def _dataset(self, owner: str, x: Any, y: Any = None, weight: Any = None, classes: Any = None) -> Dataset:
+    def _dataset(self, owner: str, x: Any, y: Any = None, weight: Any = None) -> Dataset:
         return as_dataset(
             x,
             y,
             weight,
-            classes,
             backend=self.backend,
             input_dtype=self._root_dtype() if self.casts_input else None,
             dtype=self._root_dtype(),
@@ -349,13 +385,13 @@ class Model(Layer):
         callbacks : sequence of Callback
             Who is told.
         validation_split : float
-            The last share of the samples is kept for validation.
+            The last share of the samples is kept for validation, with its sample weights.
         validation_data : tuple of (x, y) or (x, y, sample_weight), optional
             What to validate on after each epoch.
         shuffle : bool
             Whether each epoch has an order of its own, from the model's seed.
         class_weight : mapping of int to float, optional
-            How much the samples of each class weigh.
+            How much the samples of each class weigh in training; classes not named weigh 1.
         sample_weight : array of shape (n,), optional
             How much each sample weighs.
         initial_epoch : int
@@ -379,12 +415,14 @@ class Model(Layer):
         batch_size = _count("fit", "batch_size", batch_size)
         epochs = _count("fit", "epochs", epochs)
         self._require_compiled("fit")
-        data = self._checked("fit", self._dataset("fit", x, y, sample_weight, class_weight), check_finite)
+        data = self._checked("fit", self._dataset("fit", x, y, sample_weight), check_finite)
         validation = None
         if validation_data is not None:
             validation = self._validation(validation_data, check_finite)
         elif validation_split:
             data, validation = split(data, validation_split, "fit")
+        if class_weight is not None:
+            data = weigh_classes(data, class_weight, self._root_dtype(), "fit")
         history = History()
         watchers = Callbacks([*_reporter(verbose), *callbacks, history], self)
         self.stop_training = False
@@ -405,7 +443,7 @@ class Model(Layer):
                     self.epochs_trained += 1
                     logs = self._numbers(measured)
                     if validation is not None:
-                        numbers = self._measure_all(validation, batch_size)
+                        numbers = self._measure_all(validation, batch_size, interrupts.check)
                         logs |= {f"val_{name}": value for name, value in numbers.items()}
                     watchers.epoch_end(epoch, logs)
                     if self.stop_training:
@@ -428,10 +466,13 @@ class Model(Layer):
         state, _ = self._step("train")(self._state(measured), batch)
         return self._keep(state)
 
-    def _measure_all(self, data: Dataset, batch_size: int) -> dict[str, float]:
+    def _measure_all(
+        self, data: Dataset, batch_size: int, between: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         step, given, measured = self._step("test"), self._given(), self._no_metrics()
         for batch in data.batches(batch_size):
             measured, _ = step(measured, (given, batch))
+            between()
         return self._numbers(measured)
 
     def evaluate(
@@ -447,10 +488,14 @@ class Model(Layer):
 
         Parameters
         ----------
-        x, y, sample_weight, check_finite
-            As of `fit`.
+        x, y : array, list or table of shape (n, ...)
+            Inputs and targets, as of `fit`.
         batch_size : int
             Samples at a time; it does not change the result.
+        sample_weight : array of shape (n,), optional
+            How much each sample weighs.
+        check_finite : bool
+            Whether to refuse NaN and infinite inputs and targets.
 
         Returns
         -------
@@ -467,10 +512,12 @@ class Model(Layer):
 
         Parameters
         ----------
-        x, check_finite
-            As of `fit`.
+        x : array, list or table of shape (n, ...)
+            Inputs, one row for each sample.
         batch_size : int
-            Samples at a time.
+            Samples at a time; it does not change the result.
+        check_finite : bool
+            Whether to refuse NaN and infinite inputs.
 
         Returns
         -------
@@ -496,8 +543,9 @@ class Model(Layer):
     ) -> dict[str, float]:
         """Take one training step on these samples and return loss and metrics of the batch, from before the step."""
         self._require_compiled("train_on_batch")
-        data = self._dataset("train_on_batch", x, y, sample_weight, class_weight)
-        data = self._checked("train_on_batch", data, False)
+        data = self._checked("train_on_batch", self._dataset("train_on_batch", x, y, sample_weight), False)
+        if class_weight is not None:
+            data = weigh_classes(data, class_weight, self._root_dtype(), "train_on_batch")
         with deferred_interrupts():
             measured = self._train(Batch(data.x, data.y, data.weight), self._no_metrics())
         return self._numbers(measured)

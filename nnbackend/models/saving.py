@@ -33,6 +33,7 @@ def save_model(model: Model, path: str | PathLike[str]) -> None:
         "dtype": model.dtype or "float32",
         "input_shape": None if model.input_shape is None else list(model.input_shape),
         "epochs_trained": model.epochs_trained,
+        "frozen": [number for number, layer in enumerate(model.family()) if not layer.trainable],
         "training": None,
     }
     if model.loss is not None and model.optimizer is not None:
@@ -42,8 +43,7 @@ def save_model(model: Model, path: str | PathLike[str]) -> None:
             "metrics": [config.describe(metric) for metric in model.metrics],
         }
     tensors = {f"parameters/{name}": parameter.numpy() for name, parameter in model.handles().items()}
-    if model._random_state is not None:
-        tensors |= {f"random/{name}": to_numpy(value) for name, value in model._random_state.items()}
+    tensors |= {f"random/{name}": to_numpy(value) for name, value in model._random().items()}
     if model._optimizer_state is not None:
         tensors |= {name: to_numpy(value) for name, value in _named(model._optimizer_state, "optimizer")}
     write(path, tensors, metadata)
@@ -101,6 +101,8 @@ def load_model(
     >>> bool((loaded.predict([[1.0, 2.0]]) == before).all())
     True
     """
+    from nnbackend.models.model import Model
+
     metadata, tensors = read(path)
     if not isinstance(metadata, dict) or not isinstance(version := metadata.get("format"), int):
         raise ModelFileError(f"{path} holds no model of nnbackend: its metadata lack the format's number.")
@@ -111,13 +113,15 @@ def load_model(
         )
     target = get_backend(backend)
     with use_backend(target):
-        model: Model = config.restore(metadata["model"], custom_objects)
+        model: Model = _expect(Model, config.restore(metadata["model"], custom_objects), path)
     model.backend = target
     model.dtype = metadata["dtype"]
     model.seed = int(metadata["seed"])
     model.epochs_trained = metadata["epochs_trained"]
     if metadata["input_shape"] is not None:
         model.build(tuple(metadata["input_shape"]))
+    for number, layer in enumerate(model.family()):
+        layer.trainable = number not in metadata["frozen"]
     training = metadata["training"]
     if training is not None:
         model.compile(
@@ -156,20 +160,24 @@ def _fill(model: Model, tensors: Mapping[str, Any], path: Any) -> None:
 
     for name, parameter in model.handles().items():
         parameter.assign(take(f"parameters/{name}", parameter.shape))
-    if "random/seed" in left:
-        model._random_state = {
-            name: model.backend.from_host(take(f"random/{name}"), "int64") for name in ("seed", "step")
-        }
+    model._random_state = {
+        name: model.backend.from_host(take(f"random/{name}", shape), "int64")
+        for name, shape in (("seed", (2,)), ("step", ()))
+    }
     if any(name.startswith("optimizer/") for name in left) and model.optimizer is not None:
-        trainable = {name: p._array for name, p, trains in model.named_parameters() if trains}
-        empty = model.optimizer.init(trainable)
+        slots = model.optimizer.slots
+        trained = {
+            name: p._array
+            for name, p in model.handles().items()
+            if not slots or any(f"optimizer/slots/{slot}/{name}" in left for slot in slots)
+        }
+        empty = model.optimizer.init(trained)
         named = dict(_named(empty, "optimizer"))
         values = {name: take(name, tuple(array.shape)) for name, array in named.items()}
         filled = iter([values[name] for name in named])
         model._optimizer_state = tree.map(
             lambda array: model.backend.from_host(next(filled), str(array.dtype).rpartition(".")[2]), empty
         )
-        model._trained_paths = tuple(trainable)
         model._rate = model.optimizer.learning_rate
     if left:
         raise ModelFileError(

@@ -75,6 +75,12 @@ def make_train_step(
                 output = model(Tensor(batch.x), training=True)
                 value = _loss(model, loss, batch, output)
             logits = _outputs_logits(loss, output)
+            for handle in map(model.handles().__getitem__, trainable):
+                if id(handle) in binding.assigned:
+                    raise TypeError(
+                        f"{handle.path} was assigned to in a training step, but it is trained by its gradient. Make it "
+                        "with add_weight(..., trainable=False)."
+                    )
             fixed = {
                 path: binding.assigned.get(id(handle), state["fixed"][path])
                 for path, handle in model.handles().items()

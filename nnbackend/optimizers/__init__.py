@@ -20,10 +20,16 @@ def get(which: str | Optimizer) -> Optimizer:
     ------
     ValueError
         If the name is unknown; the nearest known one is named.
+    TypeError
+        If it is a class.
     """
     if isinstance(which, Optimizer):
         return which
-    if which.lower() in _BY_NAME:
+    if isinstance(which, type):
+        raise TypeError(
+            f"Expected an optimizer, got the class {which.__name__}. Make one: {which.__name__}()."
+        )
+    if isinstance(which, str) and which.lower() in _BY_NAME:
         return _BY_NAME[which.lower()]()  # type: ignore[call-arg]
     raise ValueError(
         f"Unknown optimizer {which!r}; the known ones are {', '.join(_BY_NAME)}.{nearest(str(which), _BY_NAME)}"

@@ -116,8 +116,10 @@ class Optimizer(Configurable):
 
         Returns
         -------
-        parameters, state : tree of array
+        parameters : tree of array
             The new ones.
+        state : tree of array
+            The new one.
         """
         flat, structure = tree.flatten(parameters)
         backend = backend_of(flat[0])
