@@ -154,7 +154,7 @@ def examples(session: nox.Session) -> None:
     """Run every example, briefly, on NumPy or on the backend named after ``--``."""
     backend = session.posargs[0] if session.posargs else "numpy"
     install(session, backend, extras=("examples",))
-    scripts = sorted(Path("examples").resolve().glob("*.py"))
+    scripts = sorted(Path("examples").resolve().glob("[!_]*.py"))
     with session.chdir(session.create_tmp()):  # what they write stays out of the tree
         for script in scripts:
             session.run("python", str(script), "--backend", backend, "--quick", env=ENVIRONMENT)
@@ -168,7 +168,10 @@ def cupy_no_device(session: nox.Session) -> None:
         "pytest",
         "--backend",
         "numpy",
-        *(session.posargs or ["tests/backends/test_cupy_no_device.py"]),
+        *(
+            session.posargs
+            or ["tests/backends/test_cupy_no_device.py", "tests/backends/test_cupy_kernels.py"]
+        ),
         env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": "-1"},
     )
 

@@ -150,6 +150,11 @@ class Operators:
     def __nnbackend_value__(self) -> Any:
         raise NotImplementedError  # pragma: no cover - every subclass holds a value
 
+    @staticmethod
+    def __nnbackend_constant__(value: Any) -> Any:
+        """Return an array as a constant tensor, since not every library's operators leave room for ours."""
+        return Tensor(value) if is_array(value) else value
+
     def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
         return _namespace
 
@@ -353,9 +358,14 @@ def _track(value: Any, tape: _Tape, node: _Node, index: int = 0) -> Tensor:
     return tensor
 
 
+@functools.lru_cache(maxsize=256)
+def _floating_dtype(dtype: DType) -> bool:
+    return "float" in str(dtype)
+
+
 def _is_floating(value: Any) -> bool:
     """Tell whether an array's elements are floating numbers, in any library."""
-    return "float" in str(plain(value).dtype)
+    return _floating_dtype(plain(value).dtype)
 
 
 class Rule:

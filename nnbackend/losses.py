@@ -207,7 +207,7 @@ class _Crossentropy(Loss):
         return f"{self.name} on the logits that the last {self.link} is given"
 
 
-class CategoricalCrossentropy(_Crossentropy):
+class CategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     r"""Cross-entropy with one-hot targets or target probabilities,  :math:`-\sum_j t_j \ln p_j`.
 
     Parameters
@@ -237,8 +237,8 @@ class CategoricalCrossentropy(_Crossentropy):
         """Refuse targets that are not one row of class probabilities per output."""
         if tuple(output_shape[-1:]) == (1,):
             raise ValueError(
-                f"The loss {self.name} expects one output for each of two or more classes, got one output. For yes "
-                "or no use the loss 'binary_crossentropy'."
+                f"The loss {self.name} expects one output for each of two or more classes, got one output. For "
+                "yes or no use the loss 'binary_crossentropy'."
             )
         if tuple(y.shape[1:]) == tuple(output_shape):
             return
@@ -253,7 +253,7 @@ class CategoricalCrossentropy(_Crossentropy):
         )
 
 
-class SparseCategoricalCrossentropy(_Crossentropy):
+class SparseCategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     r"""Cross-entropy with whole-number labels,  :math:`-\ln p_t`.
 
     Parameters
@@ -324,7 +324,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
             )
 
 
-class BinaryCrossentropy(_Crossentropy):
+class BinaryCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     r"""Cross-entropy of yes-or-no targets, mean over the last axis,
     :math:`-t \ln p - (1 - t) \ln (1 - p)`.
 

@@ -28,7 +28,7 @@ class _Cut(NamedTuple):
     dropped: bool  # an integer: the axis is lost
 
 
-def getitem(x: Array, key: Any, /) -> Array:
+def getitem(x: Array, key: Any) -> Array:
     r"""Select with ``x[key]``; the gradient is put back in place, with zeros around it.
 
     Parameters
@@ -64,7 +64,7 @@ def getitem(x: Array, key: Any, /) -> Array:
     arrays = [place for place, part in enumerate(parts) if _is_index_array(part)]
     if arrays:
         return _by_arrays(x, parts, arrays)
-    return _slice(x, key=tuple(parts))
+    return _getitem(x, key=tuple(parts))
 
 
 def _is_index_array(part: Any) -> bool:
@@ -140,7 +140,7 @@ def _cut(part: Any, size: int, axis: int) -> _Cut:
 
 
 @differentiable
-def _slice(x: Array, *, key: tuple[Any, ...]) -> tuple[Array, Backward]:
+def _getitem(x: Array, *, key: tuple[Any, ...]) -> tuple[Array, Backward]:
     whole = _whole_key(key, x.ndim)
     sizes = iter(enumerate(x.shape))
     cuts = [

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
-from nnbackend.functional._rules import like
+from nnbackend.functional._rules import like, normalize_axes
 from nnbackend.typing import Array, Backward
 
-__all__ = ["dense", "matmul"]
+__all__ = ["dense", "matmul", "outer", "tensordot", "vecdot"]
 
 
 @differentiable
@@ -123,3 +124,99 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> tuple[Array, Ba
         return dx, dkernel, dbias
 
     return y, backward
+
+
+@differentiable
+def tensordot(
+    x1: Array, x2: Array, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2
+) -> tuple[Array, Backward]:
+    r"""Contract axes of one array with axes of another.
+
+    .. math:: Y_{ij} = \sum_k A_{ik} B_{kj}, \qquad
+              \partial L/\partial A = \partial L/\partial Y\, B^\top, \qquad
+              \partial L/\partial B = A^\top\, \partial L/\partial Y
+
+    with i, j and k standing for the axes of the first that are kept, those of the second, and those contracted.
+
+    Parameters
+    ----------
+    x1, x2 : array
+        The factors; floating.
+    axes : int, or pair of sequences of int
+        How many of the last axes of `x1` meet the first of `x2`, or which axes of each, in order.
+
+    Returns
+    -------
+    array
+        The axes of `x1` that are kept, then those of `x2`.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> nn.functional.tensordot(xp.ones((2, 3)), xp.ones((3, 2)), axes=1)
+    array([[3., 3.],
+           [3., 3.]])
+    """
+    if isinstance(axes, int):
+        axes = tuple(range(x1.ndim - axes, x1.ndim)), tuple(range(axes))
+    summed1, summed2 = normalize_axes(tuple(axes[0]), x1.ndim), normalize_axes(tuple(axes[1]), x2.ndim)
+    kept1 = tuple(axis for axis in range(x1.ndim) if axis not in summed1)
+    kept2 = tuple(axis for axis in range(x2.ndim) if axis not in summed2)
+    order1, order2 = kept1 + summed1, kept2 + summed2
+
+    def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        xp = namespace(dy)
+        n, m = len(kept1), len(kept2)
+        dx1 = dx2 = None
+        if needs[0]:
+            spread = xp.tensordot(dy, x2, axes=(tuple(range(n, n + m)), kept2))
+            # its contracted axes come in the order of the second factor
+            back = kept1 + tuple(axis for _, axis in sorted(zip(summed2, summed1, strict=True)))
+            dx1 = like(xp.permute_dims(spread, tuple(back.index(axis) for axis in range(len(order1)))), x1)
+        if needs[1]:
+            spread = xp.tensordot(dy, x1, axes=(tuple(range(n)), kept1))
+            back = kept2 + tuple(axis for _, axis in sorted(zip(summed1, summed2, strict=True)))
+            dx2 = like(xp.permute_dims(spread, tuple(back.index(axis) for axis in range(len(order2)))), x2)
+        return dx1, dx2
+
+    return namespace(x1).tensordot(x1, x2, axes=(summed1, summed2)), backward
+
+
+@differentiable
+def vecdot(x1: Array, x2: Array, *, axis: int = -1) -> tuple[Array, Backward]:
+    r"""Inner products along an axis:  :math:`y = \sum_i a_i b_i`, with :math:`y_{a_i} = b_i` and :math:`y_{b_i} = a_i`.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> float(nn.functional.vecdot(xp.asarray([1.0, 2.0]), xp.asarray([3.0, 4.0])))
+    11.0
+    """
+    if not -min(x1.ndim, x2.ndim) <= axis <= -1:
+        raise ValueError(f"vecdot counts its axis from the end of both arrays, from -1 on, got {axis}.")
+
+    def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        xp = namespace(dy)
+        wide = xp.expand_dims(dy, axis=dy.ndim + 1 + axis)
+        return like(wide * x2, x1) if needs[0] else None, like(wide * x1, x2) if needs[1] else None
+
+    return namespace(x1).vecdot(x1, x2, axis=axis), backward
+
+
+def outer(x1: Array, x2: Array) -> Array:
+    r"""Outer product of two vectors:  :math:`Y_{ij} = a_i b_j`, with its gradients those of the product.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> nn.functional.outer(xp.asarray([1.0, 2.0]), xp.asarray([3.0, 4.0]))
+    array([[3., 4.],
+           [6., 8.]])
+    """
+    if x1.ndim != 1 or x2.ndim != 1:
+        raise ValueError(f"outer expects two vectors, got {tuple(x1.shape)} and {tuple(x2.shape)}.")
+    product: Array = tensordot(x1, x2, axes=0)
+    return product

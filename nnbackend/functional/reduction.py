@@ -168,7 +168,7 @@ def _share(x: Any, y: Any, dy: Any, axes: tuple[int, ...], keepdims: bool) -> An
     """Share a gradient evenly among the elements that are the extreme."""
     xp = namespace(dy)
     hit = xp.astype(x == restore_axes(y, x.shape, axes, keepdims), dy.dtype)
-    return hit * (restore_axes(dy, x.shape, axes, keepdims) / xp.sum(hit, axis=axes, keepdims=True))
+    return restore_axes(dy, x.shape, axes, keepdims) / xp.sum(hit, axis=axes, keepdims=True) * hit
 
 
 @differentiable

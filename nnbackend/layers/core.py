@@ -162,7 +162,7 @@ class Activation(Layer):
         return self.activation(x)
 
 
-class Flatten(Layer):
+class Flatten(Layer):  # numpydoc ignore=PR02
     """Lay each sample out in one row:  (n, a, b, ...) -> (n, a b ...).
 
     Parameters

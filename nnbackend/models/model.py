@@ -488,10 +488,14 @@ class Model(Layer):
 
         Parameters
         ----------
-        x, y, sample_weight, check_finite
-            As of `fit`.
+        x, y : array, list or table of shape (n, ...)
+            Inputs and targets, as of `fit`.
         batch_size : int
             Samples at a time; it does not change the result.
+        sample_weight : array of shape (n,), optional
+            How much each sample weighs.
+        check_finite : bool
+            Whether to refuse NaN and infinite inputs and targets.
 
         Returns
         -------
@@ -508,10 +512,12 @@ class Model(Layer):
 
         Parameters
         ----------
-        x, check_finite
-            As of `fit`.
+        x : array, list or table of shape (n, ...)
+            Inputs, one row for each sample.
         batch_size : int
-            Samples at a time.
+            Samples at a time; it does not change the result.
+        check_finite : bool
+            Whether to refuse NaN and infinite inputs.
 
         Returns
         -------

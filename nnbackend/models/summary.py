@@ -33,8 +33,8 @@ def _walk(layer: Layer, depth: int) -> Iterator[tuple[str, ...]]:
         yield from _walk(child, depth + 1)
 
 
-def summarize(model: Model) -> Iterator[str]:
-    """Yield the lines of `Model.summary`."""
+def summarize(model: Model) -> Iterator[str]:  # numpydoc ignore=YD01
+    """Return the lines of `Model.summary`, one after the other."""
     yield f"{type(model).__name__} on {model.backend.name}, {model.dtype or 'float32'}"
     yield from table(list(_walk(model, 0)), ("Layer", "Type", "Output shape", "Parameters"))
     if not model.built:

@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,31 @@ from nnbackend.backend import namespace
 from nnbackend.elementwise import Elementwise, Program, elementwise, rowwise
 from nnbackend_cupy import kernels
 
-#: Static arguments of the library's programs that have no defaults: name -> arguments.
-STATIC: dict[str, dict[str, Any]] = {}
-#: Dtypes of the arguments of the library's programs, where float32 for all will not do.
-DTYPES: dict[str, tuple[str, ...]] = {}
+
+@dataclass(frozen=True)
+class Given:
+    """What a program of the library is tested with, where nothing static and float32 throughout will not do."""
+
+    static: dict[str, Any] = field(default_factory=dict)
+    dtypes: tuple[str, ...] = ()
+    kinds: tuple[kernels.Kind, ...] = ()
+
+
+_LABELS: tuple[kernels.Kind, ...] = ("full", "row", "column")
+_LABELLED = ("float32", "int64", "int64")
+
+#: The library's programs, by name, that need to be told their arguments.
+LIBRARY_ARGUMENTS = {
+    "adam_update": Given({"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}),
+    "momentum_update": Given({"momentum": 0.9, "nesterov": True}),
+    "dropout": Given({"rate": 0.25}, ("float32", "bool")),
+    "sparse_softmax_crossentropy": Given({"count": 33}, _LABELLED, _LABELS),
+    "sparse_softmax_crossentropy_gradient": Given({"count": 33}, (*_LABELLED, "float32"), (*_LABELS, "row")),
+    "sparse_categorical_crossentropy": Given({"count": 33}, _LABELLED, _LABELS),
+    "sparse_categorical_crossentropy_gradient": Given(
+        {"count": 33}, (*_LABELLED, "float32"), (*_LABELS, "row")
+    ),
+}
 
 
 @elementwise
@@ -210,22 +231,22 @@ def _library_cases() -> tuple[list[Case], list[str]]:
             for value in vars(module).values():
                 if isinstance(value, Elementwise):
                     found[f"{value.function.__module__}.{value.name}"] = value
-    cases, skipped = [], []
+    cases, unknown = [], []
     for name, value in sorted(found.items()):
-        keywords = [
-            p
-            for p in inspect.signature(value.function).parameters.values()
-            if p.kind is inspect.Parameter.KEYWORD_ONLY and p.default is inspect.Parameter.empty
-        ]
-        static = STATIC.get(name)
-        if keywords and static is None:
-            skipped.append(name)
+        given = LIBRARY_ARGUMENTS.get(value.name, Given())
+        keywords = {
+            parameter.name
+            for parameter in inspect.signature(value.function).parameters.values()
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        }
+        if keywords - set(given.static):
+            unknown.append(name)
             continue
-        program = value.program(**(static or {}))
-        dtypes = DTYPES.get(name, ("float32",) * program.arity)
-        kinds = (FULL,) * program.arity if program.rowwise else ()
-        cases.append(Case(name.rpartition(".")[2] + "_of_the_library", program, dtypes, kinds))
-    return cases, skipped
+        program = value.program(**given.static)
+        dtypes = given.dtypes or ("float32",) * program.arity
+        kinds = given.kinds or (FULL,) * program.arity
+        cases.append(Case(f"library_{value.name}", program, dtypes, kinds if program.rowwise else ()))
+    return cases, unknown
 
 
 LIBRARY, UNKNOWN = _library_cases()
@@ -243,7 +264,7 @@ def random_values(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) 
 def row_arguments(case: Case, rows: int, width: int, rng: np.random.Generator) -> list[np.ndarray]:
     shapes = {"full": (rows, width), "row": (rows, 1), "column": (width,), "scalar": ()}
     arguments = [random_values(d, shapes[k], rng) for d, k in zip(case.dtypes, case.kinds, strict=True)]
-    if case.name.startswith("sparse"):
+    if case.kinds[:3] == ("full", "row", "column") and case.dtypes[1].startswith("int"):  # labels
         arguments[1] %= width
         arguments[2] = np.arange(width, dtype=case.dtypes[2])
     if case.name.startswith("layer_norm"):

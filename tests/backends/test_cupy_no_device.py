@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +25,7 @@ from nnbackend.backend import (
     BackendUnavailableError,
     backend_of,
     device,
+    host,
     is_array,
     namespace,
 )
@@ -46,16 +49,21 @@ def cupy_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
 
 def _fake(host: np.ndarray) -> Any:
     """Return a CuPy array whose memory is a NumPy array's: its shape is real, its values out of CuPy's reach."""
+    assert host.flags.c_contiguous
     memory = cupy.cuda.UnownedMemory(host.ctypes.data, host.nbytes, host, device_id=0)
     return cupy.ndarray(host.shape, host.dtype, cupy.cuda.MemoryPointer(memory, 0))
 
 
 def _contents(array: Any) -> np.ndarray:
-    """Read a fake array back from host memory."""
-    strided = np.lib.stride_tricks.as_strided
-    buffer = ctypes.c_char * array.base.nbytes if array.base is not None else ctypes.c_char * array.nbytes
-    whole = np.frombuffer(buffer.from_address(array.data.ptr), dtype=array.dtype)
-    return strided(whole, array.shape, array.strides)
+    """View the memory of an array that `_fake` made, or of a view of it."""
+    interface = {
+        "data": (array.data.ptr, False),
+        "shape": array.shape,
+        "strides": array.strides,
+        "typestr": array.dtype.str,
+        "version": 3,
+    }
+    return np.asarray(SimpleNamespace(__array_interface__=interface, owner=array))
 
 
 def test_asking_for_cupy_says_that_there_is_no_driver_and_how_to_install_it() -> None:
@@ -358,3 +366,88 @@ def test_drawing_takes_key_and_step_as_numbers(recorder: _Recorder) -> None:
     assert [int(value) for value in arguments[1:]] == [18000, 0, 2**64 - 1, 4, 0, 2**64 - 1, 1, 0]
     assert backend.random_words(0, 32, key=(0, 0), step=0, stream=0, call=0).shape == (0,)
     assert len(recorder.called) == 1
+
+
+class _KernelOnCpu:
+    """Stands for CuPy's ``RawKernel``: the same source, compiled by g++ and run on arrays in host memory."""
+
+    folder = Path()
+
+    def __init__(self, code: str, name: str, options: tuple[str, ...]) -> None:
+        parameters = code.partition(f"{name}(")[2].partition(")")[0].split(",")
+        types = [" ".join(parameter.split()[:-1]).replace("const long", "long") for parameter in parameters]
+        values = ", ".join(f"*({kind}*)given[{index}]" for index, kind in enumerate(types))
+        run = (
+            'extern "C" void run(unsigned blocks, unsigned columns, unsigned rows, void** given) {\n'
+            f"    launch(blocks, columns, rows, [=] {{ {name}({values}); }});\n}}\n"
+        )
+        source = self.folder / f"{name}_{len(list(self.folder.iterdir()))}.cpp"
+        source.write_text(f'#include "{Path(__file__).with_name("cuda_on_cpu.h")}"\n{code}{run}')
+        flags = ["-std=c++20", "-fno-strict-aliasing", "-w", "-shared", "-fPIC", "-pthread"]
+        library = source.with_suffix(".so")
+        subprocess.run(["g++", *flags, str(source), "-o", str(library)], check=True)
+        self.run = ctypes.CDLL(str(library)).run
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+        held = [
+            ctypes.c_uint64(int(a.data.ptr if isinstance(a, cupy.ndarray) else a) % 2**64) for a in arguments
+        ]
+        given = (ctypes.c_void_p * len(held))(*(ctypes.addressof(value) for value in held))
+        self.run(*grid, *(*block, 1)[:2], given)
+
+
+@pytest.fixture
+def _kernels_on_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let CuPy compile whole kernels and find memory on the CPU."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+    monkeypatch.setattr(_KernelOnCpu, "folder", tmp_path)
+    monkeypatch.setattr(cupy, "RawKernel", _KernelOnCpu)
+    monkeypatch.setattr(cupy, "empty", lambda shape, dtype: _fake(np.empty(shape, dtype)))
+    monkeypatch.setattr(cupy, "ascontiguousarray", lambda a: _fake(np.ascontiguousarray(_contents(a))))
+
+
+@pytest.fixture
+def on_cpu(_kernels_on_cpu: None, cupy_backend: Backend) -> Backend:
+    """The CuPy backend with its whole kernels and its memory on the CPU."""
+    return cupy_backend
+
+
+@rowwise
+def _attention(scores, mask, bias, scale):
+    xp = namespace(scores)
+    scores = xp.where(mask, scores * scale + bias, -1e9)
+    e = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+    total = xp.sum(e, axis=-1, keepdims=True)
+    return e / total, total, bias * 2.0
+
+
+def test_a_rowwise_program_runs_on_arguments_of_every_shape(
+    on_cpu: Backend, rng: np.random.Generator
+) -> None:
+    scores = rng.standard_normal((50, 2, 3, 4))
+    mask, bias, scale = rng.random((4, 1, 1, 50)) < 0.8, rng.standard_normal((2, 1)), np.asarray(0.5)
+    results = _attention(_fake(scores).T, _fake(mask), _fake(bias), _fake(scale))
+    for actual, wanted in zip(results, _attention.function(scores.T, mask, bias, scale), strict=True):
+        assert actual.shape == wanted.shape
+        np.testing.assert_allclose(_contents(actual), wanted, rtol=1e-13)
+
+
+def test_a_rowwise_program_takes_over_donated_memory(on_cpu: Backend, rng: np.random.Generator) -> None:
+    x, weight = rng.standard_normal((7, 40)).astype(np.float16), np.ones(40, np.float16)
+    wanted = _centred.function(x.astype(np.float32), weight.astype(np.float32))[0].astype(np.float16)
+    held, spare = _fake(x), _fake(np.ones((7, 1), np.float16))
+    result, mean = on_cpu.run(_centred.program(), (held, _fake(weight)), (0, None))
+    assert result is held
+    assert mean.shape == spare.shape
+    np.testing.assert_allclose(_contents(result), wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_words_drawn_with_key_and_step_on_the_device_are_those_of_the_host(
+    bits: int, on_cpu: Backend
+) -> None:
+    key, step = np.asarray([5, -1], np.int64), np.asarray(7, np.int64)
+    drawn = on_cpu.random_words(2050, bits, key=_fake(key), step=_fake(step), stream=2**64 - 1, call=3)
+    wanted = host().random_words(2050, bits, key=(5, 2**64 - 1), step=7, stream=2**64 - 1, call=3)
+    np.testing.assert_array_equal(_contents(drawn), wanted)

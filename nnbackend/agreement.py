@@ -1,0 +1,538 @@
+r"""Whether backends agree: every rule's value and gradients, and short trainings, against NumPy in float64.
+
+A *record* is what one backend computed: one safetensors file with the results of all cases in float32 and float64,
+and the digests of what the cases are. `compare` sets records against a reference that is computed here and now, in
+float64 on NumPy, from the same float32 inputs. Its measure is
+
+.. math:: \frac{\max_i |y_i - r_i|}{\varepsilon \max_i |r_i|}
+
+with result y, reference r and the spacing :math:`\varepsilon` of the record's dtype at 1: the error in units in the
+last place of the largest element, since a sum's smaller neighbours carry no less error than the largest.
+
+The inputs are uniform numbers of `nnbackend.random`, whose bits are the same on every machine. So a record made on
+a GPU is compared anywhere. A case that was changed since is reported as stale and does not fail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nnbackend import functional
+from nnbackend.autodiff import Rule, vjp
+from nnbackend.backend import Backend, backend_of, get_backend, host
+from nnbackend.interop import safetensors
+from nnbackend.random import Stream
+from nnbackend.trajectories import TRAJECTORIES
+from nnbackend.typing import Json, Shape
+
+__all__ = [
+    "CASES",
+    "Case",
+    "Input",
+    "Report",
+    "agree",
+    "compare",
+    "record",
+    "rules",
+]
+
+DTYPES = ("float32", "float64")
+EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
+STALE = "stale: re-record on a GPU"
+SUFFIX = ".safetensors"
+
+
+class Input(NamedTuple):
+    """An argument of a case: uniform reals, whole numbers, or booleans (``kind`` is "real", "whole" or "flag")."""
+
+    kind: str
+    shape: Shape
+    low: float = 0.0
+    high: float = 1.0
+
+    def draw(self, path: str) -> Any:
+        """Return the host array that this stands for: float32, int64 or bool."""
+        stream = Stream(0, f"agreement/{path}")
+        if self.kind == "whole":
+            return stream.integers(self.shape, int(self.high))
+        if self.kind == "flag":
+            return stream.keep(self.shape, 0.5)
+        return stream.uniform(self.shape, self.low, self.high)
+
+
+def real(*shape: int, low: float = -2.0, high: float = 2.0) -> Input:
+    """Reals between `low` and `high`."""
+    return Input("real", shape, low, high)
+
+
+def whole(*shape: int, below: int) -> Input:
+    """Whole numbers from 0 to `below` - 1."""
+    return Input("whole", shape, 0.0, below)
+
+
+def flag(*shape: int) -> Input:
+    """Booleans, half of them true."""
+    return Input("flag", shape)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A rule on fixed inputs.
+
+    Attributes
+    ----------
+    rule : str
+        Its name in `nnbackend.functional`.
+    inputs : tuple of Input
+        Its array arguments.
+    options : mapping
+        Its static arguments; under the key ``"key"`` of getitem, the index.
+    variant : str
+        What tells it from the rule's other cases.
+    bound : float
+        The error allowed, in units in the last place of the largest element; the same for value and gradients.
+    listed : bool
+        Whether the function takes its arrays as one list.
+    """
+
+    rule: str
+    inputs: tuple[Input, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    variant: str = ""
+    bound: float = 8.0
+    listed: bool = False
+
+    @property
+    def name(self) -> str:
+        """The rule's name and the variant."""
+        return f"{self.rule} {self.variant}".strip()
+
+    @property
+    def definition(self) -> str:
+        """A digest of what is computed; the bound is no part of it."""
+        text = repr((self.rule, self.inputs, sorted(self.options.items()), self.listed))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def arguments(self) -> list[Any]:
+        """Return the host arrays of its inputs."""
+        return [given.draw(f"{self.name}/{index}") for index, given in enumerate(self.inputs)]
+
+    def function(self, *arrays: Any) -> Any:
+        """Call the rule."""
+        rule: Callable[..., Any] = getattr(functional, self.rule)
+        return rule(list(arrays), **self.options) if self.listed else rule(*arrays, **self.options)
+
+    def compute(self, backend: Backend, dtype: str) -> dict[str, Any]:
+        """Return value and gradients as host arrays, by name, computed as one compiled step."""
+        arrays = [
+            backend.from_host(array, dtype if given.kind == "real" else None)
+            for given, array in zip(self.inputs, self.arguments(), strict=True)
+        ]
+
+        def step(state: Any, batch: Any) -> Any:
+            value, pullback = vjp(self.function, *batch)
+            several = isinstance(value, tuple)
+            values = value if several else (value,)
+            weights = tuple(self._cotangent(k, v) for k, v in enumerate(values))
+            gradients = pullback(weights if several else weights[0])
+            return state, (values, [gradient for gradient in gradients if gradient is not None])
+
+        _, (values, gradients) = backend.compile(step)((), tuple(arrays))
+        found = {f"value{index}": backend.to_host(value) for index, value in enumerate(values)}
+        found |= {f"gradient{index}": backend.to_host(g) for index, g in enumerate(gradients)}
+        return found
+
+    def _cotangent(self, index: int, value: Any) -> Any:
+        stream = Stream(0, f"agreement/{self.name}/cotangent{index}")
+        weight = backend_of(value).from_host(stream.uniform(tuple(value.shape), -1.0, 1.0))
+        return functional.astype(weight, value.dtype)
+
+
+def rules() -> dict[str, Rule]:
+    """Return every rule of `nnbackend.functional`, by name."""
+    found = {}
+    for module_name, module in list(sys.modules.items()):
+        if module_name.startswith(f"{functional.__name__}."):
+            for value in vars(module).values():
+                if isinstance(value, Rule) and value.function.__module__ == module_name:
+                    found[value.name] = value
+    return found
+
+
+_REAL = real(4, 5)
+_POSITIVE = real(4, 5, low=0.1, high=3.0)
+_INSIDE = real(4, 5, low=-0.9, high=0.9)
+_ROW = real(5)
+_POSITIVE_ROW = real(5, low=0.5, high=2.0)
+_LOGITS = real(6, 10, low=-8.0, high=8.0)
+_LARGE = real(6, 10, low=-1e4, high=1e4)
+_SHARE = real(6, 10, low=0.01, high=0.99)
+_LABELS = whole(6, below=10)
+
+#: The cases: every rule at least once, with broadcasting where it broadcasts.
+CASES: tuple[Case, ...] = (
+    Case("abs", (_REAL,)),
+    Case("absolute_error", (_REAL, _REAL)),
+    Case("acos", (_INSIDE,)),
+    Case("acosh", (real(4, 5, low=1.2, high=4.0),)),
+    Case("add", (_REAL, _ROW)),
+    Case("asin", (_INSIDE,)),
+    Case("asinh", (_REAL,)),
+    Case("astype", (_REAL,), {"dtype": "float32"}),
+    Case("atan", (_REAL,)),
+    Case("atan2", (_REAL, _ROW)),
+    Case("atanh", (_INSIDE,), bound=64.0),  # XLA's in float64 is off by 28
+    Case("binary_crossentropy", (_SHARE, _SHARE)),
+    Case("broadcast_to", (_ROW,), {"shape": (4, 5)}),
+    Case("categorical_crossentropy", (_SHARE, _SHARE)),
+    Case("clip", (_REAL, real(5, low=-1.5, high=-0.5), real(5, low=0.5, high=1.5))),
+    Case("concat", (_REAL, real(4, 2)), {"axis": 1}, listed=True),
+    Case("copysign", (_REAL, _ROW)),
+    Case("cos", (_REAL,)),
+    Case("cosh", (_REAL,)),
+    Case("cumulative_sum", (_REAL,), {"axis": 1}),
+    Case("dense", (real(3, 4, 16), real(16, 8), real(8))),
+    Case("divide", (_REAL, _POSITIVE_ROW)),
+    Case("dropout", (_REAL, flag(4, 5)), {"rate": 0.3}),
+    Case("exp", (_REAL,)),
+    Case("expand_dims", (_REAL,), {"axis": 1}),
+    Case("expm1", (_REAL,)),
+    Case("flip", (_REAL,), {"axis": 1}),
+    Case("getitem", (_REAL,), {"key": (slice(None, None, -2), None, 1)}),
+    Case("getitem", (_REAL,), {"key": (Ellipsis, slice(1, 5, 3))}, "strided"),
+    Case("hypot", (_REAL, _ROW)),
+    Case("log", (_POSITIVE,)),
+    Case("log10", (_POSITIVE,)),
+    Case("log1p", (_POSITIVE,)),
+    Case("log2", (_POSITIVE,)),
+    Case("log_softmax", (_LOGITS,)),
+    Case("log_softmax", (_LARGE,), variant="large"),
+    Case("logaddexp", (_REAL, _ROW)),
+    Case("logsumexp", (_LOGITS,), {"axis": 1}),
+    Case("matmul", (real(2, 4, 16), real(16, 3))),
+    Case("matrix_transpose", (_REAL,)),
+    Case("max", (_REAL,), {"axis": 1}),
+    Case("maximum", (_REAL, _ROW)),
+    Case("mean", (_REAL,), {"axis": 0}),
+    Case("mean_absolute_error", (_REAL, _REAL)),
+    Case("mean_squared_error", (_REAL, _REAL)),
+    Case("min", (_REAL,), {"axis": 1}),
+    Case("minimum", (_REAL, _ROW)),
+    Case("multiply", (_REAL, _ROW)),
+    Case("negative", (_REAL,)),
+    Case("outer", (_ROW, real(3))),
+    Case("permute_dims", (real(2, 3, 4),), {"axes": (2, 0, 1)}),
+    Case("positive", (_REAL,)),
+    Case("pow", (_POSITIVE, _ROW)),
+    Case("prod", (_REAL,), {"axis": 1}),
+    Case("reciprocal", (_POSITIVE,)),
+    Case("relu", (_REAL,)),
+    Case("remainder", (_REAL, _POSITIVE_ROW)),
+    Case("repeat", (_REAL,), {"repeats": 3, "axis": 1}),
+    Case("reshape", (_REAL,), {"shape": (2, 10)}),
+    Case("roll", (_REAL,), {"shift": 2, "axis": 1}),
+    Case("scatter_add", (real(12, 3), whole(12, below=5)), {"length": 6}),
+    Case("sigmoid", (_LOGITS,)),
+    Case("sigmoid", (real(20, 50, low=-100.0, high=100.0),), variant="wide"),
+    Case("sigmoid_binary_crossentropy", (_LOGITS, _SHARE)),
+    Case("sigmoid_binary_crossentropy", (_LARGE, _SHARE), variant="large"),
+    Case("sin", (_REAL,)),
+    Case("sinh", (_REAL,)),
+    Case("softmax", (_LOGITS,)),
+    Case("softmax", (_LOGITS,), {"axis": 0}, "axis 0"),
+    Case("softmax", (_LARGE,), variant="large"),
+    Case("softmax_crossentropy", (_LOGITS, _SHARE)),
+    Case("softmax_crossentropy", (_LARGE, _SHARE), variant="large"),
+    Case("sort", (_REAL,)),
+    Case("sparse_categorical_crossentropy", (_SHARE, _LABELS)),
+    Case("sparse_softmax_crossentropy", (_LOGITS, _LABELS)),
+    Case("sparse_softmax_crossentropy", (_LARGE, _LABELS), variant="large"),
+    Case("sqrt", (_POSITIVE,)),
+    Case("square", (_REAL,)),
+    Case("squared_error", (_REAL, _REAL)),
+    Case("squeeze", (real(4, 1, 5),), {"axis": 1}),
+    Case("stack", (_REAL, _REAL), {"axis": 1}, listed=True),
+    Case("std", (_REAL,), {"axis": 1}),
+    Case("subtract", (_REAL, _ROW)),
+    Case("sum", (real(40, 50),), {"axis": 1}),
+    Case("take", (_REAL, whole(7, below=4)), {"axis": 0}),
+    Case("take_along_axis", (_REAL, whole(4, 7, below=5)), {"axis": 1}),
+    Case("tan", (_INSIDE,)),
+    Case("tanh", (_REAL,)),
+    Case("tensordot", (real(3, 4, 5), real(5, 4, 2)), {"axes": ((2, 1), (0, 1))}),
+    Case("tile", (_REAL,), {"repetitions": (2, 3)}),
+    Case("tril", (_REAL,)),
+    Case("triu", (_REAL,), {"k": 1}),
+    Case("unstack", (_REAL,), {"axis": 1}),
+    Case("var", (_REAL,), {"axis": 1}),
+    Case("vecdot", (real(4, 16), real(16))),
+    Case("where", (flag(4, 5), _REAL, _ROW)),
+)
+
+
+def record(backend: str | Backend | None, directory: str | Path) -> Path:
+    """Compute every case on a backend and write its record.
+
+    Parameters
+    ----------
+    backend : str or Backend, optional
+        Which backend; the one in force without it.
+    directory : path
+        Where the record goes, named after the backend; made if it is not there.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    backend = get_backend(backend)
+    tensors: dict[str, Any] = {}
+    digests: dict[str, Any] = {}
+    for case in CASES:
+        digests[case.name] = {"definition": case.definition, "inputs": _digest(case.arguments())}
+        for dtype in DTYPES:
+            for part, array in case.compute(backend, dtype).items():
+                tensors[f"{case.name}/{dtype}/{part}"] = array
+    for long in TRAJECTORIES.values():
+        digests[long.name] = {"definition": long.definition, "inputs": ""}
+        for dtype in long.bounds:
+            for part, array in long.function(backend, dtype).items():
+                tensors[f"{long.name}/{dtype}/{part}"] = array
+    probed = backend.probe()
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{backend.name}{SUFFIX}"
+    metadata: Json = {
+        "kind": "agreement",
+        "backend": backend.name,
+        "device": ", ".join(probed.devices[:1]),
+        "versions": {backend.name: probed.version, "python": platform.python_version()},
+        "commit": _commit(),
+        "cases": digests,
+    }
+    safetensors.write(path, tensors, metadata)
+    return path
+
+
+def _digest(arrays: Sequence[Any]) -> str:
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.dtype} {array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def _commit() -> str:
+    """Return the commit of the source tree, or an empty string where there is none."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a comparison found.
+
+    Attributes
+    ----------
+    text : str
+        The table, then the stale cases and those past their bounds, in words.
+    failed : bool
+        Whether any error passed its bound.
+    """
+
+    text: str
+    failed: bool
+
+
+class _Record(NamedTuple):
+    label: str
+    metadata: Mapping[str, Any]
+    tensors: Mapping[str, Any]
+
+
+def agree(
+    backend: str | Backend | None = None,
+    paths: Sequence[str | Path] = (),
+    directory: str | Path | None = None,
+) -> Report:
+    """Record a backend, if one is named, and compare its record and those at `paths`.
+
+    Parameters
+    ----------
+    backend : str or Backend, optional
+        What to record here and now.
+    paths : sequence of path
+        Records, or folders of them.
+    directory : path, optional
+        Where to keep the fresh record; nowhere without it.
+
+    Returns
+    -------
+    Report
+        Its ``text`` is to be printed; ``failed`` tells whether a bound was passed.
+    """
+    if backend is None:
+        return compare(paths)
+    with tempfile.TemporaryDirectory() as temporary:
+        fresh = record(backend, directory or temporary)
+        return compare([fresh, *paths])
+
+
+def compare(paths: Sequence[str | Path]) -> Report:
+    """Compare records with the float64 NumPy reference.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Records, or folders of them.
+
+    Returns
+    -------
+    Report
+        Its table has a row for each case and a column for each record and dtype, with the errors of value and
+        gradients in units in the last place.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no record at `paths`.
+    """
+    records = _read(paths)
+    rows: list[list[str]] = []
+    problems: list[str] = []
+    stale: list[str] = []
+    columns = [(found, dtype) for found in records for dtype in DTYPES]
+    for case in CASES:
+        inputs = _digest(case.arguments())
+        reference = case.compute(host(), "float64")
+        row = [case.name]
+        for found, dtype in columns:
+            known = found.metadata["cases"].get(case.name)
+            if known != {"definition": case.definition, "inputs": inputs}:
+                row.append("stale")
+                stale.append(f"{case.name} on {found.label}: {STALE}")
+                continue
+            row.append(_cell(found, case.name, dtype, reference, case.bound, problems))
+        rows.append([*row, f"{case.bound:g}"])
+    for long in TRAJECTORIES.values():
+        row = [long.name]
+        for found, dtype in columns:
+            known = found.metadata["cases"].get(long.name)
+            if dtype not in long.bounds:
+                row.append("")
+            elif known is None or known["definition"] != long.definition:
+                row.append("stale")
+                stale.append(f"{long.name} on {found.label}: {STALE}")
+            else:
+                expected = long.function(host(), dtype)
+                row.append(_cell(found, long.name, dtype, expected, long.bounds[dtype], problems))
+        rows.append([*row, " ".join(f"{bound:g}" for bound in long.bounds.values())])
+    header = ["case", *(f"{found.label} {dtype.replace('float', 'f')}" for found, dtype in columns), "bound"]
+    lines = [
+        "Errors of value and gradients, in units in the last place of the largest element, against NumPy in float64.",
+        *(_origin(found) for found in records),
+        "",
+        *_table([header, *rows]),
+        *([""] if stale or problems else []),
+        *dict.fromkeys(stale),
+        *problems,
+        "",
+        f"{len(rows)} cases, {len(records)} records: "
+        + (f"{len(problems)} past their bounds." if problems else "all within their bounds."),
+    ]
+    return Report("\n".join(lines), bool(problems))
+
+
+def _cell(
+    found: _Record, name: str, dtype: str, reference: Mapping[str, Any], bound: float, problems: list[str]
+) -> str:
+    """Return the errors of value and gradients as text, and note those past the bound."""
+    worst = {"value": 0.0, "gradient": 0.0}
+    for part, expected in reference.items():
+        kind = "gradient" if part.startswith("gradient") else "value"
+        computed = found.tensors.get(f"{name}/{dtype}/{part}")
+        error = math.inf if computed is None else _error(computed, expected, EPSILON[dtype])
+        worst[kind] = max(worst[kind], error)
+        if not error <= bound:
+            what = (
+                "is missing" if computed is None else f"is off by {error:.3g} units, the bound is {bound:g}"
+            )
+            problems.append(f"{name} on {found.label} in {dtype}: {part} {what}")
+    text = f"{worst['value']:.1f} {worst['gradient']:.1f}" if len(reference) > 1 else f"{worst['value']:.1f}"
+    return text if max(worst.values()) <= bound else f"{text} !"
+
+
+def _error(computed: Any, expected: Any, epsilon: float) -> float:
+    """Return the largest error in units in the last place of the largest finite element; inf where NaNs differ."""
+    xp = host().xp
+    if computed.shape != expected.shape:
+        return math.inf
+    computed, expected = xp.astype(computed, xp.float64), xp.astype(expected, xp.float64)
+    finite = xp.isfinite(expected)
+    same = (computed == expected) | (xp.isnan(computed) & xp.isnan(expected))
+    if bool(xp.any(~same & ~(finite & xp.isfinite(computed)))):
+        return math.inf
+    difference = xp.where(same, 0.0, xp.abs(xp.where(same, 0.0, computed) - xp.where(same, 0.0, expected)))
+    largest = float(xp.max(difference)) if difference.size else 0.0
+    if largest == 0.0:
+        return 0.0
+    scale = float(xp.max(xp.where(finite, xp.abs(xp.where(finite, expected, 0.0)), 0.0)))
+    return largest / (epsilon * scale) if scale else math.inf
+
+
+def _read(paths: Sequence[str | Path]) -> list[_Record]:
+    files: list[Path] = []
+    for path in map(Path, paths):
+        files += sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    if not files:
+        places = ", ".join(map(str, paths)) or "no path"
+        raise FileNotFoundError(
+            f"No agreement record at {places}. Make one: python -m nnbackend agree --backend numpy"
+        )
+    found = []
+    for file in files:
+        metadata, tensors = safetensors.read(file)
+        if not isinstance(metadata, dict) or metadata.get("kind") != "agreement":
+            raise ValueError(f"{file} is not an agreement record.")
+        found.append(_Record(file.name.removesuffix(SUFFIX), metadata, tensors))
+    return found
+
+
+def _origin(found: _Record) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in found.metadata["versions"].items())
+    commit = found.metadata["commit"]
+    return f"{found.label}: {found.metadata['device']}; {versions}" + (
+        f"; commit {commit[:12]}" if commit else ""
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            text.ljust(width) if column == 0 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
