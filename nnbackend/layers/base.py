@@ -131,8 +131,9 @@ class Binding:
         self._streams: dict[str, Stream] = {}
 
     def read(self, parameter: Parameter) -> Any:
-        """Return what the parameter stands for in this run."""
-        return self.values.get(id(parameter), parameter._array)
+        """Return what the parameter stands for in this run: a tensor, since libraries may not add one to an array."""
+        value = self.values.get(id(parameter), parameter._array)
+        return value if isinstance(value, Operators) else Tensor(value)
 
     def assign(self, parameter: Parameter, value: Any) -> None:
         """Give the parameter a new value from here on in this run."""
