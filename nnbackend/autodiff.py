@@ -353,9 +353,14 @@ def _track(value: Any, tape: _Tape, node: _Node, index: int = 0) -> Tensor:
     return tensor
 
 
+@functools.lru_cache(maxsize=256)
+def _floating_dtype(dtype: DType) -> bool:
+    return "float" in str(dtype)
+
+
 def _is_floating(value: Any) -> bool:
     """Tell whether an array's elements are floating numbers, in any library."""
-    return "float" in str(plain(value).dtype)
+    return _floating_dtype(plain(value).dtype)
 
 
 class Rule:
