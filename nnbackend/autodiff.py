@@ -212,11 +212,8 @@ class Operators:
         )
 
     def __pow__(self, other: Any) -> Any:
-        return (
-            _namespace.square(self)
-            if other is not True and other == 2 and type(other) in (int, float)
-            else (_namespace.pow(self, other))
-        )
+        square = type(other) in (int, float) and other == 2
+        return _namespace.square(self) if square else _namespace.pow(self, other)
 
     def __pos__(self) -> Any:
         return self

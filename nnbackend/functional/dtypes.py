@@ -69,16 +69,21 @@ def isdtype(dtype: DType, kind: DType | str | tuple[DType | str, ...]) -> Any:
     return xp.isdtype(getattr(xp, _name(dtype)), words)
 
 
-def finfo(type: Any) -> Any:
+def _dtype(x: Any) -> Any:
+    """Return an array's dtype, or a dtype as it is; NumPy's scalar types are both class and dtype."""
+    return x if isinstance(x, type) else getattr(x, "dtype", x)
+
+
+def finfo(x: Any, /) -> Any:
     """Return the limits of a floating dtype, or of an array's."""
     xp = host().xp
-    return xp.finfo(getattr(xp, _name(getattr(type, "dtype", type))))
+    return xp.finfo(getattr(xp, _name(_dtype(x))))
 
 
-def iinfo(type: Any) -> Any:
+def iinfo(x: Any, /) -> Any:
     """Return the limits of an integer dtype, or of an array's."""
     xp = host().xp
-    return xp.iinfo(getattr(xp, _name(getattr(type, "dtype", type))))
+    return xp.iinfo(getattr(xp, _name(_dtype(x))))
 
 
 bool = DTypeName("bool")

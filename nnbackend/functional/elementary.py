@@ -8,6 +8,7 @@ from typing import Any
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
 from nnbackend.functional._rules import common_namespace, unbroadcast
+from nnbackend.functional.activations import sigmoid
 from nnbackend.typing import Array, Backward
 
 __all__ = [
@@ -334,17 +335,16 @@ def copysign(x1: Array, x2: Array) -> tuple[Array, Backward]:
 
 @differentiable
 def logaddexp(x1: Array, x2: Array) -> tuple[Array, Backward]:
-    r"""Soft maximum of two:  :math:`y = \ln(e^a + e^b)`, with :math:`y_a = e^{a - y}, y_b = e^{b - y}`."""
+    r"""Soft maximum of two:  :math:`y = \ln(e^a + e^b)`, with :math:`y_a = \sigma(a - b), y_b = \sigma(b - a)`."""
     first, second = unbroadcast(x1), unbroadcast(x2)
-    y = common_namespace(x1, x2).logaddexp(x1, x2)
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        xp = namespace(dy)
-        return first(dy * xp.exp(x1 - y)) if needs[0] else None, second(dy * xp.exp(x2 - y)) if needs[
-            1
-        ] else None
+        return (
+            first(dy * sigmoid(x1 - x2)) if needs[0] else None,
+            second(dy * sigmoid(x2 - x1)) if needs[1] else None,
+        )
 
-    return y, backward
+    return common_namespace(x1, x2).logaddexp(x1, x2), backward
 
 
 @differentiable

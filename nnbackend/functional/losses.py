@@ -78,8 +78,8 @@ def _column(dy: Any) -> Any:
 def _softmax_crossentropy(logits: Array, targets: Array) -> Any:
     xp = namespace(logits)
     z = logits - xp.max(logits, axis=-1, keepdims=True)
-    terms = targets * (xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True)) - z)
-    return xp.sum(xp.where(targets == 0, 0.0, terms), axis=-1, keepdims=True)  # 0 ln 0 = 0
+    surprise = xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True)) - z
+    return xp.sum(targets * xp.where(targets == 0, 0.0, surprise), axis=-1, keepdims=True)  # 0 ln 0 = 0
 
 
 @rowwise

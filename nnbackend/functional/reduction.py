@@ -255,7 +255,7 @@ def logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[A
     r"""Logarithm of a sum of exponentials, the soft maximum.
 
     .. math:: y = m + \ln \sum_i e^{x_i - m}, \quad m = \max_i x_i, \qquad
-              \frac{\partial y}{\partial x_i} = e^{x_i - y}
+              \frac{\partial y}{\partial x_i} = \frac{e^{x_i - m}}{\sum_j e^{x_j - m}}
 
     Parameters
     ----------
@@ -282,10 +282,11 @@ def logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[A
     shape = x.shape
     m = xp.max(x, axis=axes, keepdims=True)
     m = xp.where(xp.isfinite(m), m, 0.0)
-    wide = m + xp.log(xp.sum(xp.exp(x - m), axis=axes, keepdims=True))
+    total = xp.sum(xp.exp(x - m), axis=axes, keepdims=True)
+    wide = m + xp.log(total)
     y = wide if keepdims else xp.squeeze(wide, axis=axes)
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        return (restore_axes(dy, shape, axes, keepdims) * namespace(dy).exp(x - wide),)
+        return (restore_axes(dy, shape, axes, keepdims) / total * namespace(dy).exp(x - m),)
 
     return y, backward

@@ -1,0 +1,90 @@
+"""Matrix products: values against NumPy's over all shapes that fit, and what does not fit."""
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend import functional as F
+
+SHAPES = [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)),
+          ((2, 3), (5, 3, 4)), ((5, 1, 2, 3), (6, 3, 4)), ((3,), (5, 3, 4)), ((5, 2, 3), (3,)), ((2, 0), (0, 3))]  # fmt: skip
+
+
+def close(found, expected):
+    np.testing.assert_allclose(nn.to_numpy(found), expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_matmul_is_numpy_s(shapes, put, rng):
+    a, b = (rng.normal(size=shape) for shape in shapes)
+    close(F.matmul(put(a), put(b)), a @ b)
+    nn.gradcheck(F.matmul, put(a), put(b), projections=1)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "axes"),
+    [
+        (((2, 3), (3, 4)), 1),
+        (((2, 3), (2, 3)), 2),
+        (((2, 3), (4,)), 0),
+        (((2, 3, 4), (4, 5, 2)), ((2, 0), (0, 2))),
+        (((2, 3, 4), (4, 3, 5)), ((1, -1), (1, 0))),
+        (((2, 3, 4, 5), (5, 2, 4, 6)), ((0, 3, 2), (1, 0, 2))),
+    ],
+)
+def test_tensordot_is_numpy_s(shapes, axes, put, rng):
+    a, b = (rng.normal(size=shape) for shape in shapes)
+    close(F.tensordot(put(a), put(b), axes=axes), np.tensordot(a, b, axes=axes))
+    nn.gradcheck(lambda a, b: F.tensordot(a, b, axes=axes), put(a), put(b), projections=1)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "axis"), [(((4,), (4,)), -1), (((3, 4), (4,)), -1), (((4, 1, 2), (4, 3, 2)), -3)]
+)
+def test_vecdot_is_numpy_s(shapes, axis, put, rng):
+    a, b = (rng.normal(size=shape) for shape in shapes)
+    close(F.vecdot(put(a), put(b), axis=axis), np.vecdot(a, b, axis=axis))
+    nn.gradcheck(lambda a, b: F.vecdot(a, b, axis=axis), put(a), put(b), projections=1)
+
+
+def test_outer_is_numpy_s(put, rng):
+    a, b = rng.normal(size=3), rng.normal(size=4)
+    close(F.outer(put(a), put(b)), np.outer(a, b))
+    with pytest.raises(ValueError, match=r"outer expects two vectors, got \(1, 1\) and \(1,\)"):
+        F.outer(put([[1.0]]), put([1.0]))
+
+
+@pytest.mark.parametrize("lead", [(), (5,), (2, 5), (0,), (2, 0)])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_dense_is_x_times_w_plus_b(lead, with_bias, put, rng):
+    x, w, b = rng.normal(size=(*lead, 3)), rng.normal(size=(3, 4)), rng.normal(size=4)
+    arrays = [put(x), put(w), *([put(b)] if with_bias else [])]
+    close(F.dense(*arrays), x @ w + b * with_bias)
+    nn.gradcheck(F.dense, *arrays, projections=1)
+
+
+def test_dense_computes_no_gradient_that_nobody_needs(put, monkeypatch):
+    x, w = put(np.ones((2, 3))), put(np.ones((3, 4)))
+    seen = []
+    rule = F.dense.function
+
+    def watched(*arguments):
+        value, backward = rule(*arguments)
+
+        def counted(dy, needs):
+            found = backward(dy, needs)
+            seen.append([part is not None for part in found])
+            return found
+
+        return value, counted
+
+    monkeypatch.setattr(F.dense, "function", watched)
+    nn.grad(lambda w: F.sum(F.dense(x, w)))(w)
+    assert seen == [[False, True, False]]
+
+
+def test_dense_says_which_shapes_do_not_fit(put):
+    with pytest.raises(ValueError, match=r"dense expects x of shape \(..., n\).*got \(2, 3\) and \(4, 5\)"):
+        F.dense(put(np.ones((2, 3))), put(np.ones((4, 5))))
+    with pytest.raises(ValueError, match=r"dense expects a bias of shape \(5,\), got \(4,\)"):
+        F.dense(put(np.ones((2, 3))), put(np.ones((3, 5))), put(np.ones(4)))

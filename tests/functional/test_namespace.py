@@ -1,0 +1,154 @@
+"""The face of `nnbackend.functional`, and that it serves as the namespace of tensors."""
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend import agreement
+from nnbackend import functional as F
+
+NAMES = """
+EPSILON abs absolute_error acos acosh add all any argmax argmin argsort asin asinh astype atan atan2 atanh
+binary_crossentropy bool broadcast_arrays broadcast_to categorical_crossentropy ceil clip concat copysign cos cosh
+count_nonzero cumulative_sum dense divide dropout equal exp expand_dims expm1 finfo flip float32 float64 floor
+floor_divide full_like getitem greater greater_equal hypot iinfo int16 int32 int64 int8 isdtype isfinite isinf isnan
+less less_equal linear log log10 log1p log2 log_softmax logaddexp logical_and logical_not logical_or logical_xor
+logsumexp matmul matrix_transpose max maximum mean mean_absolute_error mean_squared_error min minimum moveaxis multiply
+negative not_equal ones_like outer permute_dims positive pow prod reciprocal relu remainder repeat reshape roll round
+scatter_add searchsorted sigmoid sigmoid_binary_crossentropy sign signbit sin sinh softmax softmax_crossentropy sort
+sparse_categorical_crossentropy sparse_softmax_crossentropy sqrt square squared_error squeeze stack std step subtract
+sum take take_along_axis tan tanh tensordot tile tril triu trunc uint16 uint32 uint64 uint8 unstack var vecdot where
+zeros_like
+""".split()
+
+
+def test_the_face_is_exactly_this():
+    assert sorted(F.__all__) == sorted(NAMES)
+
+
+def test_every_name_is_there_and_every_function_says_what_it_does():
+    for name in F.__all__:
+        value = getattr(F, name)
+        assert not callable(value) or isinstance(value, str) or value.__doc__, name
+
+
+def test_every_rule_is_public():
+    assert set(agreement.rules()) <= set(F.__all__)
+
+
+def array_api_code(x):
+    """A user's function, written against the standard alone."""
+    xp = x.__array_namespace__()
+    centred = x - xp.mean(x, axis=-1, keepdims=True)
+    scaled = centred / xp.sqrt(xp.var(x, axis=-1, keepdims=True) + 1e-3)
+    gated = xp.where(scaled > 0, xp.tanh(scaled), xp.expm1(xp.minimum(scaled, xp.zeros_like(scaled))))
+    joined = xp.concat([gated, xp.flip(gated, axis=1)], axis=1)
+    scores = xp.matmul(joined, xp.matrix_transpose(joined))
+    kept = xp.astype(xp.tril(scores), xp.float64)
+    return (
+        xp.sum(xp.stack(xp.unstack(kept)), axis=None)
+        + xp.max(abs(kept)) * kept[0, -1]
+        + xp.sum(kept[:, None, 1])
+    )
+
+
+def test_ordinary_array_api_code_differentiates(put, rng):
+    nn.gradcheck(
+        lambda x: array_api_code(F.add(x, 0.0) if isinstance(x, nn.Tensor) else nn.Tensor(x)),
+        put(rng.normal(size=(3, 4))),
+    )
+
+
+def test_array_api_code_computes_the_same_on_arrays_and_tensors(put, rng, backend):
+    if not hasattr(put([1.0]), "__array_namespace__"):
+        pytest.skip(f"{backend.name}'s arrays do not carry their namespace")
+    values = rng.normal(size=(3, 4))
+    if backend.name == "numpy":
+        plain = float(array_api_code(put(values)))
+        assert float(array_api_code(nn.Tensor(put(values)))) == pytest.approx(plain, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("equal", 2),
+        ("not_equal", 2),
+        ("less", 2),
+        ("less_equal", 2),
+        ("greater", 2),
+        ("greater_equal", 2),
+        ("isnan", 1),
+        ("isinf", 1),
+        ("isfinite", 1),
+        ("signbit", 1),
+        ("sign", 1),
+        ("floor", 1),
+        ("ceil", 1),
+        ("trunc", 1),
+        ("round", 1),
+        ("floor_divide", 2),
+        ("count_nonzero", 1),
+        ("argmax", 1),
+        ("argmin", 1),
+        ("argsort", 1),
+        ("zeros_like", 1),
+        ("ones_like", 1),
+    ],
+)
+def test_functions_without_a_gradient_are_the_library_s(name, arguments, put, rng):
+    given = [rng.normal(size=(3, 4)) * 2, np.round(rng.normal(size=(3, 4)) * 2) + 0.5][:arguments]
+    expected = getattr(np, name)(*given)
+    plain = getattr(F, name)(*map(put, given))
+    wrapped = getattr(F, name)(*(nn.Tensor(put(array)) for array in given))
+    assert not isinstance(plain, nn.Tensor)
+    assert isinstance(wrapped, nn.Tensor)
+    np.testing.assert_array_equal(nn.to_numpy(plain), expected)
+    np.testing.assert_array_equal(nn.to_numpy(wrapped), expected)
+
+
+def test_logic_of_booleans(put):
+    a, b = put([True, True, False]), put([True, False, False])
+    for name in ("logical_and", "logical_or", "logical_xor"):
+        expected = getattr(np, name)(nn.to_numpy(a), nn.to_numpy(b))
+        np.testing.assert_array_equal(nn.to_numpy(getattr(F, name)(nn.Tensor(a), b)), expected)
+        np.testing.assert_array_equal(nn.to_numpy(getattr(F, name)(a, nn.Tensor(b))), expected)
+    np.testing.assert_array_equal(nn.to_numpy(~nn.Tensor(a) | nn.Tensor(b)), [True, False, True])
+    assert bool(nn.to_numpy(F.any(nn.Tensor(a))))
+    assert not bool(nn.to_numpy(F.all(nn.Tensor(a))))
+
+
+def test_a_step_has_gradient_zero(put):
+    gradient = nn.grad(lambda x: F.sum(F.floor(x) * x + F.sign(x)))(put([1.5, -0.5]))
+    np.testing.assert_array_equal(nn.to_numpy(gradient), [1.0, -1.0])
+
+
+def test_functions_without_a_gradient_refuse_what_is_no_array():
+    with pytest.raises(TypeError, match="floor expects at least one array, got float"):
+        F.floor(1.5)
+
+
+def test_dtype_names_stand_for_every_library_s_dtypes(put, backend):
+    x = nn.Tensor(put([1.0], "float32"))
+    assert x.dtype == F.float32 or backend.name == "strict"  # strict compares with its own dtypes only
+    assert F.float32 == backend.xp.float32
+    assert F.float32 != backend.xp.float64
+    assert F.isdtype(backend.xp.float64, "real floating")
+    assert F.isdtype(backend.xp.int32, ("integral", "bool"))
+    assert not F.isdtype(backend.xp.bool, F.float32)
+    assert F.finfo(x).eps == 2.0**-23
+    assert F.iinfo(backend.xp.int8).max == 127
+    for wanted in (F.float64, "float64", backend.xp.float64):
+        assert F.astype(x, wanted).dtype == backend.xp.float64
+
+
+def test_like_creation_follows_the_array_and_takes_dtype_names(put, backend):
+    x = nn.Tensor(put([[1.0, 2.0]], "float32"))
+    assert F.full_like(x, 3).dtype == backend.xp.float32
+    made = F.ones_like(x, dtype="int64")
+    assert made.dtype == backend.xp.int64
+    np.testing.assert_array_equal(nn.to_numpy(made), [[1, 1]])
+
+
+def test_searchsorted(put):
+    found = F.searchsorted(put([1.0, 2.0, 2.0, 3.0]), put([2.0, 0.0]), side="right")
+    np.testing.assert_array_equal(nn.to_numpy(found), [3, 0])

@@ -1,0 +1,87 @@
+"""What every rule promises, on the inputs of its agreement case."""
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend import agreement
+from nnbackend import functional as F
+from nnbackend.backend import backend_of
+
+CASES = {case.name: case for case in agreement.CASES}
+#: Numbers so large that differences drown in their rounding, and a cast that rounds on purpose.
+WITHOUT_DIFFERENCES = {name for name in CASES if "large" in name or "wide" in name} | {"astype"}
+GRADCHECKED = sorted(set(CASES) - WITHOUT_DIFFERENCES)
+
+
+def arrays_of(case, put, dtype):
+    return [
+        put(array, dtype if given.kind == "real" else None)
+        for given, array in zip(case.inputs, case.arguments(), strict=True)
+    ]
+
+
+def parts_of(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+@pytest.mark.parametrize("name", GRADCHECKED)
+def test_gradients_are_those_of_central_differences(name, backend, put):
+    case = CASES[name]
+    projections = 1 if backend.name == "jax" else 3
+    nn.gradcheck(case.function, *arrays_of(case, put, "float64"), projections=projections)
+
+
+@pytest.mark.parametrize("name", GRADCHECKED)
+def test_second_derivatives_are_those_of_central_differences(name, backend, put):
+    if backend.name == "jax":
+        pytest.skip("the mathematics is the same, and each operation is compiled on its own here: minutes")
+    case = CASES[name]
+    arrays = arrays_of(case, put, "float64")
+    floating = tuple(index for index, given in enumerate(case.inputs) if given.kind == "real")
+
+    def total(*values):
+        return sum(F.sum(part * part) for part in parts_of(case.function(*values)))
+
+    nn.gradcheck(nn.grad(total, argnums=floating), *arrays, projections=1, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_results_stay_in_the_library_dtype_and_place_of_the_arguments(name, backend, put, dtype):
+    case = CASES[name]
+    arrays = arrays_of(case, put, dtype)
+    value, pullback = nn.vjp(case.function, *arrays)
+    wanted = "float32" if name == "astype" else dtype
+    for part in parts_of(value):
+        assert backend_of(part) is backend
+        assert part.dtype == getattr(backend.xp, wanted)
+        assert backend.device(part) == backend.device(arrays[0])
+    for gradient, array in zip(pullback(value), arrays, strict=True):
+        if gradient is None:
+            assert "float" not in str(array.dtype)
+            continue
+        assert backend_of(gradient) is backend
+        assert tuple(gradient.shape) == tuple(array.shape)
+        assert gradient.dtype == getattr(backend.xp, dtype)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_tensors_and_arrays_give_the_same_bits(name, backend, put, dtype):
+    case = CASES[name]
+    arrays = arrays_of(case, put, dtype)
+    plain = case.function(*arrays)
+    recorded, _ = nn.vjp(case.function, *arrays)
+    constant = case.function(*(nn.Tensor(array) for array in arrays))
+    for part, other, third in zip(*map(parts_of, (plain, recorded, constant)), strict=True):
+        assert isinstance(third, nn.Tensor)
+        np.testing.assert_array_equal(nn.to_numpy(part), nn.to_numpy(other))
+        np.testing.assert_array_equal(nn.to_numpy(part), nn.to_numpy(third))
+
+
+def test_every_rule_has_an_agreement_case():
+    covered = {case.rule for case in agreement.CASES}
+    assert set(agreement.rules()) - covered == set()
+
+
+def test_case_names_are_unique():
+    assert len(CASES) == len(agreement.CASES)

@@ -1,0 +1,174 @@
+"""The agreement of backends: this one's record, and what a comparison says of records that are off."""
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend import agreement
+from nnbackend.backend import host
+from nnbackend.interop import safetensors
+
+
+@pytest.fixture(scope="module")
+def recorded(backend, record_directory, tmp_path_factory):
+    """The record of the backend under test; kept where --record says."""
+    return agreement.record(backend, record_directory or tmp_path_factory.mktemp("agreement"))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Two cases, so that what is compared can be tampered with."""
+    cases = tuple(case for case in agreement.CASES if case.name in ("exp", "sparse_softmax_crossentropy"))
+    monkeypatch.setattr(agreement, "CASES", cases)
+    monkeypatch.setattr(agreement, "TRAJECTORIES", {})
+
+
+def tamper(path, change):
+    metadata, tensors = safetensors.read(path)
+    change(metadata, tensors)
+    safetensors.write(path, tensors, metadata)
+    return agreement.compare([path])
+
+
+def test_this_backend_agrees_with_numpy_in_float64(recorded):
+    report = agreement.compare([recorded])
+    assert not report.failed, report.text
+    assert "stale" not in report.text
+
+
+def test_the_record_says_what_made_it(recorded, backend):
+    metadata, tensors = safetensors.read(recorded)
+    assert recorded.name == f"{backend.name}.safetensors"
+    assert metadata["backend"] == backend.name
+    assert metadata["versions"][backend.name]
+    assert metadata["device"]
+    assert tensors["exp/float32/value0"].dtype == np.float32
+    assert tensors["exp/float64/gradient0"].dtype == np.float64
+
+
+def test_the_table_has_a_row_for_each_case_and_a_column_for_each_dtype(recorded, backend):
+    lines = agreement.compare([recorded]).text.splitlines()
+    header = next(line for line in lines if line.startswith("case"))
+    assert f"{backend.name} f32" in header
+    assert f"{backend.name} f64" in header
+    for case in agreement.CASES:
+        assert any(line.startswith(case.name) for line in lines), case.name
+
+
+FIRST_INPUTS = np.asarray([-0.7366406917572021, 1.9157931804656982, -1.1760897636413574], np.float32)
+
+
+def test_inputs_are_the_same_on_every_machine():
+    case = next(case for case in agreement.CASES if case.name == "exp")
+    (x,) = case.arguments()
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x, case.arguments()[0])
+    np.testing.assert_array_equal(x[0, :3], FIRST_INPUTS)  # another would make all records stale
+
+
+@pytest.mark.usefixtures("small")
+def test_an_error_past_its_bound_fails_and_is_named(backend, tmp_path):
+    path = agreement.record(backend, tmp_path)
+
+    def change(metadata, tensors):
+        tensors["exp/float32/gradient0"] = tensors["exp/float32/gradient0"] * (1 + 2.0**-18)
+
+    report = tamper(path, change)
+    assert report.failed
+    assert "exp on " in report.text
+    assert "in float32: gradient0 is off by" in report.text
+    assert "1 past their bounds" in report.text
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_none_fail(value, backend, tmp_path):
+    path = agreement.record(backend, tmp_path)
+
+    def change(metadata, tensors):
+        tensors["exp/float64/value0"] = np.full((4, 5), value)
+
+    assert tamper(path, change).failed
+
+
+@pytest.mark.usefixtures("small")
+def test_a_missing_result_fails(backend, tmp_path):
+    path = agreement.record(backend, tmp_path)
+    report = tamper(path, lambda metadata, tensors: tensors.pop("exp/float32/value0"))
+    assert report.failed
+    assert "value0 is missing" in report.text
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("key", ["definition", "inputs"])
+def test_a_changed_case_is_stale_and_does_not_fail(key, backend, tmp_path):
+    path = agreement.record(backend, tmp_path)
+
+    def change(metadata, tensors):
+        metadata["cases"]["exp"][key] = "of another day"
+        tensors["exp/float32/value0"] = tensors["exp/float32/value0"] * 2
+
+    report = tamper(path, change)
+    assert not report.failed
+    assert f"exp on {backend.name}: stale: re-record on a GPU" in report.text
+
+
+@pytest.mark.usefixtures("small")
+def test_a_new_case_is_stale_in_old_records(backend, tmp_path):
+    path = agreement.record(backend, tmp_path)
+    report = tamper(path, lambda metadata, tensors: metadata["cases"].pop("exp"))
+    assert not report.failed
+    assert "stale" in report.text
+
+
+@pytest.mark.usefixtures("small")
+def test_a_trajectory_is_recorded_and_compared_in_its_own_dtypes(backend, tmp_path):
+    @agreement.trajectory("doubling", bounds={"float64": 4.0})
+    def doubling(where, dtype):
+        x = where.from_host(np.asarray([1.0, 2.0]), dtype)
+        return {"loss": nn.to_numpy(x * 2.0)}
+
+    path = agreement.record(backend, tmp_path)
+    report = agreement.compare([path])
+    assert not report.failed
+    assert any(line.startswith("doubling") for line in report.text.splitlines())
+
+    def change(metadata, tensors):
+        tensors["doubling/float64/loss"] = tensors["doubling/float64/loss"] + 1e-9
+
+    assert tamper(path, change).failed
+    agreement.trajectory("doubling", bounds={"float64": 4.0}, version=2)(doubling)
+    assert not agreement.compare([path]).failed
+
+
+@pytest.mark.usefixtures("small")
+def test_agree_records_and_compares_beside_given_records(backend, tmp_path):
+    other = agreement.record(backend, tmp_path / "others")
+    report = agreement.agree(backend.name, [other.parent], tmp_path / "mine")
+    assert not report.failed
+    assert (tmp_path / "mine" / other.name).is_file()
+    assert "2 records" in report.text
+    assert "2 records" not in agreement.agree(backend).text
+
+
+def test_no_records_are_refused_with_the_cure(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="No agreement record at .*python -m nnbackend agree --backend numpy"
+    ):
+        agreement.compare([tmp_path])
+
+
+def test_another_model_file_is_no_record(tmp_path):
+    safetensors.write(tmp_path / "model.safetensors", {"x": host().xp.ones(1)}, {"layers": []})
+    with pytest.raises(ValueError, match="is not an agreement record"):
+        agreement.compare([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("computed", "expected", "units"),
+    [([1.0, 2.0], [1.0, 2.0], 0.0), ([1.0, 2.0 + 2**-22], [1.0, 2.0], 1.0), ([2**-23, 1.0], [0.0, 1.0], 1.0),
+     ([0.0], [0.0], 0.0), ([1e-30], [0.0], np.inf), ([np.nan, 1.0], [np.nan, 1.0], 0.0), ([np.inf], [np.inf], 0.0),
+     ([-np.inf], [np.inf], np.inf), ([np.nan], [1.0], np.inf), ([1.0], [np.nan], np.inf)],
+)  # fmt: skip
+def test_errors_are_counted_in_units_of_the_largest_element(computed, expected, units):
+    assert agreement._error(np.asarray(computed), np.asarray(expected), 2.0**-23) == pytest.approx(units)
