@@ -469,6 +469,7 @@ def _cell(
 ) -> str:
     """Return the errors of value and gradients as text, and note those past the bound."""
     worst = {"value": 0.0, "gradient": 0.0}
+    graded = any(part.startswith("gradient") for part in reference)
     for part, expected in reference.items():
         kind = "gradient" if part.startswith("gradient") else "value"
         computed = found.tensors.get(f"{name}/{dtype}/{part}")
@@ -479,7 +480,7 @@ def _cell(
                 "is missing" if computed is None else f"is off by {error:.3g} units, the bound is {bound:g}"
             )
             problems.append(f"{name} on {found.label} in {dtype}: {part} {what}")
-    text = f"{worst['value']:.1f} {worst['gradient']:.1f}" if len(reference) > 1 else f"{worst['value']:.1f}"
+    text = f"{worst['value']:.1f} {worst['gradient']:.1f}" if graded else f"{worst['value']:.1f}"
     return text if max(worst.values()) <= bound else f"{text} !"
 
 

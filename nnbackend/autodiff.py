@@ -356,14 +356,14 @@ def _track(value: Any, tape: _Tape, node: _Node, index: int = 0) -> Tensor:
 
 
 @functools.lru_cache(maxsize=256)
-def _floating_dtype(kind: type, dtype: DType) -> bool:
-    return "float" in str(dtype)  # told apart by `kind` first: dtypes of two libraries are not to be compared
+def _floating_dtype(library: str, dtype: DType) -> bool:
+    return "float" in str(dtype)  # `library` is compared first: dtypes of two of them are not to be
 
 
 def _is_floating(value: Any) -> bool:
     """Tell whether an array's elements are floating numbers, in any library."""
     dtype = plain(value).dtype
-    return _floating_dtype(type(dtype), dtype)
+    return _floating_dtype(type(dtype).__module__, dtype)
 
 
 class Rule:
