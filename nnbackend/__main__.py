@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnbackend import __version__, agreement
+from nnbackend import __version__
+from nnbackend.agreement import agree
 from nnbackend.backend import BackendUnavailableError, probe_backends
 
 
@@ -33,20 +34,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m nnbackend", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="list the backends: available or not, why not, devices, memory")
-    agree = commands.add_parser("agree", help="compare a backend with NumPy in float64, rule by rule")
-    agree.add_argument("--backend", help="record this backend here and now, and compare it")
-    agree.add_argument(
+    comparing = commands.add_parser("agree", help="compare a backend with NumPy in float64, rule by rule")
+    comparing.add_argument("--backend", help="record this backend here and now, and compare it")
+    comparing.add_argument(
         "--compare", nargs="+", type=Path, default=[], metavar="PATH", help="records, or folders of them"
     )
-    agree.add_argument("--record", type=Path, metavar="DIR", help="keep the record in this folder")
+    comparing.add_argument("--record", type=Path, metavar="DIR", help="keep the record in this folder")
     given = parser.parse_args(arguments)
     if given.command == "info":
         print("\n".join(info()))
         return 0
     if given.backend is None and not given.compare:
-        agree.error("name a backend to record with --backend, or records to compare with --compare")
+        comparing.error("name a backend to record with --backend, or records to compare with --compare")
     try:
-        report = agreement.agree(given.backend, given.compare, given.record)
+        report = agree(given.backend, given.compare, given.record)
     except BackendUnavailableError as error:
         print(error, file=sys.stderr)
         return 2

@@ -31,20 +31,18 @@ from nnbackend.autodiff import Rule, vjp
 from nnbackend.backend import Backend, backend_of, get_backend, host
 from nnbackend.interop import safetensors
 from nnbackend.random import Stream
+from nnbackend.trajectories import TRAJECTORIES
 from nnbackend.typing import Json, Shape
 
 __all__ = [
     "CASES",
-    "TRAJECTORIES",
     "Case",
     "Input",
     "Report",
-    "Trajectory",
     "agree",
     "compare",
     "record",
     "rules",
-    "trajectory",
 ]
 
 DTYPES = ("float32", "float64")
@@ -157,51 +155,6 @@ class Case:
         stream = Stream(0, f"agreement/{self.name}/cotangent{index}")
         weight = backend_of(value).from_host(stream.uniform(tuple(value.shape), -1.0, 1.0))
         return functional.astype(weight, value.dtype)
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """A short training, or any longer computation, compared as a whole; see `trajectory`."""
-
-    name: str
-    function: Callable[[Backend, str], Mapping[str, Any]]
-    bounds: Mapping[str, float]
-    version: int
-
-    @property
-    def definition(self) -> str:
-        """A digest of name and version: whoever changes what the function computes raises the version."""
-        return hashlib.sha256(f"{self.name} {self.version}".encode()).hexdigest()
-
-
-#: The trainings that are compared, by name; `trajectory` adds one.
-TRAJECTORIES: dict[str, Trajectory] = {}
-
-
-def trajectory(
-    name: str, *, bounds: Mapping[str, float], version: int = 1
-) -> Callable[[Callable[[Backend, str], Mapping[str, Any]]], Callable[[Backend, str], Mapping[str, Any]]]:
-    """Add a training to the table: a function of backend and dtype that returns host arrays by name.
-
-    It is compared with the same function on NumPy in the same dtype, since initial weights differ between dtypes.
-
-    Parameters
-    ----------
-    name : str
-        What it is called in the table.
-    bounds : mapping of str to float
-        For each dtype in which it runs, the error allowed in units in the last place of the largest element.
-    version : int
-        To be raised when the function computes something else.
-    """
-
-    def add(
-        function: Callable[[Backend, str], Mapping[str, Any]],
-    ) -> Callable[[Backend, str], Mapping[str, Any]]:
-        TRAJECTORIES[name] = Trajectory(name, function, bounds, version)
-        return function
-
-    return add
 
 
 def rules() -> dict[str, Rule]:
@@ -516,6 +469,7 @@ def _cell(
 ) -> str:
     """Return the errors of value and gradients as text, and note those past the bound."""
     worst = {"value": 0.0, "gradient": 0.0}
+    graded = any(part.startswith("gradient") for part in reference)
     for part, expected in reference.items():
         kind = "gradient" if part.startswith("gradient") else "value"
         computed = found.tensors.get(f"{name}/{dtype}/{part}")
@@ -526,7 +480,7 @@ def _cell(
                 "is missing" if computed is None else f"is off by {error:.3g} units, the bound is {bound:g}"
             )
             problems.append(f"{name} on {found.label} in {dtype}: {part} {what}")
-    text = f"{worst['value']:.1f} {worst['gradient']:.1f}" if len(reference) > 1 else f"{worst['value']:.1f}"
+    text = f"{worst['value']:.1f} {worst['gradient']:.1f}" if graded else f"{worst['value']:.1f}"
     return text if max(worst.values()) <= bound else f"{text} !"
 
 

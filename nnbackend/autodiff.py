@@ -318,6 +318,11 @@ class Tensor(Operators):
     def __nnbackend_value__(self) -> Any:
         return self.value
 
+    @property
+    def constant(self) -> bool:
+        """Whether it belongs to no gradient computation."""
+        return self._tape is None
+
     def detach(self) -> Tensor:
         """Return the same values as a constant, to which no gradient flows."""
         return Tensor(self.value)
@@ -350,9 +355,15 @@ def _track(value: Any, tape: _Tape, node: _Node, index: int = 0) -> Tensor:
     return tensor
 
 
+@functools.lru_cache(maxsize=256)
+def _floating_dtype(library: str, dtype: DType) -> bool:
+    return "float" in str(dtype)  # `library` is compared first: dtypes of two of them are not to be
+
+
 def _is_floating(value: Any) -> bool:
     """Tell whether an array's elements are floating numbers, in any library."""
-    return "float" in str(plain(value).dtype)
+    dtype = plain(value).dtype
+    return _floating_dtype(type(dtype).__module__, dtype)
 
 
 class Rule:

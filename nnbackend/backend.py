@@ -262,7 +262,13 @@ def _class_of(name: str) -> type[Backend]:
         return found
     foreign = _foreign()
     if name in foreign:
-        loaded: type[Backend] = foreign[name].load()
+        try:
+            loaded: type[Backend] = foreign[name].load()
+        except Exception as error:  # whatever may be wrong in somebody else's package
+            raise BackendUnavailableError(
+                f"The backend {name!r} is installed but cannot be loaded: {type(error).__name__}: {error}. Cure: "
+                "update or uninstall the package that brings it."
+            ) from error
         return loaded
     known = [*_BUILT_IN, *foreign]
     raise ValueError(
@@ -363,8 +369,12 @@ def probe_backends() -> dict[str, tuple[type[Backend], Availability]]:
     """Ask every known backend whether it can run here."""
     found: dict[str, tuple[type[Backend], Availability]] = {}
     for name in [*_BUILT_IN, *_foreign()]:
-        cls = _class_of(name)
-        found[name] = (cls, cls.probe())
+        try:
+            cls = _class_of(name)
+        except BackendUnavailableError as error:
+            found[name] = (_StandardBackend, Availability(False, str(error)))
+        else:
+            found[name] = (cls, cls.probe())
     return found
 
 
@@ -395,7 +405,10 @@ def backend_of(array: object) -> Backend:
 def _find_backend(array: object) -> Backend:
     roots = {cls.__module__.partition(".")[0] for cls in type(array).__mro__}
     for name in itertools.chain(_BUILT_IN, _foreign()):
-        cls = _class_of(name)
+        try:
+            cls = _class_of(name)
+        except BackendUnavailableError:  # somebody else's, and broken: no reason to fail here
+            continue
         if roots & cls.roots and (backend := get_backend(name)).owns(array):
             return backend
     if hasattr(array, "__array_namespace__") and not isinstance(array, type):

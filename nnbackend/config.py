@@ -61,9 +61,7 @@ def register(package: str = "custom", *, name: str | None = None) -> Callable[[_
     def decorate(thing: _T) -> _T:
         key = f"{package}>{name or thing.__name__}"  # type: ignore[attr-defined]
         present = _objects.get(key)
-        again = present is not None and getattr(present, "__qualname__", 0) == getattr(
-            thing, "__qualname__", 1
-        )
+        again = present is not None and _origin(present) == _origin(thing)
         if present is not None and present is not thing and not again:  # a cell run again replaces its class
             raise ValueError(
                 f"{key!r} is registered already, for {present!r}. Choose another name= or package."
@@ -73,6 +71,10 @@ def register(package: str = "custom", *, name: str | None = None) -> Callable[[_
         return thing
 
     return decorate
+
+
+def _origin(thing: Any) -> tuple[Any, Any]:
+    return getattr(thing, "__module__", None), getattr(thing, "__qualname__", thing)
 
 
 def snake_case(name: str) -> str:
@@ -104,7 +106,9 @@ class Configurable:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if cls.__module__.partition(".")[0] == "nnbackend" and not cls.__name__.startswith("_"):
-            register("nnbackend")(cls)
+            register(".".join(cls.__module__.split(".")[:2]))(
+                cls
+            )  # a loss and a metric may have the same name
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an object like this one."""

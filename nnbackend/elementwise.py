@@ -57,11 +57,17 @@ _UNARY = frozenset(
     "tan tanh trunc".split()
 )
 _BINARY = frozenset("add subtract multiply divide pow maximum minimum atan2 copysign hypot".split())
+#: What the standard defines for floating numbers only.
+_FLOATING = frozenset(
+    "atan2 copysign cos cosh divide exp expm1 hypot log log1p mean reciprocal sin sinh sqrt tan tanh".split()
+)
 OPERATIONS = _COMPARISONS | _LOGICAL | _TESTS | _UNARY | _BINARY | {"where"}
 #: Over the last axis, which is kept with length one; only in `rowwise` programs.
 REDUCTIONS = frozenset({"sum", "mean", "max", "min"})
 
 _RANK = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
+#: Neither of the two holds the other's numbers: they meet in a third.
+_MEET = {frozenset({"uint8", "int8"}): "int16", frozenset({"float16", "bfloat16"}): "float32"}
 
 
 def promote(*dtypes: str) -> str:
@@ -78,7 +84,9 @@ def promote(*dtypes: str) -> str:
             f"An elementwise program cannot mix the dtypes {', '.join(sorted(set(dtypes)))}. Cast them before, or "
             "choose between booleans with xp.where."
         )
-    return max(dtypes, key=_RANK.index)
+    widest = max(dtypes, key=_RANK.index)
+    neighbours = frozenset(dtype for dtype in dtypes if _RANK.index(dtype) >= _RANK.index(widest) - 1)
+    return _MEET.get(neighbours, widest)
 
 
 def _kind(dtype: str) -> str:
@@ -114,6 +122,15 @@ class Program:
     plain: Callable[..., Any] = field(compare=False)
     rowwise: bool = False
 
+    @functools.cached_property
+    def sources(self) -> tuple[frozenset[int], ...]:
+        """For each output, the arguments that its value and shape depend on."""
+        known = [frozenset({index}) for index in range(self.arity)]
+        for instruction in self.instructions:
+            used = (known[o.index] for o in instruction.operands if isinstance(o, Value))
+            known.append(frozenset().union(*used))
+        return tuple(known[o.index] if isinstance(o, Value) else frozenset() for o in self.outputs)
+
     def dtypes(self, arguments: Sequence[str]) -> tuple[str, ...]:
         """Return the dtype of every value, by name, given those of the arguments.
 
@@ -137,6 +154,16 @@ class Program:
         dtype = promote(*names)
         if dtype != "bool" and any(isinstance(constant, bool) for constant in constants):
             raise TypeError(f"{self.name}: {operation} mixes {dtype} and a Python bool.")
+        widened = operation == "sum" and dtype != "int64"  # libraries sum small integers in wider ones
+        kind = _kind(dtype)
+        if (
+            (operation in _LOGICAL and kind != "bool")
+            or (operation in _FLOATING and kind == "integer")
+            or (widened and kind == "integer")
+        ):
+            raise TypeError(
+                f"{self.name}: {operation} is not defined on {dtype} here. Cast the array before."
+            )
         if operation in _COMPARISONS | _LOGICAL | _TESTS:
             return "bool"
         if dtype == "bool" and operation != "where":
@@ -144,7 +171,7 @@ class Program:
                 f"{self.name}: {operation} takes numbers, got booleans. Use xp.where(condition, a, b) instead of "
                 "arithmetic on the condition."
             )
-        if _kind(dtype) == "integer" and any(isinstance(constant, float) for constant in constants):
+        if kind == "integer" and any(isinstance(constant, float) for constant in constants):
             raise TypeError(
                 f"{self.name}: {operation} mixes {dtype} and a Python float. Cast the array before."
             )
@@ -190,10 +217,19 @@ class _Symbol:
     def __getitem__(self, key: Any) -> NoReturn:
         self._refuse("indexing")
 
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        self._refuse("assignment to elements")
+
     def __pow__(self, exponent: Any) -> Any:
         # libraries compute these two powers as what they are, and so do the evaluators
         special = {2: "square", 0.5: "sqrt"}.get(exponent) if type(exponent) in (int, float) else None
         return self.trace.record(special, self) if special else self.trace.record("pow", self, exponent)
+
+
+def _in_place(self: _Symbol, other: Any) -> NoReturn:
+    raise TypeError(
+        f"{self.trace.name}: an assignment such as x += y would overwrite the caller's array. Write x = x + y."
+    )
 
 
 def _operator(operation: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
@@ -215,6 +251,7 @@ for _name, _operation in {
 }.items():
     setattr(_Symbol, f"__{_name}__", _operator(_operation))
     setattr(_Symbol, f"__r{_name}__", _operator(_operation, reflected=True))
+    setattr(_Symbol, f"__i{_name}__", _in_place)
 for _name, _operation in {
     "lt": "less",
     "le": "less_equal",
@@ -257,7 +294,7 @@ class _Trace:
     def record(self, operation: str, *operands: Any) -> _Symbol:
         instruction = Instruction(operation, tuple(self._operand(operand) for operand in operands))
         # a constant 1, 1.0 or True is a different constant though Python calls them equal
-        key = (operation, tuple((type(o), o) for o in instruction.operands))
+        key = (operation, *map(_identity, instruction.operands))
         if key not in self._known:
             self._known[key] = self.arity + len(self.instructions)
             self.instructions.append(instruction)
@@ -282,6 +319,11 @@ class _Trace:
         )
 
 
+def _identity(value: Operand) -> tuple[type, Any]:
+    """Return what tells constants apart that Python calls equal: 1, 1.0 and True, 0.0 and -0.0."""
+    return type(value), value or repr(value)
+
+
 class Elementwise:
     """An elementwise or rowwise function; see `elementwise` and `rowwise`."""
 
@@ -297,7 +339,7 @@ class Elementwise:
 
     def program(self, **static: Scalar) -> Program:
         """Return the program for these static arguments; each set is traced once."""
-        key = tuple((name, type(value), value) for name, value in sorted(static.items()))
+        key = tuple((name, _identity(value)) for name, value in sorted(static.items()))
         if key not in self._programs:
             self._programs[key] = self._trace(static)
         return self._programs[key]

@@ -70,15 +70,16 @@ class Loss(Configurable):
         sample_weight : array of shape (n,), optional
             The weight of each sample.
         """
-        values = self.per_sample(y_true, y_pred)
-        if len(values.shape) > 1:
-            values = functional.mean(values, axis=tuple(range(1, len(values.shape))))
-        if sample_weight is not None and tuple(values.shape) != tuple(sample_weight.shape):
-            raise ValueError(
-                f"The loss {self.name} gives values of shape {tuple(values.shape)}, which weights of shape "
-                f"{tuple(sample_weight.shape)} do not fit. Return one value for each sample."
-            )
-        return weighted_mean(values, sample_weight)
+        with backend_of(plain(y_pred)).scope():
+            values = self.per_sample(y_true, y_pred)
+            if len(values.shape) > 1:
+                values = functional.mean(values, axis=tuple(range(1, len(values.shape))))
+            if sample_weight is not None and tuple(values.shape) != tuple(sample_weight.shape):
+                raise ValueError(
+                    f"The loss {self.name} gives values of shape {tuple(values.shape)}, which weights of shape "
+                    f"{tuple(sample_weight.shape)} do not fit. Return one value for each sample."
+                )
+            return weighted_mean(values, sample_weight)
 
     def describe(self, y_pred: Any) -> str:
         """Say in words what it does with this output; `Model.summary` prints it."""
@@ -361,7 +362,7 @@ class BinaryCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
             return
         with backend.scope():
             low, high = float(backend.xp.min(array)), float(backend.xp.max(array))
-        if low < 0.0 or high > 1.0:
+        if not (low >= 0.0 and high <= 1.0):  # NaN as well
             raise ValueError(
                 f"The loss {self.name} expects targets from 0 to 1, got values from {low:g} to {high:g}. For labels -1 "
                 "and 1 use (y + 1) / 2; for several classes 'sparse_categorical_crossentropy'."

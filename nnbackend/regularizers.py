@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnbackend import functional
-from nnbackend.backend import nearest
+from nnbackend.backend import backend_of, nearest, plain
 from nnbackend.config import Configurable
 
 __all__ = ["L1", "L1L2", "L2", "Regularizer", "get"]
@@ -47,10 +47,11 @@ class L1L2(Regularizer):
     def __call__(self, weight: Any) -> Any:
         """Return the penalty of `weight`, a 0-d array."""
         penalty: Any = 0.0
-        if self.l1:
-            penalty = penalty + self.l1 * functional.sum(functional.abs(weight))
-        if self.l2:
-            penalty = penalty + self.l2 * functional.sum(functional.square(weight))
+        with backend_of(plain(weight)).scope():
+            if self.l1:
+                penalty = penalty + self.l1 * functional.sum(functional.abs(weight))
+            if self.l2:
+                penalty = penalty + self.l2 * functional.sum(functional.square(weight))
         return penalty
 
 

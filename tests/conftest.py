@@ -13,13 +13,6 @@ import nnbackend as nn
 from nnbackend.backend import Backend, BackendUnavailableError
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--backend", default="numpy", help="the backend that the tests run on (default: numpy)")
-    parser.addoption(
-        "--record", default=None, metavar="DIR", help="write this backend's agreement record to DIR"
-    )
-
-
 def pytest_configure(config: pytest.Config) -> None:
     name = config.getoption("--backend")
     try:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nnbackend as nn
-from nnbackend import agreement
+from nnbackend import agreement, trajectories
 from nnbackend.backend import host
 from nnbackend.interop import safetensors
 
@@ -21,6 +21,7 @@ def small(monkeypatch):
     cases = tuple(case for case in agreement.CASES if case.name in ("exp", "sparse_softmax_crossentropy"))
     monkeypatch.setattr(agreement, "CASES", cases)
     monkeypatch.setattr(agreement, "TRAJECTORIES", {})
+    monkeypatch.setattr(trajectories, "TRAJECTORIES", agreement.TRAJECTORIES)
 
 
 def tamper(path, change):
@@ -123,7 +124,7 @@ def test_a_new_case_is_stale_in_old_records(backend, tmp_path):
 
 @pytest.mark.usefixtures("small")
 def test_a_trajectory_is_recorded_and_compared_in_its_own_dtypes(backend, tmp_path):
-    @agreement.trajectory("doubling", bounds={"float64": 4.0})
+    @trajectories.trajectory("doubling", bounds={"float64": 4.0})
     def doubling(where, dtype):
         x = where.from_host(np.asarray([1.0, 2.0]), dtype)
         return {"loss": nn.to_numpy(nn.functional.multiply(x, 2.0))}
@@ -137,7 +138,7 @@ def test_a_trajectory_is_recorded_and_compared_in_its_own_dtypes(backend, tmp_pa
         tensors["doubling/float64/loss"] = tensors["doubling/float64/loss"] + 1e-9
 
     assert tamper(path, change).failed
-    agreement.trajectory("doubling", bounds={"float64": 4.0}, version=2)(doubling)
+    trajectories.trajectory("doubling", bounds={"float64": 4.0}, version=2)(doubling)
     assert not agreement.compare([path]).failed
 
 

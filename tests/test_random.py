@@ -21,11 +21,11 @@ def reference_block(counter: tuple[int, ...], key: tuple[int, ...]) -> tuple[int
     """One block of Philox4x64-10 in Python's integers, from the paper."""
     mask = 2**64 - 1
     a, b, c, d = counter
-    k, l = key
+    k, m = key
     for _ in range(10):
         p, q = 0xD2E7470EE14C6C93 * a, 0xCA5A826395121157 * c
-        a, b, c, d = (q >> 64) ^ b ^ k, q & mask, (p >> 64) ^ d ^ l, p & mask
-        k, l = (k + 0x9E3779B97F4A7C15) & mask, (l + 0xBB67AE8584CAA73B) & mask
+        a, b, c, d = (q >> 64) ^ b ^ k, q & mask, (p >> 64) ^ d ^ m, p & mask
+        k, m = (k + 0x9E3779B97F4A7C15) & mask, (m + 0xBB67AE8584CAA73B) & mask
     return a, b, c, d
 
 

@@ -2,7 +2,8 @@
 
 Plain NumPy makes a fresh array for every operation of an expression; large ones cost more in page faults and memory
 traffic than in arithmetic. Here each operation writes into a small buffer that the next one finds in cache, and the
-last one into the result. The operations and their order are those of the expression, so the bits are the same.
+last one into the result. The operations and their order are those of the expression, so the bits are the same. (A
+rowwise program sees each row in one piece: its sums are those of the expression on C-contiguous arrays.)
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import array_api_compat.numpy as xp
 import numpy as np
 
 from nnbackend.elementwise import REDUCTIONS, Instruction, Program, Value
@@ -49,13 +49,14 @@ class _Plan:
     copied: tuple[int, ...]  # outputs that no step writes directly
     buffers: int
     per_row: frozenset[int]  # values of one element for each row
+    per_row_sums: bool  # whether it reduces over rows
 
 
 class Evaluator:
     """Runs programs; remembers a plan for each program and each set of dtypes."""
 
     def __init__(self) -> None:
-        self._plans: dict[tuple[Any, ...], tuple[Program, _Plan]] = {}
+        self._plans: dict[tuple[Any, ...], tuple[Program, _Plan | None]] = {}
         self._local = threading.local()
 
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
@@ -66,13 +67,18 @@ class Evaluator:
 
     @staticmethod
     def _plain(program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
+        if program.rowwise:  # so that sums do not depend on the size or the memory order
+            arguments = [np.asarray(a, order="C") if isinstance(a, np.ndarray) else a for a in arguments]
         result = program.plain(*arguments)
         if not donate:
             return result
         outputs = list(result) if isinstance(result, tuple) else [result]
+        for index, output in enumerate(outputs):
+            if any(output is argument for argument in arguments):  # its memory may go to another output
+                outputs[index] = np.array(output)
         for index, source in enumerate(donate):
             target: Any = None if source is None else arguments[source]
-            if _fits(target, outputs[index].shape, outputs[index].dtype):
+            if hasattr(outputs[index], "shape") and _fits(target, outputs[index].shape, outputs[index].dtype):
                 target[...] = outputs[index]
                 outputs[index] = target
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]
@@ -86,13 +92,16 @@ class Evaluator:
     ) -> Any:
         """Evaluate in blocks of about `block` elements, whatever the size."""
         shape = np.broadcast_shapes(*(a.shape for a in arguments))
+        donate = _undisturbed(arguments, donate)
         plan = self._plan(program, arguments, donate, shape)
-        results = self._results(program, plan, arguments, donate, shape)
+        if plan is None or not _all_of_shape(program, arguments, shape):
+            return self._plain(program, arguments, donate)
+        results = self._results(plan, arguments, donate, shape)
         if program.rowwise:
-            width = shape[-1] if shape else 1
+            length, width = math.prod(shape[:-1]), shape[-1] if shape else 1
             views = [_rows(a, shape) for a in arguments]
-            targets = [r.reshape(-1, r.shape[-1] if r.shape else 1) for r in results]
-            self._sweep(plan, views, targets, math.prod(shape[:-1]), width, max(1, block // max(width, 1)))
+            targets = [r.reshape(length, r.shape[-1] if r.shape else 1) for r in results]
+            self._sweep(plan, views, targets, length, width, max(1, block // max(width, 1)))
         elif all(a.size == 1 or (a.shape == shape and a.flags.c_contiguous) for a in arguments):
             views = [a.reshape(-1) for a in arguments]
             self._sweep(plan, views, [r.reshape(-1) for r in results], math.prod(shape), 1, block)
@@ -108,19 +117,23 @@ class Evaluator:
         arguments: list[np.ndarray[Any, Any]],
         donate: Sequence[int | None],
         shape: tuple[int, ...],
-    ) -> _Plan:
+    ) -> _Plan | None:
+        """Return the plan for these arguments, or None where only the expression itself will do."""
         thin: tuple[int, ...] = ()
         if program.rowwise and shape and shape[-1] != 1:
             thin = tuple(i for i, a in enumerate(arguments) if a.ndim == 0 or a.shape[-1] == 1)
         dtypes = tuple(a.dtype.name for a in arguments)
         key = (id(program), dtypes, tuple(donate), thin)
         if key not in self._plans:  # the program is kept beside its plan, so that its id stays its own
-            self._plans[key] = (program, _make_plan(program, dtypes, donate, thin))
+            try:
+                plan = _make_plan(program, dtypes, donate, thin)
+            except TypeError:  # dtypes that the standard does not let meet, but NumPy does
+                plan = None
+            self._plans[key] = (program, plan)
         return self._plans[key][1]
 
     @staticmethod
     def _results(
-        program: Program,
         plan: _Plan,
         arguments: list[np.ndarray[Any, Any]],
         donate: Sequence[int | None],
@@ -130,10 +143,13 @@ class Evaluator:
         for index, (value, dtype) in enumerate(plan.outputs):
             source = donate[index] if index < len(donate) else None
             wanted = (*shape[:-1], 1) if value in plan.per_row else shape
-            target = None if source is None else arguments[source]
-            fits = _fits(target, wanted, dtype) and target is not None and target.flags.c_contiguous
+            target: Any = None if source is None else arguments[source]
+            passed_on = (
+                value < len(arguments) and value != source
+            )  # an argument as it came may be overwritten
+            fits = not passed_on and _fits(target, wanted, dtype) and target.flags.c_contiguous
             results.append(target if fits else np.empty(wanted, dtype))
-        return results  # type: ignore[return-value]
+        return results
 
     def _sweep(
         self,
@@ -149,6 +165,8 @@ class Evaluator:
         for start in range(0, length, block):
             stop = min(start + block, length)
             part = [a if a.shape[0] == 1 and length != 1 else a[start:stop] for a in arguments]
+            if plan.per_row_sums:
+                part = [np.asarray(a, order="C") for a in part]
             values: list[Any] = [*part, *(None for _ in plan.steps), *plan.constants]
             for step in plan.steps:
                 if step.buffer < 0:
@@ -171,7 +189,11 @@ class Evaluator:
                         np.copyto(out, otherwise)
                     np.copyto(out, chosen, where=condition)
                 elif step.reduces:
-                    step.function(operands[0], axis=-1, keepdims=True, out=out)
+                    # a row of its own is summed once, for all rows
+                    target = out if operands[0].shape[0] == out.shape[0] else out[:1]
+                    step.function(operands[0], axis=-1, keepdims=True, out=target)
+                    if target is not out:
+                        out[...] = target
                 else:
                     step.function(*operands, out=out)
                 values[step.result] = out
@@ -196,6 +218,33 @@ def _fits(target: Any, shape: tuple[int, ...], dtype: Any) -> bool:
     )
 
 
+def _undisturbed(arguments: Sequence[Any], donate: Sequence[int | None]) -> tuple[int | None, ...]:
+    """Leave out the donations of memory that another argument shares, since it may be read later."""
+    return tuple(
+        None
+        if source is None
+        or any(np.may_share_memory(arguments[source], a) for i, a in enumerate(arguments) if i != source)
+        else source
+        for source in donate
+    )
+
+
+def _all_of_shape(program: Program, arguments: Sequence[Any], shape: tuple[int, ...]) -> bool:
+    """Tell whether every output of the expression has the shape that all arguments broadcast to."""
+    if all(a.shape == shape for a in arguments):
+        return all(program.sources)
+    if not program.rowwise:
+        return all(
+            used and np.broadcast_shapes(*(arguments[i].shape for i in used)) == shape
+            for used in program.sources
+        )
+    # sums take the last axis away, so only the others can be compared; a row of their own has the full width
+    return all(
+        used and np.broadcast_shapes(*(arguments[i].shape[:-1] for i in used)) == shape[:-1]
+        for used in program.sources
+    )
+
+
 def _rows(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """View an argument as (rows, width), (rows, 1), (1, width) or (1, 1); copy it only where it must be."""
     array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
@@ -205,13 +254,13 @@ def _rows(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any
         return array.reshape(1, last)
     if lead != shape[:-1]:
         array = np.broadcast_to(array, (*shape[:-1], last))
-    return array.reshape(-1, last)
+    return array.reshape(math.prod(shape[:-1]), last)
 
 
-def _function(operation: str) -> Callable[..., Any]:
-    found: Callable[..., Any] = getattr(xp, operation)
-    if operation == "round":
-        return np.rint
+def _function(operation: str, dtype: str) -> Callable[..., Any]:
+    if operation in ("ceil", "floor", "round", "trunc") and "int" in dtype:
+        return np.positive
+    found: Callable[..., Any] = getattr(np, "rint" if operation == "round" else operation)
     return found
 
 
@@ -226,6 +275,7 @@ def _make_plan(
             if isinstance(operand, Value):
                 last_use[operand.index] = position
     outputs = [operand.index if isinstance(operand, Value) else -1 for operand in program.outputs]
+    last_use |= dict.fromkeys(outputs, len(program.instructions))  # results are held to the end
     direct = _direct_outputs(program, outputs, last_use, donate)
     constants: list[Any] = []
     total = program.arity + len(program.instructions)
@@ -244,6 +294,8 @@ def _make_plan(
     for position, instruction in enumerate(program.instructions):
         result = program.arity + position
         reduces = instruction.operation in REDUCTIONS
+        if instruction.operation == "mean" and known[result] == "float16":
+            raise TypeError("NumPy's mean rounds otherwise when it writes float16 into given memory.")
         if reduces or _all_per_row(instruction, per_row):
             per_row.add(result)
         finished = [
@@ -264,16 +316,18 @@ def _make_plan(
             buffer = count
             count += 1
         if buffer >= 0:
-            if result in last_use or result in outputs:
+            if result in last_use:
                 held[result] = buffer
             else:
                 free.append(buffer)
         for index in finished:
-            if index in held and index not in outputs:
+            if index in held:
                 free.append(held.pop(index))
         steps.append(
             _Step(
-                np.where if instruction.operation == "where" else _function(instruction.operation),
+                np.where
+                if instruction.operation == "where"
+                else _function(instruction.operation, known[result]),
                 tuple(place(operand) for operand in instruction.operands),
                 result,
                 buffer,
@@ -290,13 +344,19 @@ def _make_plan(
         else:
             described.append((index, np.dtype(known[index])))
     # an output that is an argument as it came is copied before another output takes over its memory
-    copied = tuple(
-        sorted(
-            (i for i, (index, _) in enumerate(described) if direct.get(index) != i),
-            key=lambda i: described[i][0] >= program.arity,
-        )
+    copied = sorted(
+        (number for number, (index, _) in enumerate(described) if direct.get(index) != number),
+        key=lambda number: described[number][0] >= program.arity,
     )
-    return _Plan(tuple(steps), tuple(constants), tuple(described), copied, count, frozenset(per_row))
+    return _Plan(
+        steps=tuple(steps),
+        constants=tuple(constants),
+        outputs=tuple(described),
+        copied=tuple(copied),
+        buffers=count,
+        per_row=frozenset(per_row),
+        per_row_sums=any(step.reduces for step in steps),
+    )
 
 
 def _all_per_row(instruction: Instruction, per_row: set[int]) -> bool:

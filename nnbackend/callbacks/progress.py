@@ -1,4 +1,4 @@
-"""The progress bar, in terminals and notebooks."""
+"""What `Model.fit` shows: a line for each epoch, and while it runs a bar, in terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -11,57 +11,7 @@ __all__ = ["EpochLines", "ProgressBar"]
 
 
 def _text(logs: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
-
-
-class ProgressBar(Callback):
-    """A bar for each epoch, with loss and metrics; it reads the device at most five times a second."""
-
-    #: Seconds between two looks at the device.
-    interval = 0.2
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._epochs = 1
-        self._steps = 0
-        self._last_look = 0.0
-
-    def on_train_begin(self, parameters: dict[str, Any]) -> None:
-        """Note how many epochs and steps there are."""
-        self._epochs = parameters["epochs"]
-        self._steps = parameters["steps"]
-
-    def on_epoch_begin(self, epoch: int) -> None:
-        """Open the epoch's bar."""
-        from tqdm.auto import tqdm
-
-        self._bar = tqdm(
-            total=self._steps,
-            desc=f"Epoch {epoch + 1}/{self._epochs}",
-            unit="batch",
-            mininterval=self.interval,
-        )
-        self._last_look = time.monotonic()
-
-    def on_batch_end(self, batch: int, logs: Logs) -> None:
-        """Move the bar; now and then read the numbers."""
-        now = time.monotonic()
-        if now - self._last_look >= self.interval:
-            self._last_look = now
-            self._bar.set_postfix_str(_text(logs()), refresh=False)
-        self._bar.update(1)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Close the bar with the epoch's numbers."""
-        self._bar.set_postfix_str(_text(logs))
-        self._bar.close()
-        self._bar = None
-
-    def on_train_end(self) -> None:
-        """Close a bar that was broken off."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+    return "  ".join(f"{name} {value:#.4g}" for name, value in logs.items())
 
 
 class EpochLines(Callback):
@@ -81,5 +31,64 @@ class EpochLines(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Print the line."""
-        seconds = time.monotonic() - self._begin
-        print(f"Epoch {epoch + 1}/{self._epochs}  {seconds:.1f} s  {_text(logs)}")
+        print(f"{self._title(epoch)}  {time.monotonic() - self._begin:.1f} s  {_text(logs)}")
+
+    def _title(self, epoch: int) -> str:
+        return f"Epoch {epoch + 1:{len(str(self._epochs))}}/{self._epochs}"
+
+
+class ProgressBar(EpochLines):
+    """A bar with loss and metrics while an epoch runs; its line once it has ended.
+
+    It reads the device at most five times a second.
+    """
+
+    #: Seconds between two looks at the device.
+    interval = 0.2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: Any = None
+        self._steps = 0
+        self._last_look = 0.0
+
+    def on_train_begin(self, parameters: dict[str, Any]) -> None:
+        """Note how many epochs and steps there are."""
+        super().on_train_begin(parameters)
+        self._steps = parameters["steps"]
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Open the epoch's bar."""
+        from tqdm.auto import tqdm
+
+        super().on_epoch_begin(epoch)
+        self._bar = tqdm(
+            total=self._steps,
+            desc=self._title(epoch),
+            bar_format="{desc} {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+            mininterval=self.interval,
+            leave=False,
+        )
+        self._last_look = self._begin
+
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
+        """Move the bar; now and then read the numbers."""
+        now = time.monotonic()
+        if now - self._last_look >= self.interval:
+            self._last_look = now
+            self._bar.set_postfix_str(_text(logs()), refresh=False)
+        self._bar.update(1)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Put the epoch's line in place of the bar."""
+        self._close()
+        super().on_epoch_end(epoch, logs)
+
+    def on_train_end(self) -> None:
+        """Close a bar that was broken off."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

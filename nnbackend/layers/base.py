@@ -32,8 +32,8 @@ _creation = itertools.count()
 class Parameter(Reference):
     """A weight or a running statistic: a handle that reads and writes the state a step is given.
 
-    It has the operators of arrays, and rules take it as an argument. Layers make parameters with
-    `Layer.add_weight`.
+    Within layers it reads as a tensor, since libraries need not know how to add one to an array. It has the
+    operators of arrays, and rules take it as an argument. Layers make parameters with `Layer.add_weight`.
 
     Attributes
     ----------
@@ -76,7 +76,9 @@ class Parameter(Reference):
 
     def __nnbackend_value__(self) -> Any:
         binding = _binding.get()
-        return self._array if binding is None else binding.read(self)
+        if binding is not None:
+            return binding.read(self)
+        return self._array if _frame.get() is None else Tensor(self._array)
 
     def assign(self, value: Any) -> None:
         """Give it a new value: in the step's new state within a step, for good outside of one.
@@ -131,8 +133,9 @@ class Binding:
         self._streams: dict[str, Stream] = {}
 
     def read(self, parameter: Parameter) -> Any:
-        """Return what the parameter stands for in this run."""
-        return self.values.get(id(parameter), parameter._array)
+        """Return what the parameter stands for in this run, as a tensor."""
+        value = self.values.get(id(parameter), parameter._array)
+        return value if isinstance(value, Operators) else Tensor(value)
 
     def assign(self, parameter: Parameter, value: Any) -> None:
         """Give the parameter a new value from here on in this run."""
@@ -534,6 +537,9 @@ class Layer(Configurable):
         parent = _frame.get()
         if parent is None:
             x = self._receive(x)
+            if not isinstance(x, Operators):  # given a plain array, a layer answers with one
+                with backend_of(x).scope():
+                    return _without_tape(self(Tensor(x), *others, training=training))
         frame = self._frame_under(parent, x, training)
         token = _frame.set(frame)
         try:
@@ -556,6 +562,10 @@ class Layer(Configurable):
     def _settle(self, frame: _Frame) -> None:
         """Remember what it was built with, so that it computes in the same way when called alone."""
         self.dtype = frame.dtype
+
+
+def _without_tape(y: Any) -> Any:
+    return plain(y) if isinstance(y, Tensor) and y.constant else y
 
 
 def _numbered(name: str) -> Iterator[str]:

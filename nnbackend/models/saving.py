@@ -111,6 +111,12 @@ def load_model(
             f"{path} has format {version}, this nnbackend reads formats up to {FORMAT}. Upgrade it: "
             "pip install --upgrade nnbackend"
         )
+    if missing := {"dtype", "epochs_trained", "frozen", "input_shape", "model", "seed", "training"} - set(
+        metadata
+    ):
+        raise ModelFileError(
+            f"{path} holds no model of nnbackend: its metadata lack {', '.join(sorted(missing))}."
+        )
     target = get_backend(backend)
     with use_backend(target):
         model: Model = _expect(Model, config.restore(metadata["model"], custom_objects), path)

@@ -128,6 +128,6 @@ def make_predict_step(model: Model) -> Callable[[Tree, tuple[Tree, Any]], tuple[
     def predict_step(state: Tree, given: tuple[Tree, Any]) -> tuple[Tree, Any]:
         arrays, x = given
         with _bind(model, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
-            return state, plain(model(x, training=False))
+            return state, plain(model(Tensor(x), training=False))
 
     return predict_step

@@ -13,7 +13,7 @@ __all__ = ["SGD", "Adam", "Optimizer", "get"]
 _BY_NAME: dict[str, type[Optimizer]] = {snake_case(cls.__name__): cls for cls in (Adam, SGD)}
 
 
-def get(which: str | Optimizer) -> Optimizer:
+def get(which: object) -> Optimizer:
     """Return an optimizer by its name, such as ``"adam"``, or the one given.
 
     Raises

@@ -7,7 +7,7 @@ from typing import Any
 from nnbackend import tree
 from nnbackend.backend import Backend, backend_of, namespace
 from nnbackend.config import Configurable
-from nnbackend.typing import Array, Tree
+from nnbackend.typing import Array, DType, Tree
 
 __all__ = ["Optimizer"]
 
@@ -130,13 +130,13 @@ class Optimizer(Configurable):
             if self.decay:
                 rate = rate / (1.0 + self.decay * step)
             scalars = self.scalars(rate, step)
-            cast: dict[str, tuple[Any, ...]] = {}
+            cast: dict[DType, tuple[Any, ...]] = {}
             slots = [tree.leaves(state["slots"][slot]) for slot in self.slots]
             results: list[tuple[Any, ...]] = []
             for parameter, gradient, *held in zip(flat, tree.leaves(gradients), *slots, strict=True):
-                kind = str(parameter.dtype)
+                kind = parameter.dtype
                 if kind not in cast:
-                    cast[kind] = tuple(xp.astype(scalar, parameter.dtype) for scalar in scalars)
+                    cast[kind] = tuple(xp.astype(scalar, kind) for scalar in scalars)
                 results.append(self.update_parameter(parameter, gradient, tuple(held), cast[kind], donate))
             new_step = state["step"] + 1
         columns = list(zip(*results, strict=True))

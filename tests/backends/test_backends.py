@@ -315,6 +315,24 @@ def test_entry_points_recognise_their_arrays(
     assert backend_of(kind()) is nn.get_backend("pretended")
 
 
+def test_a_broken_entry_point_harms_nobody_else(
+    foreign: type[Pretended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load() -> None:
+        raise RuntimeError("built for another version")
+
+    point = SimpleNamespace(name="pretended", load=load)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [point])
+    assert "numpy" in nn.available_backends()
+    assert not room.probe_backends()["pretended"][1].available
+    with pytest.raises(TypeError, match="Expected an array"):
+        backend_of(object())
+    with pytest.raises(
+        BackendUnavailableError, match="'pretended' is installed but cannot be loaded: RuntimeError"
+    ):
+        nn.get_backend("pretended")
+
+
 def test_a_library_nobody_knows_runs_the_plain_mathematics(
     fresh: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

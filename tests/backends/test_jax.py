@@ -74,6 +74,11 @@ def test_float64_is_float64_in_an_elementwise_program(backend: Backend) -> None:
         assert nn.to_numpy(third(backend.from_host([1.0]))).tolist() == [1 / 3]
 
 
+def test_gradcheck_runs_in_float64(backend: Backend) -> None:
+    x = backend.from_host([[0.3, -1.2], [0.5, 2.0]])
+    nn.gradcheck(lambda x: nn.functional.tanh(x) * nn.functional.exp(x) + x, x)
+
+
 def test_zeros_for_unused_arguments_keep_their_dtype(backend: Backend) -> None:
     used, unused = backend.from_host([1.0]), backend.from_host([1.0, 2.0])
     gradients = nn.grad(lambda a, b: nn.functional.sum(a * a), argnums=(0, 1))(used, unused)

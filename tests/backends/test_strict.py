@@ -117,3 +117,12 @@ def test_the_session_uses_the_strictest_flags(pytestconfig: pytest.Config, backe
     with pytest.raises(RuntimeError, match="data_dependent_shapes"):
         xp.unique_values(x)
     assert not hasattr(xp, "linalg")
+
+
+@pytest.mark.parametrize("names", [("strict", "numpy"), ("numpy", "strict")])
+def test_numpy_and_strict_are_used_side_by_side(names: tuple[str, str]) -> None:
+    """Strict dtypes hash like NumPy's and warn when they meet them, for instance as keys of one cache."""
+    for name in names:
+        x = nn.get_backend(name).from_host([1.0, 2.0])
+        gradient = nn.grad(lambda x: nn.functional.sum(x * x))(x)
+        assert nn.to_numpy(gradient).tolist() == [2.0, 4.0]

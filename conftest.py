@@ -1,0 +1,12 @@
+"""The options of the tests: here, so that they are known whichever folder pytest is given."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", default="numpy", help="the backend that the tests run on (default: numpy)")
+    parser.addoption(
+        "--record", default=None, metavar="DIR", help="write this backend's agreement record to DIR"
+    )

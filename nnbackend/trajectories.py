@@ -1,0 +1,143 @@
+"""Short trainings that `nnbackend.agreement` compares from backend to backend.
+
+Training is chaotic in float32: two correct exponentials diverge within tens of steps of Adam. So the runs are long in
+float64 and short in float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from nnbackend import layers, losses, optimizers, regularizers
+from nnbackend.backend import Backend, host
+from nnbackend.models import Model, Sequential
+from nnbackend.random import Stream
+
+__all__ = ["TRAJECTORIES", "Trajectory", "trajectory"]
+
+Run: TypeAlias = Callable[[Backend, str], Mapping[str, Any]]
+
+#: How many steps are taken in each dtype.
+STEPS = {"float32": 8, "float64": 100}
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A short training, or any longer computation, compared as a whole; see `trajectory`.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in the table.
+    function : callable
+        Computes it on a backend in a dtype and returns host arrays by name.
+    bounds : mapping of str to float
+        For each dtype in which it runs, the error allowed in units in the last place of the largest element.
+    version : int
+        Raised when the function computes something else.
+    """
+
+    name: str
+    function: Run
+    bounds: Mapping[str, float]
+    version: int
+
+    @property
+    def definition(self) -> str:
+        """A digest of name and version."""
+        return hashlib.sha256(f"{self.name} {self.version}".encode()).hexdigest()
+
+
+#: The trainings that are compared, by name; `trajectory` adds one.
+TRAJECTORIES: dict[str, Trajectory] = {}
+
+
+def trajectory(name: str, *, bounds: Mapping[str, float], version: int = 1) -> Callable[[Run], Run]:
+    """Add a training to the table: a function of backend and dtype that returns host arrays by name.
+
+    It is compared with the same function on NumPy in the same dtype, since first weights differ between dtypes.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in the table.
+    bounds : mapping of str to float
+        For each dtype in which it runs, the error allowed in units in the last place of the largest element.
+    version : int
+        To be raised when the function computes something else.
+
+    Returns
+    -------
+    callable
+        A decorator that returns the function it is given.
+    """
+
+    def add(function: Run) -> Run:
+        TRAJECTORIES[name] = Trajectory(name, function, bounds, version)
+        return function
+
+    return add
+
+
+def _draw(name: str, *shape: int) -> Any:
+    return Stream(0, f"trajectory/{name}").uniform(shape, -1.0, 1.0, "float64")
+
+
+def _train(model: Model, x: Any, y: Any, dtype: str) -> dict[str, Any]:
+    """Take steps over batches of 16 in turn; return the losses and the last weights."""
+    values = []
+    for number in range(STEPS[dtype]):
+        rows = slice(16 * (number % 4), 16 * (number % 4 + 1))
+        values.append(model.train_on_batch(x[rows], y[rows])["loss"])
+    found = {"losses": host().from_host(values, "float64")}
+    for path, parameter in model.handles().items():
+        found[path] = parameter.numpy()
+    return found
+
+
+@trajectory("training with Adam, dropout and L2", bounds={"float32": 64, "float64": 1024})
+def _classifier(backend: Backend, dtype: str) -> Mapping[str, Any]:
+    x = _draw("classifier", 64, 8)
+    xp = host().xp
+    y = xp.astype(x[:, 0] > 0, xp.int64) + xp.astype(x[:, 1] > 0, xp.int64)
+    model = Sequential(
+        [
+            layers.Dense(16, activation="relu", kernel_regularizer=regularizers.L2(1e-3)),
+            layers.Dropout(0.25),
+            layers.Dense(3, activation="softmax"),
+        ],
+        backend=backend,
+        seed=1,
+        dtype=dtype,
+    )
+    model.compile(optimizers.Adam(0.01, decay=1e-2), losses.SparseCategoricalCrossentropy())
+    return _train(model, x, y, dtype)
+
+
+@trajectory("training with Nesterov momentum and L1", bounds={"float32": 64, "float64": 1024})
+def _regressor(backend: Backend, dtype: str) -> Mapping[str, Any]:
+    x = _draw("regressor", 64, 4)
+    model = Sequential(
+        [layers.Dense(12, activation="tanh", kernel_regularizer=regularizers.L1(1e-3)), layers.Dense(2)],
+        backend=backend,
+        seed=2,
+        dtype=dtype,
+    )
+    model.compile(optimizers.SGD(0.05, momentum=0.9, nesterov=True), losses.MeanSquaredError())
+    return _train(model, x, x[:, :2] * x[:, 2:], dtype)
+
+
+@trajectory("training with plain SGD on yes or no", bounds={"float32": 64, "float64": 1024})
+def _binary(backend: Backend, dtype: str) -> Mapping[str, Any]:
+    x = _draw("binary", 64, 6)
+    model = Sequential(
+        [layers.Dense(10, activation="sigmoid"), layers.Dense(1, activation="sigmoid")],
+        backend=backend,
+        seed=3,
+        dtype=dtype,
+    )
+    model.compile(optimizers.SGD(0.5), losses.BinaryCrossentropy())
+    return _train(model, x, x[:, 0] * x[:, 1] > 0, dtype)

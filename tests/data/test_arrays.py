@@ -1,0 +1,80 @@
+"""Arrays as data sets."""
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend.data import as_dataset, order, split, weigh_classes
+
+X, Y, WEIGHT = np.arange(14.0).reshape(7, 2), np.arange(7) % 3, np.linspace(0.0, 1.0, 7)
+
+
+def make(backend, x=X, y=Y, weight=None, dtype="float32", input_dtype="float32"):
+    return as_dataset(x, y, weight, backend=backend, input_dtype=input_dtype, dtype=dtype, owner="test")
+
+
+def test_batches_hold_all_samples_in_order_and_the_last_what_is_left(backend):
+    batches = list(make(backend, weight=WEIGHT).batches(3))
+    assert [batch.x.shape[0] for batch in batches] == [3, 3, 1]
+    for part, expected in enumerate((X, Y, WEIGHT)):
+        got = np.concatenate([nn.to_numpy(batch[part]) for batch in batches])
+        np.testing.assert_array_equal(got, expected.astype(got.dtype))
+
+
+def test_batches_follow_the_rows_given(backend):
+    rows = order(0, 0, 7)
+    got = np.concatenate([nn.to_numpy(batch.x) for batch in make(backend).batches(4, rows)])
+    np.testing.assert_array_equal(got, X[rows])
+
+
+def test_what_is_not_given_is_none(backend):
+    (batch,) = make(backend, y=None).batches(7)
+    assert batch.y is None
+    assert batch.weight is None
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (Y.astype("uint8"), "int64"),
+        (Y.astype("uint32"), "int64"),
+        (Y > 0, "int64"),
+        (Y.astype("float32"), "float64"),
+        (Y.tolist(), "int64"),
+    ],
+)
+def test_targets_are_int64_or_the_models_dtype(backend, y, expected):
+    data = make(backend, y=y, dtype="float64", input_dtype=None)
+    assert str(nn.to_numpy(data.y).dtype) == expected
+
+
+def test_inputs_are_cast_or_left_as_they_are(backend):
+    whole = np.arange(6, dtype="int32").reshape(3, 2)
+    assert str(nn.to_numpy(make(backend, whole, None).x).dtype) == "float32"
+    assert str(nn.to_numpy(make(backend, whole, None, input_dtype=None).x).dtype) == "int32"
+
+
+def test_an_array_of_the_backend_itself_is_not_copied(backend):
+    x = backend.from_host(X, "float32")
+    assert make(backend, x).x is x
+
+
+def test_a_split_keeps_the_last_share(backend):
+    first, last = split(make(backend, weight=WEIGHT), 0.4, "test")
+    assert (len(first), len(last)) == (4, 3)
+    np.testing.assert_array_equal(nn.to_numpy(last.y), Y[4:])
+    np.testing.assert_array_equal(nn.to_numpy(last.weight), WEIGHT[4:].astype("float32"))
+
+
+@pytest.mark.parametrize("y", [Y, Y[:, None], np.eye(3)[Y]])
+def test_weights_of_classes_multiply_those_of_samples(backend, y):
+    data = weigh_classes(
+        make(backend, y=y, weight=WEIGHT, dtype="float64"), {1: 2.0, 2: 0.5}, "float64", "test"
+    )
+    np.testing.assert_allclose(nn.to_numpy(data.weight), WEIGHT * np.array([1.0, 2.0, 0.5])[Y], rtol=1e-15)
+
+
+def test_weights_of_classes_need_one_label_for_each_sample(backend):
+    data = make(backend, y=np.zeros((7, 2, 3)))
+    with pytest.raises(ValueError, match=r"one label for each sample, got y of shape \(7, 2, 3\)"):
+        weigh_classes(data, {0: 1.0}, "float32", "test")

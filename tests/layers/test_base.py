@@ -1,0 +1,190 @@
+"""Layers: names, paths, parameters, calls alone and inside others."""
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend.layers.base import Binding
+
+
+class Pair(nn.Layer):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.first = nn.Dense(2)
+        self.second = nn.Dense(2)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+class Scale(nn.Layer):
+    def build(self, input_shape):
+        self.scale = self.add_weight("scale", (input_shape[-1],), nn.initializers.Constant(2.0))
+
+    def forward(self, x):
+        return x * self.scale
+
+
+def test_names_are_numbered_within_a_model_and_never_per_process(backend):
+    for _ in range(2):
+        layers = [nn.Dense(2), nn.Dense(2), nn.Dense(2, name="dense_1"), Pair()]
+        model = nn.Sequential(layers, backend=backend)
+        model.build((3,))
+        assert [layer.path for layer in model.layers] == ["dense", "dense_2", "dense_1", "pair"]
+        assert list(model.handles())[-2:] == ["pair/dense_1/kernel", "pair/dense_1/bias"]
+        assert [p.path for p in model.parameters] == list(model.handles())
+
+
+def test_class_names_become_words():
+    class LSTMCell2D(nn.Layer):
+        pass
+
+    assert LSTMCell2D().name == "lstm_cell2_d"
+    assert nn.layers.Layer(name="mine").name == "mine"
+
+
+def test_a_weights_first_value_depends_on_seed_and_path_alone(backend):
+    alone = nn.Sequential([nn.Dense(2, name="last")], backend=backend, seed=3)
+    after = nn.Sequential([nn.Activation("relu"), nn.Dense(2, name="last")], backend=backend, seed=3)
+    other = nn.Sequential([nn.Dense(2, name="other")], backend=backend, seed=3)
+    for model in (alone, after, other):
+        model.build((3,))
+    np.testing.assert_array_equal(alone.get_weights()[0], after.get_weights()[0])
+    assert not np.array_equal(alone.get_weights()[0], other.get_weights()[0])
+
+
+def test_a_layer_alone_follows_its_arrays(put, backend):
+    layer = Scale()
+    y = layer(put(np.ones((2, 3))))
+    assert backend.owns(y)
+    np.testing.assert_array_equal(nn.to_numpy(y), np.full((2, 3), 2.0))
+    assert layer.built
+    assert layer.input_shape == (3,)
+    assert layer.output_shape == (3,)
+
+
+def test_a_layer_alone_takes_lists_on_the_backend_in_force(backend):
+    with nn.use_backend(backend):
+        assert backend.owns(Scale()([[1.0, 2.0]]))
+
+
+def test_a_layer_given_a_tensor_answers_with_one(put):
+    assert isinstance(Scale()(nn.Tensor(put(np.ones((2, 3))))), nn.Tensor)
+
+
+@pytest.mark.parametrize("given", ["float32", "float64", "int32"])
+def test_inputs_are_cast_to_the_layers_dtype(put, dtype, given):
+    y = Scale(dtype=dtype)(put(np.ones((2, 3)), given))
+    assert str(nn.to_numpy(y).dtype) == dtype
+
+
+def test_a_layer_of_another_dtype_inside_a_model_casts(backend):
+    layers = [nn.Dense(2, dtype="float64"), nn.Dense(2)]
+    model = nn.Sequential(layers, backend=backend)
+    assert model.predict(np.ones((1, 3))).dtype == "float32"
+    assert [w.dtype for w in model.get_weights()] == ["float64", "float64", "float32", "float32"]
+
+
+def test_training_is_passed_to_the_layers_inside(put):
+    seen = []
+
+    class Look(nn.Layer):
+        def forward(self, x, *, training=False):
+            seen.append(training)
+            return x
+
+    class Around(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.look = Look()
+
+        def forward(self, x):
+            return self.look(self.look(x, training=False))
+
+    layer = Around()
+    layer.build((1,))
+    seen.clear()
+    layer(put(np.ones((1, 1))), training=True)
+    assert seen == [False, True]
+    seen.clear()
+    layer(put(np.ones((1, 1))))
+    assert seen == [False, False]
+
+
+def test_parameters_have_the_operators_of_arrays(put):
+    layer = Scale(dtype="float64")
+    layer(put(np.ones((1, 3))))
+    assert layer.scale.shape == (3,)
+    assert layer.scale.dtype_name == "float64"
+    np.testing.assert_array_equal(nn.to_numpy(1.0 - layer.scale), np.full(3, -1.0))
+    assert repr(layer.scale) == "<Parameter 'scale/scale' (3,) float64>"
+
+
+def test_a_parameter_is_assigned_a_copy_in_its_dtype(put, backend):
+    layer = Scale()
+    layer(put(np.ones((1, 3))))
+    value = np.arange(3.0)
+    layer.scale.assign(value)
+    value[:] = 9.0
+    np.testing.assert_array_equal(layer.scale.numpy(), [0.0, 1.0, 2.0])
+    assert layer.scale.numpy().dtype == "float32"
+    with pytest.raises(ValueError, match=r"scale/scale has shape \(3,\), got a value of shape \(2,\)"):
+        layer.scale.assign(np.ones(2))
+
+
+def test_within_a_run_parameters_read_and_write_its_tree(put, backend):
+    layer = Scale()
+    layer(put(np.ones((1, 3))))
+    run = Binding({id(layer.scale): put(np.full(3, 5.0), "float32")}, 0, 0, backend)
+    with run.bound():
+        np.testing.assert_array_equal(nn.to_numpy(layer(put(np.ones((1, 3))))), np.full((1, 3), 5.0))
+        layer.scale.assign(put(np.full(3, 7.0)))  # float64, kept in the parameter's dtype
+        np.testing.assert_array_equal(nn.to_numpy(layer.scale), np.full(3, 7.0))
+    np.testing.assert_array_equal(layer.scale.numpy(), np.full(3, 2.0))
+    (assigned,) = run.assigned.values()
+    assert nn.to_numpy(assigned).dtype == "float32"
+
+
+def test_streams_of_a_run_are_numbered_by_call(backend):
+    class Noise(nn.Layer):
+        def forward(self, x):
+            return x + self.random("noise").uniform(tuple(x.shape))
+
+    layer = Noise()
+    model = nn.Sequential([layer, layer], backend=backend, seed=1)
+    output = model.predict(np.zeros((1, 4)))
+    streams = [nn.random.Stream(1, "noise/noise", 0, call=call).uniform((1, 4)) for call in range(2)]
+    np.testing.assert_allclose(output, streams[0] + streams[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["", "a/b"])
+def test_names_of_weights_are_checked(put, name):
+    class Wrong(nn.Layer):
+        def build(self, input_shape):
+            self.w = self.add_weight(name, (1,))
+
+        def forward(self, x):
+            return x
+
+    with pytest.raises(ValueError, match="A weight's name is not empty and has no '/'"):
+        Wrong()(put(np.ones((1, 1))))
+
+
+def test_an_initializer_of_the_wrong_shape_is_refused(put):
+    class Wrong(nn.initializers.Initializer):
+        def __call__(self, shape, stream, dtype="float32"):
+            return np.ones(7, dtype)
+
+    with pytest.raises(ValueError, match=r"The initializer of dense/kernel made a value of shape \(7,\)"):
+        nn.Dense(1, kernel_initializer=Wrong())(put(np.ones((1, 1))))
+
+
+def test_the_family_of_a_layer_is_walked_once_even_in_circles():
+    pair = Pair()
+    pair.first.parent = pair
+    assert list(pair.family()) == [pair, pair.first, pair.second]
+    pair.first.parent = None
+
+
+def test_layers_say_how_they_were_made():
+    assert repr(nn.Dense(3, activation="relu", name="a")) == "Dense(units=3, activation='relu', name='a')"

@@ -1,0 +1,226 @@
+"""Callbacks: what they are told, what is shown, and how training is broken off."""
+
+import io
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend.callbacks import progress
+from nnbackend.models.interrupts import deferred_interrupts
+
+X = np.sin(np.arange(24.0)).reshape(8, 3)
+Y = np.arange(8) % 2
+
+
+def small(backend):
+    model = nn.Sequential([nn.Dense(2)], backend=backend, seed=0)
+    model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])
+    return model
+
+
+class Recorder(nn.callbacks.Callback):
+    def __init__(self):
+        self.events = []
+
+    def on_train_begin(self, parameters):
+        self.events.append(parameters)
+
+    def on_train_end(self):
+        self.events.append("train end")
+
+    def on_epoch_begin(self, epoch):
+        self.events.append(f"epoch {epoch}")
+
+    def on_epoch_end(self, epoch, logs):
+        self.events.append((epoch, sorted(logs)))
+
+    def on_batch_end(self, batch, logs):
+        self.events.append(batch)
+
+
+def test_callbacks_are_told_in_order(backend):
+    recorder = Recorder()
+    model = small(backend)
+    model.fit(X, Y, batch_size=5, epochs=2, validation_data=(X, Y), verbose=0, callbacks=[recorder])
+    names = ["accuracy", "loss", "val_accuracy", "val_loss"]
+    assert recorder.model is model
+    assert recorder.events == [
+        {"epochs": 2, "steps": 2, "samples": 8, "first_epoch": 0},
+        *["epoch 0", 0, 1, (0, names)],
+        *["epoch 1", 0, 1, (1, names)],
+        "train end",
+    ]
+
+
+def test_numbers_of_the_epoch_so_far_can_be_read_after_each_batch(backend):
+    seen = []
+
+    class Read(nn.callbacks.Callback):
+        def on_batch_end(self, batch, logs):
+            seen.append(logs())
+
+    model = nn.Sequential([nn.Dense(2)], backend=backend, seed=0)
+    model.compile(nn.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    model.fit(X, Y, batch_size=5, verbose=0, shuffle=False, callbacks=[Read()])
+    assert seen[0]["loss"] == pytest.approx(model.evaluate(X[:5], Y[:5])["loss"], rel=1e-6)
+    assert seen[1]["loss"] == pytest.approx(model.evaluate(X, Y)["loss"], rel=1e-6)
+
+
+def test_stop_training_ends_fit_after_the_epoch(backend):
+    class Stop(nn.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            self.model.stop_training = epoch == 1
+
+    model = small(backend)
+    assert model.fit(X, Y, epochs=9, verbose=0, callbacks=[Stop()]).epoch == [0, 1]
+    assert model.fit(X, Y, epochs=1, verbose=0).epoch == [0]
+
+
+def test_verbose_0_is_silent(backend, capfd):
+    small(backend).fit(X, Y, epochs=2, verbose=0, validation_data=(X, Y))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_verbose_2_prints_one_line_for_each_epoch(backend, capfd):
+    small(backend).fit(X, Y, epochs=2, verbose=2, validation_data=(X, Y))
+    out, err = capfd.readouterr()
+    lines = out.splitlines()
+    assert err == ""
+    assert len(lines) == 2
+    assert lines[1].startswith("Epoch 2/2  ")
+    for name in ("loss ", "accuracy ", "val_loss ", "val_accuracy "):
+        assert f"  {name}" in lines[0]
+
+
+def test_verbose_1_draws_a_bar_for_each_epoch_with_its_numbers(backend, capfd):
+    small(backend).fit(X, Y, epochs=2, batch_size=4, verbose=1)
+    out, err = capfd.readouterr()
+    assert "Epoch 1/2" in err  # the bars, while they run
+    assert "Epoch 2/2" in err
+    assert "2/2 [" in err
+    lines = out.splitlines()  # what stays
+    assert [line.partition("  ")[0] for line in lines] == ["Epoch 1/2", "Epoch 2/2"]
+    assert all("loss" in line and "accuracy" in line for line in lines)
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(True, progress.ProgressBar), (False, progress.EpochLines)])
+def test_auto_is_a_bar_in_terminals_and_lines_in_files(monkeypatch, terminal, kind):
+    from nnbackend.models import model
+
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal
+    monkeypatch.setattr(model.sys, "stderr", stream)
+    monkeypatch.delitem(model.sys.modules, "ipykernel", raising=False)
+    assert [type(callback) for callback in model._reporter("auto")] == [kind]
+
+
+def test_the_bar_reads_the_device_at_most_five_times_a_second(monkeypatch):
+    clock, looks = [0.0], []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    bar = progress.ProgressBar()
+    bar.on_train_begin({"epochs": 1, "steps": 1000, "samples": 1000, "first_epoch": 0})
+    bar.on_epoch_begin(0)
+    for batch in range(1000):  # each takes 10 ms, all together ten seconds
+        clock[0] += 0.01
+        bar.on_batch_end(batch, lambda: looks.append(clock[0]) or {"loss": 1.0})
+    bar.on_epoch_end(0, {"loss": 1.0})
+    assert 40 <= len(looks) <= 50
+    assert min(np.diff(looks)) >= 0.2 - 1e-9
+
+
+def test_a_bar_that_was_broken_off_is_closed(backend, capfd):
+    class Break(nn.callbacks.Callback):
+        def on_batch_end(self, batch, logs):
+            raise RuntimeError("enough")
+
+    bar = progress.ProgressBar()
+    with pytest.raises(RuntimeError, match="enough"):
+        small(backend).fit(X, Y, verbose=0, callbacks=[bar, Break()])
+    assert bar._bar is None
+
+
+def test_history_says_its_last_numbers(backend):
+    history = small(backend).fit(X, Y, epochs=2, verbose=0)
+    assert repr(history).startswith("<History of 2 epochs, last {'loss': ")
+
+
+@pytest.mark.parametrize("how", ["raised", "signal"])
+def test_ctrl_c_leaves_a_whole_step_behind_and_training_can_go_on(backend, how):
+    class Break(nn.callbacks.Callback):
+        def __init__(self):
+            self.after = []
+
+        def on_batch_end(self, batch, logs):
+            if batch == 1 and how == "raised":
+                raise KeyboardInterrupt
+            if batch == 1:
+                signal.raise_signal(signal.SIGINT)
+                self.after.append(batch)  # takes effect between steps, not here
+
+    broken, whole, steps = small(backend), small(backend), Break()
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(X, Y, batch_size=2, shuffle=False, verbose=0, callbacks=[steps])
+    assert signal.getsignal(signal.SIGINT) is before
+    assert steps.after == ([1] if how == "signal" else [])
+    for start in (0, 2):
+        whole.train_on_batch(X[start : start + 2], Y[start : start + 2])
+    for model in (broken, whole):
+        model.train_on_batch(X[4:6], Y[4:6])
+    for a, b in zip(broken.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_ctrl_c_within_a_step_waits_for_its_end(backend):
+    def interrupting(y_true, y_pred):
+        signal.raise_signal(signal.SIGINT)
+        return nn.functional.mean(nn.functional.square(y_pred), axis=-1)
+
+    model = nn.Sequential([nn.Dense(1)], backend=backend, seed=0)
+    model.compile(nn.optimizers.SGD(0.1), interrupting)
+    model.build((3,))
+    before = model.get_weights()[0]
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, batch_size=4, verbose=0)
+    assert not np.array_equal(model.get_weights()[0], before)
+    assert int(nn.to_numpy(model._optimizer_state["step"])) == 1
+
+
+def test_ctrl_c_takes_effect_within_validation(backend):
+    steps = []
+
+    def counting(y_true, y_pred):
+        steps.append(1)
+        if len(steps) == 2:  # the first is the training step
+            signal.raise_signal(signal.SIGINT)
+        return nn.functional.mean(nn.functional.square(y_pred), axis=-1)
+
+    model = nn.Sequential([nn.Dense(1)], backend=backend, seed=0)
+    model.compile("sgd", counting)
+    recorder = Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, batch_size=8, validation_data=(X, Y), verbose=0, callbacks=[recorder])
+    assert recorder.events[-2:] == [0, "train end"]
+
+
+def test_a_handler_of_ones_own_is_left_alone():
+    mine = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        with deferred_interrupts() as interrupts:
+            signal.raise_signal(signal.SIGINT)
+            assert not interrupts.pending
+    finally:
+        signal.signal(signal.SIGINT, mine)
+
+
+def test_fit_works_in_a_thread(backend):
+    losses = []
+    thread = threading.Thread(
+        target=lambda: losses.extend(small(backend).fit(X, Y, verbose=0).history["loss"])
+    )
+    thread.start()
+    thread.join()
+    assert losses == small(backend).fit(X, Y, verbose=0).history["loss"]

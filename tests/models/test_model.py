@@ -1,0 +1,364 @@
+"""Models: structure, inputs of all kinds, own layers and models, weights in and out, summary."""
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+
+X = np.sin(np.arange(24.0)).reshape(8, 3)
+Y = np.arange(8) % 2
+
+
+def small(backend, **options):
+    model = nn.Sequential(
+        [nn.Dense(4, activation="tanh"), nn.Dense(2)], backend=backend, **({"seed": 0} | options)
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])
+    return model
+
+
+def forward(model, x):
+    """A network of tanh and a linear layer by NumPy."""
+    w1, b1, w2, b2 = model.get_weights()
+    return np.tanh(x @ w1 + b1) @ w2 + b2
+
+
+class Normalize(nn.Layer):
+    """Running mean and variance, as batch normalization keeps them."""
+
+    def build(self, input_shape):
+        self.mean = self.add_weight("mean", (input_shape[-1],), "zeros", trainable=False)
+        self.shift = self.add_weight("shift", (input_shape[-1],), "zeros")
+
+    def forward(self, x, *, training=False):
+        if training:
+            mean = nn.functional.mean(x, axis=0)
+            self.mean.assign(0.5 * self.mean + 0.5 * mean)
+            return x - mean + self.shift
+        return x - self.mean + self.shift
+
+
+class Weights(nn.Layer):
+    """Weights in a list, a dict, and under a private name."""
+
+    def build(self, input_shape):
+        shape = (input_shape[-1],)
+        self.listed = [self.add_weight(f"listed_{n}", shape, "ones") for n in range(2)]
+        self.named = {"a": self.add_weight("a", shape, "ones")}
+        self._private = self.add_weight("private", shape, "ones")
+
+    def forward(self, x):
+        return x * self.listed[0] * self.listed[1] * self.named["a"] * self._private
+
+
+def test_predict_is_the_networks_formula(backend, dtype):
+    model = small(backend, dtype=dtype)
+    output = model.predict(X)
+    assert output.dtype == dtype
+    np.testing.assert_allclose(output, forward(model, X), rtol=1e-12 if dtype == "float64" else 1e-5)
+
+
+def test_predict_does_not_depend_on_the_batch_size(backend):
+    model = small(backend, dtype="float64")
+    whole = model.predict(X)
+    np.testing.assert_allclose(model.predict(X, batch_size=3), whole, rtol=1e-12)
+    np.testing.assert_allclose(model.predict_on_batch(X), whole, rtol=1e-12)
+
+
+def test_predict_answers_in_the_library_of_its_input(backend):
+    model = small(backend)
+    assert type(model.predict(X)) is np.ndarray
+    assert type(model.predict(X.tolist())) is np.ndarray
+    own = model.predict(backend.from_host(X))
+    assert backend.owns(own)
+    np.testing.assert_array_equal(nn.to_numpy(own), model.predict(X))
+
+
+def test_a_model_takes_arrays_of_other_libraries_and_answers_in_theirs(backend):
+    model = small("numpy")
+    model.fit(backend.from_host(X), backend.from_host(Y), verbose=0)
+    output = model.predict(backend.from_host(X))
+    assert backend.owns(output)
+    np.testing.assert_array_equal(nn.to_numpy(output), model.predict(X))
+
+
+def test_lists_integers_and_tables_are_inputs(backend):
+    pandas = pytest.importorskip("pandas")
+    model = small(backend)
+    frame, labels = pandas.DataFrame(X, columns=list("abc")), pandas.Series(Y)
+    expected = model.evaluate(X, Y)
+    assert model.evaluate(X.tolist(), Y.tolist()) == expected
+    assert model.evaluate(frame, labels) == expected
+    assert model.evaluate(X, Y[:, None]) == expected
+    np.testing.assert_array_equal(model.predict(frame), model.predict(X))
+    whole = np.arange(24, dtype="uint8").reshape(8, 3)
+    np.testing.assert_array_equal(model.predict(whole), model.predict(whole.astype("float32")))
+
+
+def test_a_model_called_moves_its_input_to_its_backend(backend):
+    model = small(backend)
+    for x in (X, X.tolist(), backend.from_host(X)):
+        output = model(x)
+        assert backend.owns(output)
+        np.testing.assert_allclose(nn.to_numpy(output), model.predict(X), rtol=1e-6, atol=1e-7)
+
+
+def test_weights_are_copied_out_and_in(backend):
+    model = small(backend)
+    model.build((3,))
+    weights = model.get_weights()
+    assert [w.shape for w in weights] == [(3, 4), (4,), (4, 2), (2,)]
+    kept = [w.copy() for w in weights]
+    weights[0][:] = 7.0
+    np.testing.assert_array_equal(model.get_weights()[0], kept[0])
+    model.train_on_batch(X, Y)
+    model.set_weights(kept)
+    kept[0][:] = 9.0
+    assert not np.any(model.get_weights()[0] == 9.0)
+    other = small(backend, seed=9)
+    other.build((3,))
+    other.set_weights(model.get_weights())
+    np.testing.assert_array_equal(other.predict(X), model.predict(X))
+
+
+def test_initial_weights_are_the_same_bits_on_every_backend(backend):
+    ours, hosts = small(backend), small("numpy")
+    ours.build((3,))
+    hosts.build((3,))
+    for a, b in zip(ours.get_weights(), hosts.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(ours.get_weights()[0].ravel()[:8], ours.get_weights()[2].ravel())
+
+
+def test_a_model_moves_with_its_training(backend):
+    model, stays = small("numpy", dtype="float64"), small("numpy", dtype="float64")
+    model.optimizer = nn.optimizers.Adam(0.1)
+    stays.optimizer = nn.optimizers.Adam(0.1)
+    model.train_on_batch(X, Y)
+    stays.train_on_batch(X, Y)
+    assert model.to(backend) is model
+    assert model.backend is backend
+    model.train_on_batch(X, Y)
+    stays.train_on_batch(X, Y)
+    np.testing.assert_allclose(model.predict(X), stays.predict(X), rtol=1e-12)
+
+
+def test_the_same_layer_twice_shares_its_weights_and_its_gradient_is_the_sum(backend):
+    dense = nn.Dense(1, use_bias=False, kernel_initializer=nn.initializers.Constant(3.0))
+    model = nn.Sequential([dense, dense], backend=backend, dtype="float64")
+    model.compile(nn.optimizers.SGD(0.01), "mse")
+    model.train_on_batch([[1.0]], [0.0])  # (w^2)^2 has the slope 4 w^3
+    assert len(model.get_weights()) == 1
+    assert model.count_params() == 1
+    assert model.get_weights()[0][0, 0] == pytest.approx(3.0 - 0.01 * 4 * 27)
+
+
+def test_two_models_share_a_layer_and_each_trains_it(backend):
+    shared = nn.Dense(2)
+    first = nn.Sequential([shared], backend=backend, seed=0)
+    second = nn.Sequential([nn.Activation("tanh"), shared], backend=backend, seed=1)
+    for model in (first, second):
+        model.compile(nn.optimizers.SGD(0.5, momentum=0.9), "sparse_categorical_crossentropy")
+        model.build((3,))
+    for _ in range(2):
+        for model in (first, second):
+            before = shared.get_weights()[0]
+            model.train_on_batch(X, Y)
+            assert not np.array_equal(shared.get_weights()[0], before)
+    np.testing.assert_array_equal(first.get_weights()[0], second.get_weights()[0])
+
+
+def test_models_stand_inside_models_and_work_alone(backend, dtype):
+    encoder = nn.Sequential([nn.Dense(4, activation="tanh")])
+    model = nn.Sequential([encoder, nn.Dense(2)], backend=backend, seed=0, dtype=dtype)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.train_on_batch(X, Y)
+    assert list(model.handles()) == [
+        "sequential/dense/kernel",
+        "sequential/dense/bias",
+        "dense/kernel",
+        "dense/bias",
+    ]
+    assert encoder.backend is backend
+    hidden = encoder.predict(X)
+    assert hidden.dtype == dtype
+    kernel, bias = model.get_weights()[2:]
+    np.testing.assert_allclose(hidden @ kernel + bias, model.predict(X), rtol=1e-4, atol=1e-6)
+    x = backend.from_host(X)  # a layer called alone computes in the dtype that it was built in
+    assert str(nn.to_numpy(model.layers[1](model.layers[0](x))).dtype) == dtype
+
+
+def test_layers_in_lists_dicts_and_private_attributes_are_trained(backend):
+    class Net(nn.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.hidden = [nn.Dense(3), nn.Dense(3)]
+            self.ends = {"out": nn.Dense(1)}
+            self._skip = nn.Dense(3)
+
+        def forward(self, x):
+            y = self.hidden[1](self.hidden[0](x)) + self._skip(x)
+            return self.ends["out"](y)
+
+    model = Net(backend=backend, seed=0)
+    model.compile(nn.optimizers.SGD(0.1), "mse")
+    model.build((3,))
+    before = model.get_weights()
+    model.train_on_batch(X, np.ones(8))
+    assert len(before) == 8
+    assert not any(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_weights_in_lists_dicts_and_private_attributes_are_trained(backend):
+    model = nn.Sequential([Weights()], backend=backend)
+    model.compile(nn.optimizers.SGD(0.1), "mse")
+    model.train_on_batch(X, np.zeros((8, 3)))
+    assert len(model.get_weights()) == 4
+    assert all(np.all(w != 1.0) for w in model.get_weights())
+
+
+def test_two_weights_of_one_name_are_refused(backend):
+    class Twice(nn.Layer):
+        def build(self, input_shape):
+            self.a = self.add_weight("w", (1,))
+            self.b = self.add_weight("w", (1,))
+
+        def forward(self, x):
+            return x * self.a * self.b
+
+    with pytest.raises(ValueError, match="Two weights have the path 'twice/w'"):
+        nn.Sequential([Twice()], backend=backend).predict(X)
+
+
+def test_running_statistics_follow_training_and_serve_in_prediction(backend):
+    layer = Normalize()
+    model = nn.Sequential([layer], backend=backend, dtype="float64")
+    model.compile(nn.optimizers.SGD(0.0), "mse")
+    model.build((3,))
+    np.testing.assert_array_equal(layer.mean.numpy(), np.zeros(3))  # trying shapes counts for nothing
+    model.fit(X, X, batch_size=4, epochs=1, shuffle=False, verbose=0)
+    mean = 0.5 * (0.5 * X[:4].mean(axis=0)) + 0.5 * X[4:].mean(axis=0)
+    np.testing.assert_allclose(layer.mean.numpy(), mean, rtol=1e-12)
+    np.testing.assert_allclose(model.predict(X), X - mean, rtol=1e-12)
+    model.evaluate(X, X)
+    np.testing.assert_allclose(layer.mean.numpy(), mean, rtol=1e-12)
+    outside = X.mean(axis=0)
+    layer(backend.from_host(X), training=True)  # outside of a step for good
+    np.testing.assert_allclose(layer.mean.numpy(), 0.5 * mean + 0.5 * outside, rtol=1e-12)
+
+
+def test_a_step_that_assigns_to_a_trained_weight_is_refused(backend):
+    class Clip(nn.Layer):
+        def build(self, input_shape):
+            self.w = self.add_weight("w", (1,), "ones")
+
+        def forward(self, x, *, training=False):
+            if training:
+                self.w.assign(0.5 * self.w)
+            return x * self.w
+
+    model = nn.Sequential([Clip()], backend=backend)
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match=r"clip/w was assigned to in a training step.*trainable=False"):
+        model.train_on_batch(X, X)
+
+
+def test_own_functions_serve_as_loss_metric_and_activation(backend):
+    def cube(x):
+        return x * x * x
+
+    def error(y_true, y_pred):
+        return nn.functional.mean(nn.functional.square(y_pred - y_true), axis=-1)
+
+    model = nn.Sequential([nn.Activation(cube)], backend=backend, dtype="float64")
+    model.compile("sgd", error, [error, nn.metrics.MeanAbsoluteError(name="absolute")])
+    numbers = model.evaluate([[1.0], [2.0]], [0, 0])
+    assert numbers == {
+        "loss": pytest.approx(32.5),
+        "error": pytest.approx(32.5),
+        "absolute": pytest.approx(4.5),
+    }
+
+
+def test_dropout_drops_in_training_only_and_differs_from_step_to_step(backend):
+    model = nn.Sequential([nn.Dropout(0.5), nn.Dense(1, kernel_initializer="ones")], backend=backend, seed=0)
+    model.compile(nn.optimizers.SGD(0.0), "mse")
+    x, y = np.ones((1, 64)), [0.0]
+    assert model.evaluate(x, y)["loss"] == 64.0**2
+    losses = [model.train_on_batch(x, y)["loss"] for _ in range(3)]
+    assert len(set(losses)) == 3
+
+
+def test_a_build_that_failed_leaves_a_model_as_new(backend):
+    class Picky(nn.Layer):
+        def forward(self, x):
+            if len(x.shape) != 2:
+                raise ValueError("Picky wants rows.")
+            return x
+
+    model = nn.Sequential([nn.Dense(2), Picky()], backend=backend, seed=0)
+    with pytest.raises(ValueError, match="Picky wants rows"):
+        model.predict(np.ones((2, 5, 4)))
+    assert not model.built
+    assert not model.layers[0].built
+    assert model.predict(X).shape == (8, 2)
+
+
+def test_the_seed_is_a_whole_number(backend):
+    with pytest.raises(TypeError, match="A seed is a whole number"):
+        nn.Sequential(backend=backend, seed=1.5)
+    with pytest.raises(ValueError, match="A seed lies between 0"):
+        nn.Sequential(backend=backend, seed=-1)
+    assert nn.Sequential(backend=backend).seed != nn.Sequential(backend=backend).seed
+
+
+def lines(model):
+    printed = []
+    model.summary(printed.append)
+    return "\n".join(printed)
+
+
+def test_summary_of_a_model_that_is_new_says_what_is_missing(backend):
+    text = lines(nn.Sequential([nn.Dense(2)], backend=backend))
+    assert f"Sequential on {backend.name}, float32" in text
+    assert "Not built" in text
+    assert "Not compiled" in text
+
+
+@pytest.mark.parametrize(
+    ("end", "loss", "words"),
+    [
+        (None, "sparse_categorical_crossentropy", "on logits (no softmax or sigmoid at the end)"),
+        ("softmax", "categorical_crossentropy", "on the logits that the last softmax is given"),
+        ("sigmoid", "binary_crossentropy", "on the logits that the last sigmoid is given"),
+        (
+            "softmax",
+            nn.losses.CategoricalCrossentropy(from_logits=False),
+            "on probabilities (from_logits=False)",
+        ),
+        (None, nn.losses.CategoricalCrossentropy(from_logits=True), "on logits (from_logits=True)"),
+        (None, "mse", "Loss: mean_squared_error"),
+    ],
+)
+def test_summary_says_layers_parameters_and_what_the_loss_works_on(backend, end, loss, words):
+    model = nn.Sequential([nn.Dense(4), nn.Dense(3, activation=end)], backend=backend, dtype="float64")
+    model.compile("adam", loss, ["accuracy"])
+    model.build((5,))
+    model.layers[0].trainable = False
+    text = lines(model)
+    assert words in text
+    assert "(n, 3)" in text
+    assert "Parameters: 39 (15 trained, 24 not)" in text
+    assert "Optimizer: Adam(learning_rate=0.001)" in text
+    assert "Metrics: accuracy" in text
+
+
+def test_summary_shows_layers_inside(backend):
+    text = lines(nn.Sequential([nn.Sequential([nn.Dense(2, name="inner")])], backend=backend))
+    assert "  inner" in text
+
+
+def test_the_flags_precedence_holds_for_models(backend):
+    with nn.use_backend(backend):
+        assert nn.Sequential().backend is backend
+        assert nn.Sequential(backend="numpy").backend.name == "numpy"

@@ -1,0 +1,77 @@
+"""Metrics: exact over batches of any size, weighted, in every form of targets."""
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend import metrics
+
+OUTPUTS = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.2, 0.5, 0.3], [0.6, 0.3, 0.1]])
+LABELS = np.array([0, 1, 1, 0])
+COLUMN = np.array([[0.9], [0.2], [0.6], [-0.4]])
+YES = np.array([1, 0, 0, 0])
+
+CASES = [
+    (metrics.Accuracy(), LABELS, OUTPUTS, [1, 0, 1, 1]),
+    (metrics.Accuracy(), LABELS[:, None], OUTPUTS, [1, 0, 1, 1]),
+    (metrics.Accuracy(), np.eye(3)[LABELS], OUTPUTS, [1, 0, 1, 1]),
+    (metrics.Accuracy(), YES, COLUMN, [1, 1, 0, 1]),
+    (metrics.Accuracy(), YES[:, None].astype(float), COLUMN, [1, 1, 0, 1]),
+    (metrics.Accuracy(), YES.astype(bool), COLUMN[:, 0], [1, 1, 0, 1]),
+    (metrics.SparseCategoricalAccuracy(), LABELS.astype(float), OUTPUTS, [1, 0, 1, 1]),
+    (metrics.CategoricalAccuracy(), np.eye(3)[LABELS], OUTPUTS, [1, 0, 1, 1]),
+    (metrics.BinaryAccuracy(), YES, COLUMN, [1, 1, 0, 1]),
+    (metrics.BinaryAccuracy(threshold=0.7), YES, COLUMN, [1, 1, 1, 1]),
+    (metrics.BinaryAccuracy(), np.eye(3)[LABELS], OUTPUTS, [1, 1 / 3, 2 / 3, 1]),
+    (metrics.MeanSquaredError(), YES, COLUMN, (COLUMN[:, 0] - YES) ** 2),
+    (metrics.MeanAbsoluteError(), YES, COLUMN, np.abs(COLUMN[:, 0] - YES)),
+    (metrics.MeanAbsoluteError(), YES, COLUMN[:, 0], np.abs(COLUMN[:, 0] - YES)),
+    (metrics.get(lambda y, p: nn.functional.abs(p - y)), YES, COLUMN, np.abs(COLUMN[:, 0] - YES)),
+]
+NAMES = [f"{type(case[0]).__name__}-{number}" for number, case in enumerate(CASES)]
+
+
+@pytest.mark.parametrize(("metric", "y", "outputs", "values"), CASES, ids=NAMES)
+def test_a_metric_is_the_mean_over_samples_however_they_are_batched(backend, put, metric, y, outputs, values):
+    if metric.name == "<lambda>":
+        values = np.asarray(values)
+    weight = np.array([1.0, 2.0, 0.0, 0.5])
+    assert metric(put(y), put(outputs)) == pytest.approx(np.mean(values), rel=1e-12)
+    weighted = (weight * values).sum() / weight.sum()
+    assert metric(put(y), put(outputs), put(weight)) == pytest.approx(weighted, rel=1e-12)
+    state = metric.init(backend)
+    with backend.scope():
+        for rows in (slice(0, 3), slice(3, 4)):
+            state = metric.update(state, put(y[rows]), put(outputs[rows]), put(weight[rows]))
+    assert metric.result(state) == pytest.approx(weighted, rel=1e-12)
+
+
+@pytest.mark.parametrize("metric", [metrics.Accuracy(), metrics.BinaryAccuracy()])
+def test_logits_have_their_threshold_at_zero(backend, put, metric):
+    with backend.scope():
+        state = metric.update(metric.init(backend), put(YES), put(COLUMN - 0.5), None, logits=True)
+    assert metric.result(state) == 0.75
+
+
+def test_before_any_sample_a_mean_is_nan(backend):
+    metric = metrics.Accuracy()
+    assert np.isnan(metric.result(metric.init(backend)))
+
+
+def test_sums_are_kept_in_float64(backend, put):
+    metric = metrics.MeanAbsoluteError()
+    y, outputs = put(np.zeros(1), "float32"), put(np.ones((1, 1)), "float32")
+    with backend.scope():
+        state = metric.init(backend)
+        state["total"] = state["total"] + 2.0**24  # where float32 would stop to count
+        state = metric.update(state, y, outputs, None)
+    assert float(nn.to_numpy(state["total"])) == 2.0**24 + 1
+
+
+def test_short_names_stay_as_they_were_written():
+    for short, kind in (("acc", metrics.Accuracy), ("mse", metrics.MeanSquaredError)):
+        metric = metrics.get(short)
+        assert isinstance(metric, kind)
+        assert metric.name == short
+        assert kind.from_config(metric.get_config()).name == short
+    assert metrics.get("binary_accuracy").name == "binary_accuracy"
