@@ -92,7 +92,7 @@ def test_two_things_of_one_name_are_refused_but_a_cell_may_run_again():
     make()
     latest = make()
     assert type(there_and_back(latest())) is latest
-    with pytest.raises(ValueError, match="is registered already.*Choose another name="):
+    with pytest.raises(ValueError, match=r"is registered already.*Choose another name="):
         register("tests.again", name="Cell")(function)
 
 

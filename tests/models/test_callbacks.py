@@ -1,4 +1,4 @@
-"""Callbacks: what they are told, what is shown, and how training is broken off."""
+"""Callbacks: what they are told, and how training is broken off."""
 
 import io
 import signal
@@ -79,33 +79,6 @@ def test_stop_training_ends_fit_after_the_epoch(backend):
     assert model.fit(X, Y, epochs=1, verbose=0).epoch == [0]
 
 
-def test_verbose_0_is_silent(backend, capfd):
-    small(backend).fit(X, Y, epochs=2, verbose=0, validation_data=(X, Y))
-    assert capfd.readouterr() == ("", "")
-
-
-def test_verbose_2_prints_one_line_for_each_epoch(backend, capfd):
-    small(backend).fit(X, Y, epochs=2, verbose=2, validation_data=(X, Y))
-    out, err = capfd.readouterr()
-    lines = out.splitlines()
-    assert err == ""
-    assert len(lines) == 2
-    assert lines[1].startswith("Epoch 2/2  ")
-    for name in ("loss ", "accuracy ", "val_loss ", "val_accuracy "):
-        assert f"  {name}" in lines[0]
-
-
-def test_verbose_1_draws_a_bar_for_each_epoch_with_its_numbers(backend, capfd):
-    small(backend).fit(X, Y, epochs=2, batch_size=4, verbose=1)
-    out, err = capfd.readouterr()
-    assert "Epoch 1/2" in err  # the bars, while they run
-    assert "Epoch 2/2" in err
-    assert "2/2 [" in err
-    lines = out.splitlines()  # what stays
-    assert [line.partition("  ")[0] for line in lines] == ["Epoch 1/2", "Epoch 2/2"]
-    assert all("loss" in line and "accuracy" in line for line in lines)
-
-
 @pytest.mark.parametrize(("terminal", "kind"), [(True, progress.ProgressBar), (False, progress.EpochLines)])
 def test_auto_is_a_bar_in_terminals_and_lines_in_files(monkeypatch, terminal, kind):
     from nnbackend.models import model
@@ -115,31 +88,6 @@ def test_auto_is_a_bar_in_terminals_and_lines_in_files(monkeypatch, terminal, ki
     monkeypatch.setattr(model.sys, "stderr", stream)
     monkeypatch.delitem(model.sys.modules, "ipykernel", raising=False)
     assert [type(callback) for callback in model._reporter("auto")] == [kind]
-
-
-def test_the_bar_reads_the_device_at_most_five_times_a_second(monkeypatch):
-    clock, looks = [0.0], []
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    bar = progress.ProgressBar()
-    bar.on_train_begin({"epochs": 1, "steps": 1000, "samples": 1000, "first_epoch": 0})
-    bar.on_epoch_begin(0)
-    for batch in range(1000):  # each takes 10 ms, all together ten seconds
-        clock[0] += 0.01
-        bar.on_batch_end(batch, lambda: looks.append(clock[0]) or {"loss": 1.0})
-    bar.on_epoch_end(0, {"loss": 1.0})
-    assert 40 <= len(looks) <= 50
-    assert min(np.diff(looks)) >= 0.2 - 1e-9
-
-
-def test_a_bar_that_was_broken_off_is_closed(backend, capfd):
-    class Break(nn.callbacks.Callback):
-        def on_batch_end(self, batch, logs):
-            raise RuntimeError("enough")
-
-    bar = progress.ProgressBar()
-    with pytest.raises(RuntimeError, match="enough"):
-        small(backend).fit(X, Y, verbose=0, callbacks=[bar, Break()])
-    assert bar._bar is None
 
 
 def test_history_says_its_last_numbers(backend):
