@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--compare", nargs="+", type=Path, default=[], metavar="PATH", help="records, or folders of them"
     )
     comparing.add_argument("--record", type=Path, metavar="DIR", help="keep the record in this folder")
+    comparing.add_argument(
+        "--summary", action="store_true", help="print the worst errors by topic, as Markdown"
+    )
     given = parser.parse_args(arguments)
     if given.command == "info":
         print("\n".join(info()))
@@ -51,9 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BackendUnavailableError as error:
         print(error, file=sys.stderr)
         return 2
-    print(report.text)
+    print(report.summary if given.summary else report.text)
     return 1 if report.failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()

@@ -15,13 +15,14 @@ a GPU is compared anywhere. A case that was changed since is reported as stale a
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ __all__ = [
     "Case",
     "Input",
     "Report",
+    "Result",
     "agree",
     "compare",
     "record",
@@ -350,19 +352,132 @@ def _commit() -> str:
 
 
 @dataclass(frozen=True)
+class Result:
+    """One case on one record in one dtype.
+
+    Attributes
+    ----------
+    case, topic : str
+        What was computed, and the file of `nnbackend.functional` that its rule stands in (or "trainings").
+    record, dtype : str
+        Where, and in which dtype.
+    bound : float
+        The error allowed, in units in the last place of the largest element.
+    errors : mapping of str to float
+        The error of each part, ``"value0"``, ``"gradient0"``, ...; empty for a stale case.
+    missing : tuple of str
+        What the record should hold and does not.
+    """
+
+    case: str
+    topic: str
+    record: str
+    dtype: str
+    bound: float
+    errors: Mapping[str, float]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def stale(self) -> bool:
+        """Whether the case was changed since it was recorded."""
+        return not self.errors and not self.missing
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error passes the bound, or something is missing."""
+        return bool(self.missing) or not all(error <= self.bound for error in self.errors.values())
+
+    def __str__(self) -> str:
+        if self.stale:
+            return "stale"
+        gradients = [error for part, error in self.errors.items() if part.startswith("gradient")]
+        values = [error for part, error in self.errors.items() if not part.startswith("gradient")]
+        text = " ".join(f"{max(errors):.1f}" for errors in (values, gradients) if errors)
+        return f"{text} !" if self.failed else text
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, in words; empty where nothing is."""
+        if not self.failed:
+            return ""
+        parts = [
+            f"{part} is off by {error:.3g} units"
+            for part, error in self.errors.items()
+            if not error <= self.bound
+        ]
+        parts += [f"{part} is missing" for part in self.missing]
+        return (
+            f"{self.case} on {self.record} in {self.dtype}: {', '.join(parts)}, the bound is {self.bound:g}"
+        )
+
+
+@dataclass(frozen=True)
 class Report:
     """What a comparison found.
 
     Attributes
     ----------
-    text : str
-        The table, then the stale cases and those past their bounds, in words.
-    failed : bool
-        Whether any error passed its bound.
+    results : tuple of Result
+        One for each case, record and dtype.
+    origins : tuple of str
+        What each record was made on.
     """
 
-    text: str
-    failed: bool
+    results: tuple[Result, ...]
+    origins: tuple[str, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any error passed its bound."""
+        return any(result.failed for result in self.results)
+
+    @property
+    def text(self) -> str:
+        """The table, a row for each case; then the stale cases and those past their bounds, in words."""
+        columns = list(dict.fromkeys((result.record, result.dtype) for result in self.results))
+        rows: dict[str, dict[tuple[str, str], Result]] = {}
+        for result in self.results:
+            rows.setdefault(result.case, {})[result.record, result.dtype] = result
+        table = [["case", *(f"{record} {dtype.replace('float', 'f')}" for record, dtype in columns), "bound"]]
+        for case, cells in rows.items():
+            bounds = dict.fromkeys(f"{result.bound:g}" for result in cells.values())
+            table.append([case, *(str(cells.get(column, "")) for column in columns), " ".join(bounds)])
+        notes = [f"{r.case} on {r.record}: {STALE}" for r in self.results if r.stale]
+        notes += [result.problem for result in self.results if result.failed]
+        failures = sum(result.failed for result in self.results)
+        return "\n".join(
+            [
+                *self._heading(),
+                "",
+                *_table(table),
+                *([""] if notes else []),
+                *dict.fromkeys(notes),
+                "",
+                f"{len(rows)} cases, {len(self.origins)} records: "
+                + (f"{failures} past their bounds." if failures else "all within their bounds."),
+            ]
+        )
+
+    @property
+    def summary(self) -> str:
+        """A Markdown table of the worst errors, a row for each topic."""
+        columns = list(dict.fromkeys((result.record, result.dtype) for result in self.results))
+        topics: dict[str, dict[tuple[str, str], list[float]]] = {}
+        for result in self.results:
+            errors = topics.setdefault(result.topic, {}).setdefault((result.record, result.dtype), [])
+            errors.extend(result.errors.values())
+        table = [["topic", *(f"{record} {dtype}" for record, dtype in columns)], ["---"] * (len(columns) + 1)]
+        for topic, worst in topics.items():
+            cells = (f"{max(worst[c]):.1f}" if worst.get(c) else "" for c in columns)
+            table.append([topic, *cells])
+        return "\n".join([*self._heading(), "", *(f"| {' | '.join(row)} |" for row in table)])
+
+    def _heading(self) -> list[str]:
+        return [
+            "Errors of value and gradients against NumPy in float64, in units in the last place of the largest "
+            "element.",
+            *self.origins,
+        ]
 
 
 class _Record(NamedTuple):
@@ -419,69 +534,62 @@ def compare(paths: Sequence[str | Path]) -> Report:
         If there is no record at `paths`.
     """
     records = _read(paths)
-    rows: list[list[str]] = []
-    problems: list[str] = []
-    stale: list[str] = []
-    columns = [(found, dtype) for found in records for dtype in DTYPES]
+    results: list[Result] = []
+    for item in _items():
+        references = {dtype: item.reference(dtype) for dtype in item.bounds}
+        for found in records:
+            fresh = found.metadata["cases"].get(item.name) == item.digests
+            for dtype, bound in item.bounds.items():
+                errors, missing = _errors(found, item.name, dtype, references[dtype]) if fresh else ({}, [])
+                results.append(
+                    Result(item.name, item.topic, found.label, dtype, bound, errors, tuple(missing))
+                )
+    return Report(tuple(results), tuple(_origin(found) for found in records))
+
+
+class _Item(NamedTuple):
+    """What is compared, be it a case or a training."""
+
+    name: str
+    topic: str
+    digests: Mapping[str, str]
+    bounds: Mapping[str, float]
+    reference: Callable[[str], Mapping[str, Any]]
+
+
+def _items() -> Iterator[_Item]:
     for case in CASES:
-        inputs = _digest(case.arguments())
         reference = case.compute(host(), "float64")
-        row = [case.name]
-        for found, dtype in columns:
-            known = found.metadata["cases"].get(case.name)
-            if known != {"definition": case.definition, "inputs": inputs}:
-                row.append("stale")
-                stale.append(f"{case.name} on {found.label}: {STALE}")
-                continue
-            row.append(_cell(found, case.name, dtype, reference, case.bound, problems))
-        rows.append([*row, f"{case.bound:g}"])
+        yield _Item(
+            case.name,
+            getattr(functional, case.rule).__module__.rpartition(".")[2],
+            {"definition": case.definition, "inputs": _digest(case.arguments())},
+            dict.fromkeys(DTYPES, case.bound),
+            lambda dtype, reference=reference: reference,  # type: ignore[misc]
+        )
     for long in TRAJECTORIES.values():
-        row = [long.name]
-        for found, dtype in columns:
-            known = found.metadata["cases"].get(long.name)
-            if dtype not in long.bounds:
-                row.append("")
-            elif known is None or known["definition"] != long.definition:
-                row.append("stale")
-                stale.append(f"{long.name} on {found.label}: {STALE}")
-            else:
-                expected = long.function(host(), dtype)
-                row.append(_cell(found, long.name, dtype, expected, long.bounds[dtype], problems))
-        rows.append([*row, " ".join(f"{bound:g}" for bound in long.bounds.values())])
-    header = ["case", *(f"{found.label} {dtype.replace('float', 'f')}" for found, dtype in columns), "bound"]
-    lines = [
-        "Errors of value and gradients, in units in the last place of the largest element, against NumPy in float64.",
-        *(_origin(found) for found in records),
-        "",
-        *_table([header, *rows]),
-        *([""] if stale or problems else []),
-        *dict.fromkeys(stale),
-        *problems,
-        "",
-        f"{len(rows)} cases, {len(records)} records: "
-        + (f"{len(problems)} past their bounds." if problems else "all within their bounds."),
-    ]
-    return Report("\n".join(lines), bool(problems))
+        yield _Item(
+            long.name,
+            "trainings",
+            {"definition": long.definition, "inputs": ""},
+            long.bounds,
+            functools.partial(long.function, host()),
+        )
 
 
-def _cell(
-    found: _Record, name: str, dtype: str, reference: Mapping[str, Any], bound: float, problems: list[str]
-) -> str:
-    """Return the errors of value and gradients as text, and note those past the bound."""
-    worst = {"value": 0.0, "gradient": 0.0}
-    graded = any(part.startswith("gradient") for part in reference)
+def _errors(
+    found: _Record, name: str, dtype: str, reference: Mapping[str, Any]
+) -> tuple[dict[str, float], list[str]]:
+    """Return the error of each part, and the parts that the record lacks."""
+    errors: dict[str, float] = {}
+    missing = []
     for part, expected in reference.items():
-        kind = "gradient" if part.startswith("gradient") else "value"
         computed = found.tensors.get(f"{name}/{dtype}/{part}")
-        error = math.inf if computed is None else _error(computed, expected, EPSILON[dtype])
-        worst[kind] = max(worst[kind], error)
-        if not error <= bound:
-            what = (
-                "is missing" if computed is None else f"is off by {error:.3g} units, the bound is {bound:g}"
-            )
-            problems.append(f"{name} on {found.label} in {dtype}: {part} {what}")
-    text = f"{worst['value']:.1f} {worst['gradient']:.1f}" if graded else f"{worst['value']:.1f}"
-    return text if max(worst.values()) <= bound else f"{text} !"
+        if computed is None:
+            missing.append(part)
+        else:
+            errors[part] = _error(computed, expected, EPSILON[dtype])
+    return errors, missing
 
 
 def _error(computed: Any, expected: Any, epsilon: float) -> float:
