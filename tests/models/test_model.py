@@ -369,6 +369,16 @@ def test_summary_shows_layers_inside(backend):
     assert "  inner" in text
 
 
+def test_a_model_looked_at_before_it_was_built_trains(backend, tmp_path):
+    model = small(backend)
+    model.save(tmp_path / "new")
+    lines(model)
+    model.build((3,))
+    before = model.get_weights()[0]
+    model.train_on_batch(X, Y)
+    assert not np.array_equal(model.get_weights()[0], before)
+
+
 def test_the_flags_precedence_holds_for_models(backend):
     with nn.use_backend(backend):
         assert nn.Sequential().backend is backend
