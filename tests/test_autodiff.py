@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nnbackend as nn
-from nnbackend import functional as F
+from nnbackend import functional as fn
 from nnbackend.backend import namespace
 
 
@@ -17,7 +17,7 @@ def close(found, expected):
 
 
 def cube(x):
-    return F.sum(x * x * x)
+    return fn.sum(x * x * x)
 
 
 class Pair(NamedTuple):
@@ -27,21 +27,21 @@ class Pair(NamedTuple):
 
 def test_a_tensor_used_several_times_adds_its_gradients_up(put):
     x = put([2.0, 3.0])
-    close(nn.grad(lambda x: F.sum(x * x + x + 3.0 * x))(x), [8.0, 10.0])
+    close(nn.grad(lambda x: fn.sum(x * x + x + 3.0 * x))(x), [8.0, 10.0])
 
 
 def test_branches_and_skips(put):
     def f(x):
-        h = F.tanh(x)
-        left, right = F.exp(h), F.square(h)
-        return F.sum((left + right) * h + x)
+        h = fn.tanh(x)
+        left, right = fn.exp(h), fn.square(h)
+        return fn.sum((left + right) * h + x)
 
     nn.gradcheck(f, put([0.3, -0.7]))
 
 
 def test_shared_weights(put, rng):
-    w, x = put(rng.normal(size=(3, 3))), put(rng.normal(size=(2, 3)))
-    nn.gradcheck(lambda w: F.sum(F.tanh(F.tanh(x @ w) @ w) @ w), w)
+    w, x, product = put(rng.normal(size=(3, 3))), put(rng.normal(size=(2, 3))), fn.matmul
+    nn.gradcheck(lambda w: fn.sum(product(fn.tanh(product(fn.tanh(product(x, w)), w)), w)), w)
 
 
 def test_a_deep_graph_does_not_exhaust_the_stack(put):
@@ -49,7 +49,7 @@ def test_a_deep_graph_does_not_exhaust_the_stack(put):
         y = x
         for _ in range(5000):
             y = y + 0.0
-        return F.sum(y)
+        return fn.sum(y)
 
     close(nn.grad(f)(put([1.0])), [1.0])
 
@@ -58,7 +58,7 @@ def test_trees_go_in_and_gradients_of_the_same_structure_come_out(put):
     tree = {"w": [put([1.0]), put([2.0])], "pair": Pair(put([3.0]), None), "t": (put([4.0]),)}
 
     def f(tree):
-        return F.sum(tree["w"][0] * tree["w"][1] + tree["pair"].first * tree["t"][0])
+        return fn.sum(tree["w"][0] * tree["w"][1] + tree["pair"].first * tree["t"][0])
 
     value, gradient = nn.value_and_grad(f)(tree)
     assert float(nn.to_numpy(value)) == 14.0
@@ -71,7 +71,7 @@ def test_trees_go_in_and_gradients_of_the_same_structure_come_out(put):
 
 def test_argnums_choose_the_arguments(put):
     a, b = put([2.0]), put([5.0])
-    f = lambda a, b: F.sum(a * b * b)  # noqa: E731
+    f = lambda a, b: fn.sum(fn.multiply(a, fn.square(b)))  # noqa: E731
     close(nn.grad(f, argnums=1)(a, b), [20.0])
     close(nn.grad(f, argnums=-1)(a, b), [20.0])
     both = nn.grad(f, argnums=(1, 0))(a, b)
@@ -82,7 +82,7 @@ def test_argnums_choose_the_arguments(put):
 def test_auxiliary_results_pass_through_without_a_gradient(put):
     def f(x):
         hidden = 2.0 * x
-        return F.sum(hidden), {"hidden": hidden, "name": "h"}
+        return fn.sum(hidden), {"hidden": hidden, "name": "h"}
 
     (value, auxiliary), gradient = nn.value_and_grad(f, has_aux=True)(put([1.0]))
     assert not isinstance(value, nn.Tensor)
@@ -96,14 +96,14 @@ def test_auxiliary_results_pass_through_without_a_gradient(put):
 
 def test_auxiliary_results_must_be_a_pair(put):
     with pytest.raises(TypeError, match=r"must return a pair \(value, auxiliary\)"):
-        nn.grad(lambda x: F.sum(x), has_aux=True)(put([1.0]))
+        nn.grad(lambda x: fn.sum(x), has_aux=True)(put([1.0]))
 
 
 def test_what_does_not_depend_on_an_argument_has_gradient_zero(put, backend):
-    gradients = nn.grad(lambda a, b: F.sum(b), argnums=(0, 1))(put([1.0, 2.0], "float32"), put([1.0]))
+    gradients = nn.grad(lambda a, b: fn.sum(b), argnums=(0, 1))(put([1.0, 2.0], "float32"), put([1.0]))
     close(gradients[0], [0.0, 0.0])
     assert gradients[0].dtype == backend.xp.float32
-    close(nn.grad(lambda x: F.sum(nn.Tensor(put([1.0]))))(put([7.0])), [0.0])
+    close(nn.grad(lambda x: fn.sum(nn.Tensor(put([1.0]))))(put([7.0])), [0.0])
 
 
 def test_no_grad_makes_constants(put):
@@ -111,7 +111,7 @@ def test_no_grad_makes_constants(put):
         with nn.no_grad():
             weight = x * x
             assert isinstance(weight, nn.Tensor)
-        return F.sum(weight * x)
+        return fn.sum(weight * x)
 
     close(nn.grad(f)(put([3.0])), [9.0])
 
@@ -125,21 +125,21 @@ def test_a_gradient_inside_no_grad_inside_a_gradient_is_a_constant(put):
     def f(x):
         with nn.no_grad():
             slope = nn.grad(cube)(x)
-        return F.sum(slope * x)
+        return fn.sum(slope * x)
 
     close(nn.grad(f)(put([2.0])), [12.0])
 
 
 def test_detach_cuts(put):
-    close(nn.grad(lambda x: F.sum(x.detach() * x))(put([3.0])), [3.0])
+    close(nn.grad(lambda x: fn.sum(x.detach() * x))(put([3.0])), [3.0])
 
 
 def test_gradients_nest_three_times(put):
     def derivative(f):
-        return lambda x: F.sum(nn.grad(f)(x))
+        return lambda x: fn.sum(nn.grad(f)(x))
 
     x = put([1.5])
-    quartic = lambda x: F.sum(x**4)  # noqa: E731
+    quartic = lambda x: fn.sum(x**4)  # noqa: E731
     close(nn.grad(quartic)(x), [4 * 1.5**3])
     close(nn.grad(derivative(quartic))(x), [12 * 1.5**2])
     close(nn.grad(derivative(derivative(quartic)))(x), [24 * 1.5])
@@ -147,28 +147,28 @@ def test_gradients_nest_three_times(put):
 
 def test_inner_gradients_see_outer_variables(put):
     def f(a):
-        inner = nn.grad(lambda x: F.sum(a * a * x * x))(put([3.0]))  # 2 a^2 x
-        return F.sum(inner * a)  # 6 a^3
+        inner = nn.grad(lambda x: fn.sum(a * a * x * x))(put([3.0]))  # 2 a^2 x
+        return fn.sum(inner * a)  # 6 a^3
 
     close(nn.grad(f)(put([2.0])), [72.0])
 
 
 def test_inner_gradients_do_not_confuse_levels(put):
     """d/dx x * d/dy (x + y) = 1, not 2."""
-    f = lambda x: F.sum(x * nn.grad(lambda y: F.sum(x + y))(put([1.0])))  # noqa: E731
+    f = lambda x: fn.sum(x * nn.grad(lambda y: fn.sum(x + y))(put([1.0])))  # noqa: E731
     close(nn.grad(f)(put([5.0])), [1.0])
 
 
 def test_mixed_second_derivatives_commute(put, rng):
     a, b = put(rng.normal(size=3)), put(rng.normal(size=3))
-    f = lambda a, b: F.sum(F.tanh(a * b) * F.exp(a))  # noqa: E731
-    one = nn.grad(lambda b: F.sum(nn.grad(f)(a, b)))(b)
-    other = nn.grad(lambda a: F.sum(nn.grad(f, argnums=1)(a, b)))(a)
+    f = lambda a, b: fn.sum(fn.tanh(a * b) * fn.exp(a))  # noqa: E731
+    one = nn.grad(lambda b: fn.sum(nn.grad(f)(a, b)))(b)
+    other = nn.grad(lambda a: fn.sum(nn.grad(f, argnums=1)(a, b)))(a)
     close(one, nn.to_numpy(other))
 
 
 def test_a_second_pull_through_a_freed_tape_is_refused(put):
-    value, pullback = nn.vjp(F.exp, put([1.0]))
+    value, pullback = nn.vjp(fn.exp, put([1.0]))
     pullback(value)
     with pytest.raises(nn.GradientError, match="called before: its tape is freed"):
         pullback(value)
@@ -176,7 +176,7 @@ def test_a_second_pull_through_a_freed_tape_is_refused(put):
 
 def test_a_tensor_that_outlived_its_gradient_is_refused(put):
     kept = []
-    nn.grad(lambda x: (kept.append(2.0 * x), F.sum(x))[1])(put([1.0]))
+    nn.grad(lambda x: (kept.append(2.0 * x), fn.sum(x))[1])(put([1.0]))
     with pytest.raises(
         nn.GradientError, match=r"gradient computation that has ended. Keep tensor.detach\(\)"
     ):
@@ -184,24 +184,24 @@ def test_a_tensor_that_outlived_its_gradient_is_refused(put):
 
 
 def test_integer_arguments_have_no_gradient(put):
-    _, pullback = nn.vjp(lambda x, i: F.take(x, i, axis=0), put([1.0, 2.0]), put([1, 1]))
+    _, pullback = nn.vjp(lambda x, i: fn.take(x, i, axis=0), put([1.0, 2.0]), put([1, 1]))
     gradients = pullback(put([1.0, 1.0]))
     close(gradients[0], [0.0, 2.0])
     assert gradients[1] is None
-    with pytest.raises(TypeError, match="with respect to floating arrays, got .*int64.* in argument 0"):
-        nn.grad(lambda i: F.sum(i))(put([1, 2]))
+    with pytest.raises(TypeError, match=r"with respect to floating arrays, got .*int64.* in argument 0"):
+        nn.grad(lambda i: fn.sum(i))(put([1, 2]))
 
 
 def test_what_is_no_scalar_has_no_gradient(put):
     with pytest.raises(TypeError, match=r"0-d array; the function returned shape \(2,\)"):
-        nn.grad(F.exp)(put([1.0, 2.0]))
+        nn.grad(fn.exp)(put([1.0, 2.0]))
     with pytest.raises(TypeError, match="the function returned float"):
         nn.grad(lambda x: 1.0)(put([1.0]))
 
 
 def test_argnums_beyond_the_arguments_are_refused(put):
     with pytest.raises(TypeError, match="names argument 1, but the call has 1"):
-        nn.grad(F.exp, argnums=1)(put([1.0]))
+        nn.grad(fn.exp, argnums=1)(put([1.0]))
 
 
 def test_a_gradient_needs_an_array():
@@ -213,9 +213,9 @@ def test_a_gradient_needs_an_array():
 
 def test_a_float_of_a_tracked_tensor_is_refused_and_of_a_constant_is_not(put):
     def f(x):
-        assert float(F.sum(x.detach())) == 3.0
+        assert float(fn.sum(x.detach())) == 3.0
         assert bool(x.detach()[0] == 1.0)
-        return F.sum(x) * float(F.sum(x))
+        return fn.sum(x) * float(fn.sum(x))
 
     with pytest.raises(
         TypeError, match=r"float\(\) of a tensor that is being differentiated.*float\(x.detach\(\)\)"
@@ -238,28 +238,28 @@ def test_arrays_of_two_libraries_are_refused(put, backend):
         other = pytest.importorskip("array_api_strict").asarray([1.0])
     else:
         other = np.asarray([1.0])
-    for function in (F.add, F.greater):
+    for function in (fn.add, fn.greater):
         with pytest.raises(TypeError, match="got arrays of two libraries"):
             function(put([1.0]), other)
     with pytest.raises(TypeError, match="add got arrays of two libraries"):
-        nn.grad(lambda x: F.sum(F.add(x, other)))(put([1.0]))
+        nn.grad(lambda x: fn.sum(fn.add(x, other)))(put([1.0]))
 
 
 def test_a_rule_needs_an_array():
     with pytest.raises(TypeError, match="exp expects at least one array, got float"):
-        F.exp(1.0)
+        fn.exp(1.0)
 
 
 def test_arguments_are_bound_by_position_and_by_name(put):
     x = put([[1.0, 2.0]])
-    assert tuple(F.reshape(x, (2, 1)).shape) == tuple(F.reshape(x, shape=(2, 1)).shape) == (2, 1)
-    close(F.dense(x, kernel=put([[1.0], [1.0]])), [[3.0]])
+    assert tuple(fn.reshape(x, (2, 1)).shape) == tuple(fn.reshape(x, shape=(2, 1)).shape) == (2, 1)
+    close(fn.dense(x, kernel=put([[1.0], [1.0]])), [[3.0]])
     with pytest.raises(TypeError, match="dense is missing the argument 'kernel'"):
-        F.dense(x)
+        fn.dense(x)
     with pytest.raises(TypeError, match=r"exp takes 1 array arguments \(x\) and 0 static ones, got 2"):
-        F.exp(x, x)
+        fn.exp(x, x)
     with pytest.raises(TypeError, match="reshape got the argument 'shape' twice"):
-        F.reshape(x, (2, 1), shape=(2, 1))
+        fn.reshape(x, (2, 1), shape=(2, 1))
 
 
 @nn.differentiable
@@ -298,21 +298,21 @@ def both_ways(x):
 
 def test_a_backward_must_answer_once_for_each_argument(put):
     with pytest.raises(nn.GradientError, match="two_gradients_for_one answered with 2 gradients for its 1"):
-        nn.grad(lambda x: F.sum(two_gradients_for_one(x)))(put([1.0]))
+        nn.grad(lambda x: fn.sum(two_gradients_for_one(x)))(put([1.0]))
 
 
 def test_a_backward_may_not_answer_none_where_a_gradient_is_needed(put):
     with pytest.raises(
         nn.GradientError, match="forgetful answered None for an argument whose gradient is needed"
     ):
-        nn.grad(lambda x: F.sum(forgetful(x)))(put([1.0]))
+        nn.grad(lambda x: fn.sum(forgetful(x)))(put([1.0]))
 
 
 def test_rules_of_several_outputs(put):
     x = put([0.3, -0.4])
     nn.gradcheck(both_ways, x)
     nn.gradcheck(lambda x: both_ways(x)[1], x)  # the other output's gradient is zero
-    nn.gradcheck(nn.grad(lambda x: F.sum(both_ways(x)[0] ** 2)), x)
+    nn.gradcheck(nn.grad(lambda x: fn.sum(both_ways(x)[0] ** 2)), x)
     quotient, sign = divided(x, by=2.0)
     assert not isinstance(quotient, nn.Tensor)
     nn.gradcheck(lambda x: divided(x, by=2.0)[0], x)
@@ -321,14 +321,14 @@ def test_rules_of_several_outputs(put):
 
 def test_several_outputs_get_zeros_in_a_nested_gradient_too(put):
     def f(x):
-        return F.sum(nn.grad(lambda y: F.sum(both_ways(y * x)[0]))(x))
+        return fn.sum(nn.grad(lambda y: fn.sum(both_ways(y * x)[0]))(x))
 
     nn.gradcheck(f, put([0.3, -0.4]))
 
 
 def test_gradcheck_finds_a_wrong_derivative(put):
     with pytest.raises(
-        nn.GradientError, match="wrong: the gradient of argument 0 is .* central differences give"
+        nn.GradientError, match=r"wrong: the gradient of argument 0 is .* central differences give"
     ):
         nn.gradcheck(wrong, put([1.0, 2.0]))
     with pytest.raises(
@@ -338,10 +338,10 @@ def test_gradcheck_finds_a_wrong_derivative(put):
 
 
 def test_gradcheck_wants_float64(put):
-    with pytest.raises(TypeError, match="compares in float64, got an argument of .*float32"):
-        nn.gradcheck(F.exp, put([1.0], "float32"))
+    with pytest.raises(TypeError, match=r"compares in float64, got an argument of .*float32"):
+        nn.gradcheck(fn.exp, put([1.0], "float32"))
     with pytest.raises(TypeError, match="needs at least one floating array"):
-        nn.gradcheck(F.exp, put([1]))
+        nn.gradcheck(fn.exp, put([1]))
 
 
 def test_gradcheck_takes_trees_and_static_arguments(put):
@@ -359,7 +359,7 @@ def test_gradients_that_nobody_needs_are_not_asked_for(put):
 
         return a * b, backward
 
-    nn.grad(lambda a: F.sum(product(a, put([2.0]))))(put([1.0]))
+    nn.grad(lambda a: fn.sum(product(a, put([2.0]))))(put([1.0]))
     assert asked == [(True, False)]
 
 
@@ -370,7 +370,7 @@ def test_what_no_gradient_reaches_is_not_pulled_back(put):
     def watched(x):
         return 2.0 * x, lambda dy, needs: called.append("back") or (2.0 * dy,)
 
-    nn.grad(lambda x: (watched(x), F.sum(x))[1])(put([1.0]))
+    nn.grad(lambda x: (watched(x), fn.sum(x))[1])(put([1.0]))
     assert called == []
 
 
@@ -395,7 +395,7 @@ def test_the_tape_frees_what_it_no_longer_needs_during_backward(put):
     references = []
     gc.disable()  # freed by reference counts alone, at once
     try:
-        nn.grad(lambda x: F.sum(holder(holder(holder(x)))))(put([1.0]))
+        nn.grad(lambda x: fn.sum(holder(holder(holder(x)))))(put([1.0]))
         assert alive == [[True, True, True], [True, True, False], [True, False, False]]
         assert [r() is None for r in references] == [True, True, True]
     finally:
@@ -415,7 +415,7 @@ def test_shape_length_and_iteration_of_tensors(put):
     t = nn.Tensor(put([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
     assert (t.shape, t.ndim, t.size, len(t)) == ((3, 2), 2, 6, 3)
     assert tuple(t.T.shape) == tuple(t.mT.shape) == (2, 3)
-    assert [float(F.sum(row)) for row in t] == [3.0, 7.0, 11.0]
+    assert [float(fn.sum(row)) for row in t] == [3.0, 7.0, 11.0]
     assert "Tensor(" in repr(t)
     with pytest.raises(TypeError, match="len"):
         len(nn.Tensor(put(1.0)))

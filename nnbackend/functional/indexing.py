@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nnbackend.autodiff import differentiable
-from nnbackend.backend import backend_of, namespace, plain
+from nnbackend.backend import backend_of, host, namespace, plain
 from nnbackend.functional._rules import normalize_axis, zeros
-from nnbackend.typing import Array, Backward
+from nnbackend.typing import Array, Backward, Shape
 
 __all__ = ["getitem", "scatter_add", "sort", "take", "take_along_axis"]
 
@@ -58,60 +58,54 @@ def getitem(x: Array, key: Any) -> Array:
     >>> x[0, ::-1]
     Tensor([3. 2. 1.])
     """
-    parts = list(key) if isinstance(key, tuple) else [key]
-    for part in parts:
-        _check_index(part)
-    arrays = [place for place, part in enumerate(parts) if _is_index_array(part)]
-    if arrays:
-        return _by_arrays(x, parts, arrays)
+    parts = [_checked(part) for part in (key if isinstance(key, tuple) else (key,))]
+    if any(hasattr(part, "shape") for part in parts):
+        return _by_arrays(x, _whole_key(parts, x.ndim))
     return _getitem(x, key=tuple(parts))
 
 
-def _is_index_array(part: Any) -> bool:
-    return hasattr(part, "shape") and part.ndim > 0
-
-
-def _check_index(part: Any) -> None:
+def _checked(part: Any) -> Any:
+    """Return one part of a key: a Python integer, slice, Ellipsis, None, or an integer array."""
     if part is None or part is Ellipsis or isinstance(part, slice):
-        return
+        return part
+    part = plain(part)
     if isinstance(part, bool) or "bool" in str(getattr(part, "dtype", "")):
         raise TypeError(
             "A boolean mask gives a shape that depends on values. Use functional.where(mask, x, 0.0) instead."
         )
     if isinstance(part, (list, float)) or "float" in str(getattr(part, "dtype", "")):
         raise TypeError(f"An index is an integer, a slice or an integer array, got {type(part).__name__}.")
+    on_host = getattr(part, "shape", None) == () and backend_of(part) is host()
+    return operator.index(part) if on_host or not hasattr(part, "shape") else part
 
 
-def _by_arrays(x: Any, parts: list[Any], places: list[int]) -> Any:
-    """Index by integer arrays: along one axis, or every axis at once."""
-    if Ellipsis in [part for part in parts if not hasattr(part, "shape")] or len(places) == 1:
-        parts = _whole_key(parts, x.ndim)
-        places = [place for place, part in enumerate(parts) if _is_index_array(part)]
-    full = slice(None)
-    if len(places) == 1 and all(p is None or isinstance(p, slice) for p in parts if not hasattr(p, "shape")):
-        place = places[0]
-        indices = parts[place]
-        rest = tuple(full if index == place else part for index, part in enumerate(parts))
-        axis = sum(part is not None for part in parts[:place])
-        chosen = take(x, indices, axis=axis)
-        if all(part == full for part in rest):
-            return chosen
-        wide = rest[:place] + (full,) * indices.ndim + rest[place + 1 :]
-        return getitem(chosen, wide)
-    if len(parts) == x.ndim and all(hasattr(part, "shape") or isinstance(part, int) for part in parts):
-        xp = namespace(plain(x))
-        flat: Any = 0
-        for part, size in zip(parts, x.shape, strict=True):
-            number = plain(part)
-            # negative indices count from the end
-            number = number % size if isinstance(number, int) else xp.where(number < 0, number + size, number)
-            flat = flat * size + number
-        flattened = namespace(x).reshape(x, (-1,))
-        return take(flattened, flat, axis=0)
+def _by_arrays(x: Any, parts: list[Any]) -> Any:
+    """Index by integer arrays: along one axis, or every axis at once; negative ones count from the end."""
+    arrays = [place for place, part in enumerate(parts) if hasattr(part, "shape")]
+    others = [part for part in parts if not hasattr(part, "shape")]
+    if len(arrays) == 1 and all(part is None or isinstance(part, slice) for part in others):
+        place, whole = arrays[0], slice(None)
+        if any(part != whole for part in others):
+            x = getitem(x, tuple(whole if index == place else part for index, part in enumerate(parts)))
+        return take(x, _flat_indices([parts[place]], x.shape[place : place + 1]), axis=place)
+    if all(isinstance(part, int) for part in others):
+        flat = namespace(x).reshape(x, (-1,))
+        return take(flat, _flat_indices(parts, x.shape), axis=0)
     raise IndexError(
         "Integer arrays index one axis beside slices, or every axis at once. Select in two steps: "
         "functional.take(x[...], indices, axis=...)."
     )
+
+
+def _flat_indices(parts: Sequence[Any], shape: Shape) -> Any:
+    """Return where the elements that indices name lie in the flat array."""
+    backend = next(backend_of(part) for part in parts if hasattr(part, "shape"))
+    flat: Any = 0
+    with backend.scope():
+        for part, size in zip(parts, shape, strict=True):
+            number = part % size if isinstance(part, int) else backend.xp.where(part < 0, part + size, part)
+            flat = number if isinstance(flat, int) and flat == 0 else flat * size + number
+    return flat
 
 
 def _whole_key(parts: Sequence[Any], ndim: int) -> list[Any]:
@@ -133,20 +127,16 @@ def _cut(part: Any, size: int, axis: int) -> _Cut:
         if step < 0:
             return _Cut(start + (count - 1) * step if count else 0, count, -step, True, False)
         return _Cut(start, count, step, False, False)
-    index = int(part) if hasattr(part, "shape") else operator.index(part)
-    if not -size <= index < size:
-        raise IndexError(f"The index {index} is out of range for axis {axis} of length {size}.")
-    return _Cut(index % size, 1, 1, False, True)
+    if not -size <= part < size:
+        raise IndexError(f"The index {part} is out of range for axis {axis} of length {size}.")
+    return _Cut(part % size, 1, 1, False, True)
 
 
 @differentiable
 def _getitem(x: Array, *, key: tuple[Any, ...]) -> tuple[Array, Backward]:
     whole = _whole_key(key, x.ndim)
     sizes = iter(enumerate(x.shape))
-    cuts = [
-        None if part is None else _cut(plain(part), size, axis)
-        for part, (axis, size) in _paired(whole, sizes)
-    ]
+    cuts = [None if part is None else _cut(part, size, axis) for part, (axis, size) in _paired(whole, sizes)]
     kept = [cut for cut in cuts if cut is not None]
     before = tuple(x.shape)
     if x.ndim == 0:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import basic_indices
 
 import nnbackend as nn
-from nnbackend import functional as F
+from nnbackend import functional as fn
 
 KEYS = [0, -1, (1, 2), (..., 0), slice(1, None), (slice(None, None, 2), slice(4, 0, -3)), (None, 0, ..., None),
         (slice(5, 2),), (slice(None), slice(-3, -1)), (slice(1, 3), 2, slice(None, None, -1)), (), ...]  # fmt: skip
@@ -57,6 +57,20 @@ def test_keys_with_index_arrays_are_numpy_s(put, rng):
         np.testing.assert_allclose(nn.to_numpy(pullback(put(dy))[0]), scattered(x, numpy_s, dy), rtol=1e-14)
 
 
+def test_an_index_on_the_device_stays_there(put, backend):
+    """A 0-d array may name the place, also inside a compiled step, where its value is not known."""
+    step = backend.compile(
+        lambda state, batch: (state, nn.grad(lambda x: fn.sum(x[batch[1]] ** 2))(batch[0]))
+    )
+    _, gradient = step((), (put([[1.0, 2.0], [3.0, 4.0]]), put(np.asarray(-1))))
+    np.testing.assert_array_equal(nn.to_numpy(gradient), [[0.0, 0.0], [6.0, 8.0]])
+
+
+def test_negative_index_arrays_send_the_gradient_where_they_took(put):
+    gradient = nn.grad(lambda x: fn.sum(x[put([-1, 0, -1])]))(put([1.0, 2.0, 3.0]))
+    np.testing.assert_array_equal(nn.to_numpy(gradient), [1.0, 0.0, 2.0])
+
+
 def test_index_tensors_are_indices(put):
     x, i = nn.Tensor(put([1.0, 2.0, 3.0])), nn.Tensor(put([2, 0]))
     np.testing.assert_array_equal(nn.to_numpy(x[i]), [3.0, 1.0])
@@ -92,7 +106,7 @@ def test_masks_and_mixed_arrays_are_refused_with_the_cure(put):
 def test_take_adds_up_the_gradients_of_what_it_took_twice(axis, put, rng):
     x = rng.normal(size=(3, 4, 5))
     indices = np.asarray([2, 0, 2, 2])
-    value, pullback = nn.vjp(lambda t: F.take(t, put(indices), axis=axis), put(x))
+    value, pullback = nn.vjp(lambda t: fn.take(t, put(indices), axis=axis), put(x))
     np.testing.assert_array_equal(nn.to_numpy(value), np.take(x, indices, axis=axis))
     dy = rng.normal(size=value.shape)
     expected = np.zeros_like(x)
@@ -102,13 +116,13 @@ def test_take_adds_up_the_gradients_of_what_it_took_twice(axis, put, rng):
 
 def test_take_by_a_matrix_of_indices(put, rng):
     x, indices = rng.normal(size=(5, 2)), np.asarray([[0, 4], [4, 4], [1, 0]])
-    np.testing.assert_array_equal(nn.to_numpy(F.take(put(x), put(indices), axis=0)), x[indices])
-    nn.gradcheck(lambda t: F.take(t, put(indices), axis=0), put(x))
+    np.testing.assert_array_equal(nn.to_numpy(fn.take(put(x), put(indices), axis=0)), x[indices])
+    nn.gradcheck(lambda t: fn.take(t, put(indices), axis=0), put(x))
 
 
 def test_take_needs_an_axis_of_matrices(put):
     with pytest.raises(ValueError, match="take needs an axis for an array of 2 dimensions"):
-        F.take(put(np.ones((2, 2))), put([0]))
+        fn.take(put(np.ones((2, 2))), put([0]))
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
@@ -117,9 +131,9 @@ def test_take_along_axis_is_numpy_s(axis, put, rng):
     shape = list(x.shape)
     shape[axis] = 5
     indices = rng.integers(0, x.shape[axis], shape)
-    value = F.take_along_axis(put(x), put(indices), axis=axis)
+    value = fn.take_along_axis(put(x), put(indices), axis=axis)
     np.testing.assert_array_equal(nn.to_numpy(value), np.take_along_axis(x, indices, axis))
-    nn.gradcheck(lambda t: F.take_along_axis(t, put(indices), axis=axis), put(x), projections=1)
+    nn.gradcheck(lambda t: fn.take_along_axis(t, put(indices), axis=axis), put(x), projections=1)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -129,17 +143,17 @@ def test_scatter_add_is_numpy_s_add_at(indices, length):
     x = 1.0 + np.arange(2.0 * len(indices)).reshape(len(indices), 2)
     expected = np.zeros((length, 2))
     np.add.at(expected, indices, x)
-    np.testing.assert_array_equal(F.scatter_add(x, indices, length=length), expected)
+    np.testing.assert_array_equal(fn.scatter_add(x, indices, length=length), expected)
 
 
 def test_scatter_add_loses_no_digits_to_cancellation(put):
     rows = put([1e8, 1.0, -1e8, 1.0], "float32")
-    np.testing.assert_array_equal(nn.to_numpy(F.scatter_add(rows, put([0, 1, 0, 1]), length=2)), [0.0, 2.0])
+    np.testing.assert_array_equal(nn.to_numpy(fn.scatter_add(rows, put([0, 1, 0, 1]), length=2)), [0.0, 2.0])
 
 
 @pytest.mark.parametrize("descending", [False, True])
 def test_sort_is_numpy_s_and_sends_the_gradient_back(descending, put, rng):
     x = rng.permutation(12.0 * 1).astype(float).reshape(3, 4) if False else rng.normal(size=(3, 4))
     expected = np.sort(x, axis=0)[::-1] if descending else np.sort(x, axis=0)
-    np.testing.assert_array_equal(nn.to_numpy(F.sort(put(x), axis=0, descending=descending)), expected)
-    nn.gradcheck(lambda t: F.sort(t, axis=0, descending=descending), put(x), projections=1)
+    np.testing.assert_array_equal(nn.to_numpy(fn.sort(put(x), axis=0, descending=descending)), expected)
+    nn.gradcheck(lambda t: fn.sort(t, axis=0, descending=descending), put(x), projections=1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nnbackend as nn
-from nnbackend import functional as F
+from nnbackend import functional as fn
 
 SHAPES = [
     ((3,), (3,)),
@@ -28,8 +28,8 @@ def close(found, expected):
 @pytest.mark.parametrize("shapes", SHAPES)
 def test_matmul_is_numpy_s(shapes, put, rng):
     a, b = (rng.normal(size=shape) for shape in shapes)
-    close(F.matmul(put(a), put(b)), a @ b)
-    nn.gradcheck(F.matmul, put(a), put(b), projections=1)
+    close(fn.matmul(put(a), put(b)), a @ b)
+    nn.gradcheck(fn.matmul, put(a), put(b), projections=1)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_matmul_is_numpy_s(shapes, put, rng):
 )
 def test_tensordot_is_numpy_s(shapes, axes, put, rng):
     a, b = (rng.normal(size=shape) for shape in shapes)
-    close(F.tensordot(put(a), put(b), axes=axes), np.tensordot(a, b, axes=axes))
-    nn.gradcheck(lambda a, b: F.tensordot(a, b, axes=axes), put(a), put(b), projections=1)
+    close(fn.tensordot(put(a), put(b), axes=axes), np.tensordot(a, b, axes=axes))
+    nn.gradcheck(lambda a, b: fn.tensordot(a, b, axes=axes), put(a), put(b), projections=1)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def test_tensordot_is_numpy_s(shapes, axes, put, rng):
 )
 def test_vecdot_is_numpy_s(shapes, axis, put, rng):
     a, b = (rng.normal(size=shape) for shape in shapes)
-    close(F.vecdot(put(a), put(b), axis=axis), np.vecdot(a, b, axis=axis))
-    nn.gradcheck(lambda a, b: F.vecdot(a, b, axis=axis), put(a), put(b), projections=1)
+    close(fn.vecdot(put(a), put(b), axis=axis), np.vecdot(a, b, axis=axis))
+    nn.gradcheck(lambda a, b: fn.vecdot(a, b, axis=axis), put(a), put(b), projections=1)
 
 
 def test_outer_is_numpy_s(put, rng):
     a, b = rng.normal(size=3), rng.normal(size=4)
-    close(F.outer(put(a), put(b)), np.outer(a, b))
+    close(fn.outer(put(a), put(b)), np.outer(a, b))
     with pytest.raises(ValueError, match=r"outer expects two vectors, got \(1, 1\) and \(1,\)"):
-        F.outer(put([[1.0]]), put([1.0]))
+        fn.outer(put([[1.0]]), put([1.0]))
 
 
 @pytest.mark.parametrize("lead", [(), (5,), (2, 5), (0,), (2, 0)])
@@ -70,14 +70,14 @@ def test_outer_is_numpy_s(put, rng):
 def test_dense_is_x_times_w_plus_b(lead, with_bias, put, rng):
     x, w, b = rng.normal(size=(*lead, 3)), rng.normal(size=(3, 4)), rng.normal(size=4)
     arrays = [put(x), put(w), *([put(b)] if with_bias else [])]
-    close(F.dense(*arrays), x @ w + b * with_bias)
-    nn.gradcheck(F.dense, *arrays, projections=1)
+    close(fn.dense(*arrays), x @ w + b * with_bias)
+    nn.gradcheck(fn.dense, *arrays, projections=1)
 
 
 def test_dense_computes_no_gradient_that_nobody_needs(put, monkeypatch):
     x, w = put(np.ones((2, 3))), put(np.ones((3, 4)))
     seen = []
-    rule = F.dense.function
+    rule = fn.dense.function
 
     def watched(*arguments):
         value, backward = rule(*arguments)
@@ -89,13 +89,13 @@ def test_dense_computes_no_gradient_that_nobody_needs(put, monkeypatch):
 
         return value, counted
 
-    monkeypatch.setattr(F.dense, "function", watched)
-    nn.grad(lambda w: F.sum(F.dense(x, w)))(w)
+    monkeypatch.setattr(fn.dense, "function", watched)
+    nn.grad(lambda w: fn.sum(fn.dense(x, w)))(w)
     assert seen == [[False, True, False]]
 
 
 def test_dense_says_which_shapes_do_not_fit(put):
     with pytest.raises(ValueError, match=r"dense expects x of shape \(..., n\).*got \(2, 3\) and \(4, 5\)"):
-        F.dense(put(np.ones((2, 3))), put(np.ones((4, 5))))
+        fn.dense(put(np.ones((2, 3))), put(np.ones((4, 5))))
     with pytest.raises(ValueError, match=r"dense expects a bias of shape \(5,\), got \(4,\)"):
-        F.dense(put(np.ones((2, 3))), put(np.ones((3, 5))), put(np.ones(4)))
+        fn.dense(put(np.ones((2, 3))), put(np.ones((3, 5))), put(np.ones(4)))

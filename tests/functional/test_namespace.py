@@ -5,7 +5,7 @@ import pytest
 
 import nnbackend as nn
 from nnbackend import agreement
-from nnbackend import functional as F
+from nnbackend import functional as fn
 
 NAMES = """
 EPSILON abs absolute_error acos acosh add all any argmax argmin argsort asin asinh astype atan atan2 atanh
@@ -23,17 +23,17 @@ zeros_like
 
 
 def test_the_face_is_exactly_this():
-    assert sorted(F.__all__) == sorted(NAMES)
+    assert sorted(fn.__all__) == sorted(NAMES)
 
 
 def test_every_name_is_there_and_every_function_says_what_it_does():
-    for name in F.__all__:
-        value = getattr(F, name)
+    for name in fn.__all__:
+        value = getattr(fn, name)
         assert not callable(value) or isinstance(value, str) or value.__doc__, name
 
 
 def test_every_rule_is_public():
-    assert set(agreement.rules()) <= set(F.__all__)
+    assert set(agreement.rules()) <= set(fn.__all__)
 
 
 def array_api_code(x):
@@ -54,7 +54,7 @@ def array_api_code(x):
 
 def test_ordinary_array_api_code_differentiates(put, rng):
     nn.gradcheck(
-        lambda x: array_api_code(F.add(x, 0.0) if isinstance(x, nn.Tensor) else nn.Tensor(x)),
+        lambda x: array_api_code(fn.add(x, 0.0) if isinstance(x, nn.Tensor) else nn.Tensor(x)),
         put(rng.normal(size=(3, 4))),
     )
 
@@ -98,8 +98,8 @@ def test_array_api_code_computes_the_same_on_arrays_and_tensors(put, rng, backen
 def test_functions_without_a_gradient_are_the_library_s(name, arguments, put, rng):
     given = [rng.normal(size=(3, 4)) * 2, np.round(rng.normal(size=(3, 4)) * 2) + 0.5][:arguments]
     expected = getattr(np, name)(*given)
-    plain = getattr(F, name)(*map(put, given))
-    wrapped = getattr(F, name)(*(nn.Tensor(put(array)) for array in given))
+    plain = getattr(fn, name)(*map(put, given))
+    wrapped = getattr(fn, name)(*(nn.Tensor(put(array)) for array in given))
     assert not isinstance(plain, nn.Tensor)
     assert isinstance(wrapped, nn.Tensor)
     np.testing.assert_array_equal(nn.to_numpy(plain), expected)
@@ -110,45 +110,45 @@ def test_logic_of_booleans(put):
     a, b = put([True, True, False]), put([True, False, False])
     for name in ("logical_and", "logical_or", "logical_xor"):
         expected = getattr(np, name)(nn.to_numpy(a), nn.to_numpy(b))
-        np.testing.assert_array_equal(nn.to_numpy(getattr(F, name)(nn.Tensor(a), b)), expected)
-        np.testing.assert_array_equal(nn.to_numpy(getattr(F, name)(a, nn.Tensor(b))), expected)
+        np.testing.assert_array_equal(nn.to_numpy(getattr(fn, name)(nn.Tensor(a), b)), expected)
+        np.testing.assert_array_equal(nn.to_numpy(getattr(fn, name)(a, nn.Tensor(b))), expected)
     np.testing.assert_array_equal(nn.to_numpy(~nn.Tensor(a) | nn.Tensor(b)), [True, False, True])
-    assert bool(nn.to_numpy(F.any(nn.Tensor(a))))
-    assert not bool(nn.to_numpy(F.all(nn.Tensor(a))))
+    assert bool(nn.to_numpy(fn.any(nn.Tensor(a))))
+    assert not bool(nn.to_numpy(fn.all(nn.Tensor(a))))
 
 
 def test_a_step_has_gradient_zero(put):
-    gradient = nn.grad(lambda x: F.sum(F.floor(x) * x + F.sign(x)))(put([1.5, -0.5]))
+    gradient = nn.grad(lambda x: fn.sum(fn.floor(x) * x + fn.sign(x)))(put([1.5, -0.5]))
     np.testing.assert_array_equal(nn.to_numpy(gradient), [1.0, -1.0])
 
 
 def test_functions_without_a_gradient_refuse_what_is_no_array():
     with pytest.raises(TypeError, match="floor expects at least one array, got float"):
-        F.floor(1.5)
+        fn.floor(1.5)
 
 
 def test_dtype_names_stand_for_every_library_s_dtypes(put, backend):
     x = nn.Tensor(put([1.0], "float32"))
-    assert x.dtype == F.float32 or backend.name == "strict"  # strict compares with its own dtypes only
-    assert F.float32 == backend.xp.float32
-    assert F.float32 != backend.xp.float64
-    assert F.isdtype(backend.xp.float64, "real floating")
-    assert F.isdtype(backend.xp.int32, ("integral", "bool"))
-    assert not F.isdtype(backend.xp.bool, F.float32)
-    assert F.finfo(x).eps == 2.0**-23
-    assert F.iinfo(backend.xp.int8).max == 127
-    for wanted in (F.float64, "float64", backend.xp.float64):
-        assert F.astype(x, wanted).dtype == backend.xp.float64
+    assert x.dtype == fn.float32 or backend.name == "strict"  # strict compares with its own dtypes only
+    assert fn.float32 == backend.xp.float32
+    assert fn.float32 != backend.xp.float64
+    assert fn.isdtype(backend.xp.float64, "real floating")
+    assert fn.isdtype(backend.xp.int32, ("integral", "bool"))
+    assert not fn.isdtype(backend.xp.bool, fn.float32)
+    assert fn.finfo(x).eps == 2.0**-23
+    assert fn.iinfo(backend.xp.int8).max == 127
+    for wanted in (fn.float64, "float64", backend.xp.float64):
+        assert fn.astype(x, wanted).dtype == backend.xp.float64
 
 
 def test_like_creation_follows_the_array_and_takes_dtype_names(put, backend):
     x = nn.Tensor(put([[1.0, 2.0]], "float32"))
-    assert F.full_like(x, 3).dtype == backend.xp.float32
-    made = F.ones_like(x, dtype="int64")
+    assert fn.full_like(x, 3).dtype == backend.xp.float32
+    made = fn.ones_like(x, dtype="int64")
     assert made.dtype == backend.xp.int64
     np.testing.assert_array_equal(nn.to_numpy(made), [[1, 1]])
 
 
 def test_searchsorted(put):
-    found = F.searchsorted(put([1.0, 2.0, 2.0, 3.0]), put([2.0, 0.0]), side="right")
+    found = fn.searchsorted(put([1.0, 2.0, 2.0, 3.0]), put([2.0, 0.0]), side="right")
     np.testing.assert_array_equal(nn.to_numpy(found), [3, 0])

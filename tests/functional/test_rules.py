@@ -5,7 +5,7 @@ import pytest
 
 import nnbackend as nn
 from nnbackend import agreement
-from nnbackend import functional as F
+from nnbackend import functional as fn
 from nnbackend.backend import backend_of
 
 CASES = {case.name: case for case in agreement.CASES}
@@ -41,7 +41,7 @@ def test_second_derivatives_are_those_of_central_differences(name, backend, put)
     floating = tuple(index for index, given in enumerate(case.inputs) if given.kind == "real")
 
     def total(*values):
-        return sum(F.sum(part * part) for part in parts_of(case.function(*values)))
+        return sum(fn.sum(part * part) for part in parts_of(case.function(*values)))
 
     nn.gradcheck(nn.grad(total, argnums=floating), *arrays, projections=1, tolerance=1e-5)
 
