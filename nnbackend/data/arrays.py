@@ -82,8 +82,10 @@ def to_array(values: Any, name: str) -> Any:
     """
     if isinstance(values, Operators):
         return plain(values)
-    if is_array(values):
+    if is_array(values) and not host().owns(values):
         array = values
+    elif is_array(values):
+        array = _native(values)
     else:
         try:
             array = host().from_host(values)
@@ -97,6 +99,16 @@ def to_array(values: Any, name: str) -> Any:
             f"{name} must hold numbers, got dtype {kind}. Encode text and categories as numbers first."
         )
     return array
+
+
+def _native(array: Any) -> Any:
+    """Return a host array as a plain one, not masked, in the machine's order of bytes."""
+    plain_class = type(array) is type(host().xp.empty(0))
+    return (
+        array
+        if plain_class and array.dtype.isnative
+        else host().from_host(array, array.dtype.newbyteorder("="))
+    )
 
 
 def move(array: Any, backend: Backend, dtype: str | None) -> Any:

@@ -398,21 +398,28 @@ class Layer(Configurable):
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter, bool]]:
         """Yield path within this layer, parameter and whether training changes it; each parameter once."""
+        for path, parameter, around in self._placed_parameters():
+            yield path, parameter, parameter.trainable and all(layer.trainable for layer in around)
+
+    def _placed_parameters(self) -> list[tuple[str, Parameter, tuple[Layer, ...]]]:
+        """Return path within this layer, parameter and the layers that it stands in; each parameter once."""
+        found: list[tuple[str, Parameter, tuple[Layer, ...]]] = []
         seen: set[int] = set()
 
-        def visit(layer: Layer, prefix: str, trainable: bool) -> Iterator[tuple[str, Parameter, bool]]:
+        def visit(layer: Layer, prefix: str, around: tuple[Layer, ...]) -> None:
             if id(layer) in seen:
                 return
             seen.add(id(layer))
-            trainable = trainable and layer.trainable
+            around = (*around, layer)
             for value in layer.own_parameters():
                 if id(value) not in seen:
                     seen.add(id(value))
-                    yield prefix + value.path.rpartition("/")[2], value, trainable and value.trainable
+                    found.append((prefix + value.path.rpartition("/")[2], value, around))
             for child in layer.sublayers():
-                yield from visit(child, f"{prefix}{layer.child_name(child)}/", trainable)
+                visit(child, f"{prefix}{layer.child_name(child)}/", around)
 
-        yield from visit(self, "", True)
+        visit(self, "", ())
+        return found
 
     @property
     def parameters(self) -> list[Parameter]:

@@ -98,6 +98,7 @@ class Model(Layer):
         self._random_state: dict[str, Any] | None = None
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._handles: dict[str, Parameter] | None = None
+        self._placed: list[tuple[str, Parameter, tuple[Layer, ...]]] | None = None
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a model like this one; where it lives is not among them."""
@@ -107,7 +108,13 @@ class Model(Layer):
 
     # Structure
 
-    _not_searched = Layer._not_searched | {"_compiled", "_handles", "_optimizer_state", "_random_state"}
+    _not_searched = Layer._not_searched | {
+        "_compiled",
+        "_handles",
+        "_optimizer_state",
+        "_placed",
+        "_random_state",
+    }
 
     def _root_path(self) -> str:
         return ""
@@ -127,6 +134,7 @@ class Model(Layer):
     def _settle(self, frame: Any) -> None:
         super()._settle(frame)
         self.backend = frame.backend  # inside another model: where its parameters are
+        self._handles = self._placed = None  # what was found before is out of date
 
     def build(self, input_shape: Shape) -> None:
         """Make the parameters for samples of this shape, by running `forward` on one sample of zeros."""
@@ -139,6 +147,13 @@ class Model(Layer):
             return self._output_sample
         return super().compute_output_shape(input_shape)
 
+    def _placed_parameters(self) -> list[tuple[str, Parameter, tuple[Layer, ...]]]:
+        if not self.built:
+            return super()._placed_parameters()
+        if self._placed is None:  # searched once, since each step asks
+            self._placed = super()._placed_parameters()
+        return self._placed
+
     def handles(self) -> dict[str, Parameter]:
         """Return its parameters by their path in this model.
 
@@ -147,7 +162,7 @@ class Model(Layer):
         ValueError
             If two have the same path.
         """
-        if self._handles is None or not self.built:
+        if self._handles is None:
             handles: dict[str, Parameter] = {}
             for path, parameter, _ in self.named_parameters():
                 if path in handles:
@@ -161,7 +176,6 @@ class Model(Layer):
     def _build_for(self, x: Any) -> None:
         if not self.built:
             self.build(tuple(x.shape[1:]))
-            self._handles = None
 
     def to(self, backend: str | Backend) -> Model:
         """Move the model, with all that training it goes on from, to another backend.

@@ -54,6 +54,15 @@ def test_inputs_are_cast_or_left_as_they_are(backend):
     assert str(nn.to_numpy(make(backend, whole, None, input_dtype=None).x).dtype) == "int32"
 
 
+@pytest.mark.parametrize("kind", [np.ma.asarray, lambda a: a.astype(a.dtype.newbyteorder(">"))])
+def test_arrays_of_other_byte_orders_and_subclasses_are_inputs(backend, kind):
+    data = make(backend, kind(X), kind(X))
+    assert data.backend.owns(data.x)
+    assert type(nn.to_numpy(data.x)) is np.ndarray
+    for got in (data.x, data.y):
+        np.testing.assert_array_equal(nn.to_numpy(got), X.astype("float32"))
+
+
 def test_an_array_of_the_backend_itself_is_not_copied(backend):
     x = backend.from_host(X, "float32")
     assert make(backend, x).x is x

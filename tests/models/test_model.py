@@ -143,6 +143,17 @@ def test_a_model_moves_with_its_training(backend):
     np.testing.assert_allclose(model.predict(X), stays.predict(X), rtol=1e-12)
 
 
+def test_models_inside_move_along(backend):
+    inner = nn.Sequential([nn.Dense(2)])
+    model = nn.Sequential([inner, nn.Dense(1)], backend="numpy", seed=0)
+    before = model.predict(X)
+    hidden = inner.predict(X)
+    model.to(backend)
+    assert inner.backend is backend
+    np.testing.assert_allclose(inner.predict(X), hidden, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.predict(X), before, rtol=1e-5, atol=1e-6)
+
+
 def test_the_same_layer_twice_shares_its_weights_and_its_gradient_is_the_sum(backend):
     dense = nn.Dense(1, use_bias=False, kernel_initializer=nn.initializers.Constant(3.0))
     model = nn.Sequential([dense, dense], backend=backend, dtype="float64")
@@ -356,6 +367,16 @@ def test_summary_says_layers_parameters_and_what_the_loss_works_on(backend, end,
 def test_summary_shows_layers_inside(backend):
     text = lines(nn.Sequential([nn.Sequential([nn.Dense(2, name="inner")])], backend=backend))
     assert "  inner" in text
+
+
+def test_a_model_looked_at_before_it_was_built_trains(backend, tmp_path):
+    model = small(backend)
+    model.save(tmp_path / "new")
+    lines(model)
+    model.build((3,))
+    before = model.get_weights()[0]
+    model.train_on_batch(X, Y)
+    assert not np.array_equal(model.get_weights()[0], before)
 
 
 def test_the_flags_precedence_holds_for_models(backend):
