@@ -209,17 +209,22 @@ def tile(x: Array, *, repetitions: tuple[int, ...]) -> tuple[Array, Backward]:
     return xp.reshape(copies, tuple(a * b for a, b in zip(counts, shape, strict=True))), backward
 
 
+def _cast(gradient: Array, dtype: DType) -> Array:
+    return sum_to(gradient, gradient.shape, dtype)
+
+
 @differentiable
 def _concat(*arrays: Array, axis: int = 0) -> tuple[Array, Backward]:
     axis = axis % arrays[0].ndim
     ends = list(itertools.accumulate(array.shape[axis] for array in arrays))
+    dtypes = [array.dtype for array in arrays]
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         lead = (slice(None),) * axis
         starts = [0, *ends[:-1]]
         return tuple(
-            dy[(*lead, slice(start, end), ...)] if wanted else None
-            for start, end, wanted in zip(starts, ends, needs, strict=True)
+            _cast(dy[(*lead, slice(start, end), ...)], dtype) if wanted else None
+            for start, end, dtype, wanted in zip(starts, ends, dtypes, needs, strict=True)
         )
 
     return namespace(arrays[0]).concat(list(arrays), axis=axis), backward
@@ -244,10 +249,14 @@ def concat(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Array:
 @differentiable
 def _stack(*arrays: Array, axis: int = 0) -> tuple[Array, Backward]:
     axis = axis % (arrays[0].ndim + 1)
+    dtypes = [array.dtype for array in arrays]
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         lead = (slice(None),) * axis
-        return tuple(dy[(*lead, index, ...)] if wanted else None for index, wanted in enumerate(needs))
+        return tuple(
+            _cast(dy[(*lead, index, ...)], dtype) if wanted else None
+            for index, (dtype, wanted) in enumerate(zip(dtypes, needs, strict=True))
+        )
 
     return namespace(arrays[0]).stack(list(arrays), axis=axis), backward
 

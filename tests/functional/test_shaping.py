@@ -70,6 +70,14 @@ def test_joined_tensors_get_their_own_parts_of_the_gradient(put):
     np.testing.assert_array_equal(nn.to_numpy(gradients[1]), [20.0, 30.0])
 
 
+@pytest.mark.parametrize("join", [fn.concat, fn.stack])
+def test_joined_arrays_of_two_dtypes_get_gradients_in_their_own(join, put):
+    _, pullback = nn.vjp(lambda a, b: fn.sum(join([a, b])), put([1.0], "float32"), put([2.0], "float64"))
+    one = put(np.asarray(1.0), "float64")
+    kinds = [str(nn.to_numpy(gradient).dtype) for gradient in pullback(one)]
+    assert kinds == ["float32", "float64"]
+
+
 def test_an_unused_slice_of_unstack_has_gradient_zero(put):
     gradient = nn.grad(lambda x: fn.sum(fn.unstack(x)[0]))(put([[1.0, 2.0], [3.0, 4.0]]))
     np.testing.assert_array_equal(nn.to_numpy(gradient), [[1.0, 1.0], [0.0, 0.0]])
