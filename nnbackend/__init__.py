@@ -24,7 +24,6 @@ from nnbackend.autodiff import (
     Tensor,
     differentiable,
     grad,
-    gradcheck,
     no_grad,
     value_and_grad,
     vjp,
@@ -38,6 +37,7 @@ from nnbackend.backend import (
     use_backend,
 )
 from nnbackend.callbacks import History
+from nnbackend.checking import gradcheck
 from nnbackend.config import register
 from nnbackend.elementwise import elementwise, rowwise
 from nnbackend.layers import Activation, Dense, Dropout, Flatten, Layer, Parameter

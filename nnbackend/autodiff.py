@@ -31,8 +31,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NoReturn, overload
 
-from nnbackend import random, tree
-from nnbackend.backend import Backend, backend_of, host, is_array, plain, to_numpy
+from nnbackend import tree
+from nnbackend.backend import Backend, backend_of, is_array, plain
 from nnbackend.typing import Backward, DType, Namespace, Shape, Tree
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
     "Tensor",
     "differentiable",
     "grad",
-    "gradcheck",
+    "is_floating",
     "no_grad",
     "value_and_grad",
     "vjp",
@@ -360,7 +360,7 @@ def _floating_dtype(library: str, dtype: DType) -> bool:
     return "float" in str(dtype)  # `library` is compared first: dtypes of two of them are not to be
 
 
-def _is_floating(value: Any) -> bool:
+def is_floating(value: Any) -> bool:
     """Tell whether an array's elements are floating numbers, in any library."""
     dtype = plain(value).dtype
     return _floating_dtype(type(dtype).__module__, dtype)
@@ -498,12 +498,12 @@ class Rule:
             for v in values
         )
         if not isinstance(value, tuple):
-            if not _is_floating(value):
+            if not is_floating(value):
                 return _constant(value)
             return _track(value, tape, _Node(tape, self.name, backward, parents, None))
         node = _Node(tape, self.name, backward, parents, tuple(_zeros_of(part) for part in value))
         parts = (
-            _track(part, tape, node, index) if _is_floating(part) else _constant(part)
+            _track(part, tape, node, index) if is_floating(part) else _constant(part)
             for index, part in enumerate(value)
         )
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
@@ -662,7 +662,7 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
         raise TypeError("A gradient needs at least one array to be taken with respect to, got an empty tree.")
     tracked = [
         _track(leaf, tape, _Node(tape, "argument", None, (), None))
-        if (isinstance(leaf, Tensor) or is_array(leaf)) and _is_floating(leaf)
+        if (isinstance(leaf, Tensor) or is_array(leaf)) and is_floating(leaf)
         else leaf
         for leaf in leaves
     ]
@@ -777,7 +777,7 @@ def value_and_grad(
                     f"argnums names argument {number}, but the call has {len(arguments)} positional ones."
                 )
             for leaf in tree.leaves(arguments[number]):
-                if not (isinstance(leaf, Operators) or is_array(leaf)) or not _is_floating(leaf):
+                if not (isinstance(leaf, Operators) or is_array(leaf)) or not is_floating(leaf):
                     kind = getattr(leaf, "dtype", type(leaf).__name__)
                     raise TypeError(
                         f"A gradient is taken with respect to floating arrays, got {kind} in argument {number}. "
@@ -791,7 +791,7 @@ def value_and_grad(
             return f(*full, **options)
 
         value, pullback, *auxiliary = vjp(of_chosen, *(arguments[n] for n in chosen), has_aux=has_aux)
-        if not (isinstance(value, Tensor) or is_array(value)) or value.shape != () or not _is_floating(value):
+        if not (isinstance(value, Tensor) or is_array(value)) or value.shape != () or not is_floating(value):
             came = f"shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
             raise TypeError(
                 f"The gradient is that of one floating number, a 0-d array; the function returned {came}. Reduce it "
@@ -837,118 +837,3 @@ def grad(
         return (gradient, value[1]) if has_aux else gradient
 
     return gradient_of
-
-
-def gradcheck(
-    f: Callable[..., Any],
-    *arguments: Tree,
-    step: float = 1e-6,
-    tolerance: float = 1e-6,
-    projections: int = 3,
-    seed: int = 0,
-    **options: Any,
-) -> None:
-    r"""Compare a function's gradients with central differences, in random directions.
-
-    With random cotangents :math:`u` and a random direction :math:`d` of unit length per element, it compares
-    :math:`\langle J^\top u, d\rangle` from the rules with
-    :math:`\langle u, f(x + h d) - f(x - h d)\rangle / 2h`, for each argument on its own.
-
-    Parameters
-    ----------
-    f : callable
-        A rule or any function of trees of arrays.
-    *arguments : tree of array
-        Where to compare: float64 arrays of any backend; integer and boolean arrays are held fixed. Keep away from
-        points where `f` has no derivative.
-    step : float
-        The step :math:`h`.
-    tolerance : float
-        The error allowed, relative to the larger of the two and to the size of the terms they are sums of.
-    projections : int
-        How many random directions.
-    seed : int
-        Seed of the directions.
-    **options
-        Static arguments, passed on to `f`.
-
-    Raises
-    ------
-    GradientError
-        If the two differ, or a gradient has not the shape of its argument.
-    TypeError
-        If a floating argument is not float64.
-
-    Examples
-    --------
-    >>> import nnbackend as nn
-    >>> xp = nn.get_backend("numpy").xp
-    >>> nn.gradcheck(nn.functional.tanh, xp.asarray([0.3, -1.2]))
-    """
-    flat, structure = tree.flatten(tuple(arguments))
-    flat = [plain(leaf) for leaf in flat]
-    floating = [index for index, leaf in enumerate(flat) if is_array(leaf) and _is_floating(leaf)]
-    if not floating:
-        raise TypeError("gradcheck needs at least one floating array among the arguments.")
-    for index in floating:
-        if not str(flat[index].dtype).endswith("float64"):
-            raise TypeError(
-                f"gradcheck compares in float64, got an argument of {flat[index].dtype}. Central differences drown in "
-                "rounding otherwise: cast it with astype."
-            )
-    backend = backend_of(flat[floating[0]])
-    name = getattr(f, "__name__", type(f).__name__)
-
-    def direction(label: str, round_: int, like: Any) -> Any:
-        stream = random.Stream(seed, f"gradcheck/{label}", step=round_)
-        return stream.normal(tuple(like.shape), dtype="float64")
-
-    def evaluate(values: list[Any]) -> list[Any]:
-        return tree.leaves(f(*tree.unflatten(structure, values), **options))
-
-    for round_ in range(projections):
-        value, pullback = vjp(lambda *values: f(*values, **options), *tree.unflatten(structure, flat))
-        outputs, output_structure = tree.flatten(value)
-        weights = [
-            direction(f"output/{k}", round_, output) if _is_floating(output) else None
-            for k, output in enumerate(outputs)
-        ]
-        seeds = [
-            output if weight is None else backend.from_host(weight)
-            for weight, output in zip(weights, outputs, strict=True)
-        ]
-        gradients = tree.leaves(pullback(tree.unflatten(output_structure, seeds)))
-        for gradient, index in zip(gradients, floating, strict=True):
-            argument = flat[index]
-            if tuple(gradient.shape) != tuple(argument.shape):
-                raise GradientError(
-                    f"{name}: the gradient of argument {index} has shape {tuple(gradient.shape)}, the argument "
-                    f"{tuple(argument.shape)}."
-                )
-            line = direction(f"argument/{index}", round_, argument)
-            moved = {}
-            for sign in (1.0, -1.0):
-                values = list(flat)
-                values[index] = backend.from_host(to_numpy(argument) + sign * step * line)
-                moved[sign] = evaluate(values)
-            terms = [
-                weight * (to_numpy(ahead) - to_numpy(behind)) / (2 * step)
-                for weight, ahead, behind in zip(weights, moved[1.0], moved[-1.0], strict=True)
-                if weight is not None
-            ]
-            products = to_numpy(gradient) * line
-            xp = host().xp
-            numeric = sum(float(xp.sum(term)) for term in terms)
-            analytic = float(xp.sum(products))
-            scale = max(
-                sum(float(xp.sum(xp.square(term))) ** 0.5 for term in terms),
-                float(xp.sum(xp.square(products))) ** 0.5,
-                1e-3,
-            )
-            error = abs(analytic - numeric)
-            if not error <= tolerance * scale:
-                raise GradientError(
-                    f"{name}: the gradient of argument {index} is {analytic:.12g} along a random direction, central "
-                    f"differences give {numeric:.12g}; the error {error / scale:.2g} passes {tolerance:.2g}. Check "
-                    "its backward, or move the arguments away from points without a derivative."
-                )
