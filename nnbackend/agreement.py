@@ -358,7 +358,7 @@ class Result:
     Attributes
     ----------
     case, topic : str
-        What was computed, and the file of `nnbackend.functional` that its rule stands in (or "trainings").
+        What was computed, and the file of `nnbackend.functional` that its rule stands in (or "trainings and draws").
     record, dtype : str
         Where, and in which dtype.
     bound : float
@@ -570,7 +570,7 @@ def _items() -> Iterator[_Item]:
     for long in TRAJECTORIES.values():
         yield _Item(
             long.name,
-            "trainings",
+            "trainings and draws",
             {"definition": long.definition, "inputs": ""},
             long.bounds,
             functools.partial(long.function, host()),

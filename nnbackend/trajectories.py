@@ -1,4 +1,4 @@
-"""Short trainings that `nnbackend.agreement` compares from backend to backend.
+"""Short trainings, and random numbers drawn in a step, that `nnbackend.agreement` compares from backend to backend.
 
 Training is chaotic in float32: two correct exponentials diverge within tens of steps of Adam. So the runs are long in
 float64 and short in float32.
@@ -141,3 +141,29 @@ def _binary(backend: Backend, dtype: str) -> Mapping[str, Any]:
     )
     model.compile(optimizers.SGD(0.5), losses.BinaryCrossentropy())
     return _train(model, x, x[:, 0] * x[:, 1] > 0, dtype)
+
+
+def _draw_in_step(backend: Backend, draw: Callable[[Stream], Any]) -> Any:
+    """Draw from a stream as a compiled step does: its key and step are arrays on the device."""
+
+    def step(state: Any, batch: Any) -> Any:
+        return state, draw(Stream(state["seed"], "trajectory/draw", state["step"], backend))
+
+    state = {"seed": backend.from_host([12345, -6789], "int64"), "step": backend.from_host(7, "int64")}
+    return backend.to_host(backend.compile(step)(state, ())[1])
+
+
+@trajectory("normals drawn in a step", bounds={"float32": 2, "float64": 8})
+def _normals(backend: Backend, dtype: str) -> Mapping[str, Any]:
+    return {"normal": _draw_in_step(backend, lambda stream: stream.normal((999,), 0.0, 1.0, dtype))}
+
+
+@trajectory("words, uniforms and choices drawn in a step", bounds={"float32": 0, "float64": 0})
+def _choices(backend: Backend, dtype: str) -> Mapping[str, Any]:
+    draws: dict[str, Callable[[Stream], Any]] = {
+        "uniform": lambda stream: stream.uniform((999,), dtype=dtype),
+        "keep": lambda stream: stream.keep((999,), 0.3),
+        "integers": lambda stream: stream.integers((999,), 1000),
+        "permutation": lambda stream: stream.permutation(999),
+    }
+    return {name: _draw_in_step(backend, draw) for name, draw in draws.items()}
