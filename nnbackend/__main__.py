@@ -10,23 +10,33 @@ from pathlib import Path
 
 from nnbackend import __version__
 from nnbackend.agreement import agree
-from nnbackend.backend import BackendUnavailableError, probe_backends
+from nnbackend.backend import Availability, Backend, BackendUnavailableError, get_backend, probe_backends
 
 
 def info() -> list[str]:
     """Return the lines of ``info``: each backend, whether it can run here and why not, and what brings it."""
     lines = [f"nnbackend {__version__}, Python {platform.python_version()}, {platform.platform()}", ""]
-    for name, (cls, found) in probe_backends().items():
-        version = f" {found.version}" if found.version else ""
-        lines.append(f"{name:8}{'available' if found.available else 'not available'}{version}")
-        if not found.available:
-            lines.append(f"{'':8}why: {found.reason}")
-            lines.append(f"{'':8}cure: {cls.install}")
+    probed = probe_backends()
+    for name, (cls, found) in probed.items():
+        if found.available:
+            found = _with_devices(name, cls, found)
+        lines += [f"{name:8}{'available' if found.available else 'not available'} {found.version}".rstrip()]
+        if found.available:
+            memory = found.memory or f"{probed['numpy'][1].memory} (the host's)"
+            facts = [*(("device", device) for device in found.devices), ("memory", memory)]
         else:
-            lines.extend(f"{'':8}device: {device}" for device in found.devices)
-            if found.memory:
-                lines.append(f"{'':8}memory: {found.memory}")
+            facts = [("why", found.reason)]
+        lines += [f"{'':8}{fact}: {text}" for fact, text in [*facts, ("brought by", cls.install)]]
     return lines
+
+
+def _with_devices(name: str, cls: type[Backend], found: Availability) -> Availability:
+    """Probe again with the library loaded, when some know more of their devices."""
+    try:
+        get_backend(name)
+    except BackendUnavailableError as error:
+        return Availability(False, str(error), found.version)
+    return cls.probe()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         comparing.error("name a backend to record with --backend, or records to compare with --compare")
     try:
         report = agree(given.backend, given.compare, given.record)
-    except BackendUnavailableError as error:
+    except (BackendUnavailableError, FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     print(report.summary if given.summary else report.text)
