@@ -44,10 +44,8 @@ https://doi.org/10.1145/2063384.2063405
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 import operator
-import secrets
 from typing import Any
 
 from nnbackend.backend import Backend, host
@@ -61,12 +59,16 @@ _MASK_64 = 2**64 - 1
 
 def new_seed() -> int:
     """Return a 128-bit seed from the operating system's entropy."""
+    import secrets  # at first use, as hashlib below: both are slow to import
+
     return secrets.randbits(SEED_BITS)
 
 
 @functools.cache
 def stream_number(path: str) -> int:
     """Return the 64-bit number of the stream of a variable's path."""
+    import hashlib
+
     return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "little")
 
 
