@@ -27,7 +27,7 @@ LIMIT = 60.0
 
 
 def seconds(program: str, cache: str) -> float:
-    """Return how long a fresh interpreter takes; it finds compiled files in `cache`, as an installed package has them."""
+    """Return how long a fresh interpreter takes; like an installed package it finds compiled files, in `cache`."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "backends")]),
         "PYTHONPYCACHEPREFIX": cache,
