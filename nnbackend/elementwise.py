@@ -16,10 +16,38 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from nnbackend.backend import backend_of, is_array
+from nnbackend.backend import StandIn, backend_of, is_array
 from nnbackend.typing import Array, Scalar
 
-__all__ = ["Elementwise", "Instruction", "Program", "Value", "elementwise", "rowwise"]
+__all__ = [
+    "ARITHMETIC_OPERATORS",
+    "COMPARISONS",
+    "COMPARISON_OPERATORS",
+    "LOGICAL",
+    "LOGICAL_OPERATORS",
+    "OPERATIONS",
+    "REDUCTIONS",
+    "Elementwise",
+    "Instruction",
+    "Operand",
+    "Program",
+    "Value",
+    "elementwise",
+    "promote",
+    "rowwise",
+]
+
+#: Python's operators, by the middle of their methods' names, and the standard's functions that they stand for.
+ARITHMETIC_OPERATORS = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide"}
+COMPARISON_OPERATORS = {
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+}
+LOGICAL_OPERATORS = {"and": "logical_and", "or": "logical_or", "xor": "logical_xor"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +76,9 @@ class Instruction:
     operands: tuple[Operand, ...]
 
 
-#: operation -> what its result's dtype is made of: a boolean, or the promotion of its operands
-_COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
-_LOGICAL = frozenset({"logical_and", "logical_or", "logical_xor", "logical_not"})
+#: Operations by what they take and give; only these three give booleans.
+COMPARISONS = frozenset(COMPARISON_OPERATORS.values())
+LOGICAL = frozenset(LOGICAL_OPERATORS.values()) | {"logical_not"}
 _TESTS = frozenset({"isnan", "isinf", "isfinite"})
 _UNARY = frozenset(
     "abs ceil cos cosh exp expm1 floor log log1p negative positive reciprocal round sign sin sinh sqrt square "
@@ -61,7 +89,7 @@ _BINARY = frozenset("add subtract multiply divide pow maximum minimum atan2 copy
 _FLOATING = frozenset(
     "atan2 copysign cos cosh divide exp expm1 hypot log log1p mean reciprocal sin sinh sqrt tan tanh".split()
 )
-OPERATIONS = _COMPARISONS | _LOGICAL | _TESTS | _UNARY | _BINARY | {"where"}
+OPERATIONS = COMPARISONS | LOGICAL | _TESTS | _UNARY | _BINARY | {"where"}
 #: Over the last axis, which is kept with length one; only in `rowwise` programs.
 REDUCTIONS = frozenset({"sum", "mean", "max", "min"})
 
@@ -157,14 +185,14 @@ class Program:
         widened = operation == "sum" and dtype != "int64"  # libraries sum small integers in wider ones
         kind = _kind(dtype)
         if (
-            (operation in _LOGICAL and kind != "bool")
+            (operation in LOGICAL and kind != "bool")
             or (operation in _FLOATING and kind == "integer")
             or (widened and kind == "integer")
         ):
             raise TypeError(
                 f"{self.name}: {operation} is not defined on {dtype} here. Cast the array before."
             )
-        if operation in _COMPARISONS | _LOGICAL | _TESTS:
+        if operation in COMPARISONS | LOGICAL | _TESTS:
             return "bool"
         if dtype == "bool" and operation != "where":
             raise TypeError(
@@ -178,7 +206,7 @@ class Program:
         return dtype
 
 
-class _Symbol:
+class _Symbol(StandIn):
     """Stands for an array while a function is traced."""
 
     __slots__ = ("index", "trace")
@@ -243,26 +271,11 @@ def _operator(operation: str, reflected: bool = False) -> Callable[[Any, Any], A
     return method
 
 
-for _name, _operation in {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-}.items():
+for _name, _operation in ARITHMETIC_OPERATORS.items():
     setattr(_Symbol, f"__{_name}__", _operator(_operation))
     setattr(_Symbol, f"__r{_name}__", _operator(_operation, reflected=True))
     setattr(_Symbol, f"__i{_name}__", _in_place)
-for _name, _operation in {
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-    "and": "logical_and",
-    "or": "logical_or",
-    "xor": "logical_xor",
-}.items():
+for _name, _operation in (COMPARISON_OPERATORS | LOGICAL_OPERATORS).items():
     setattr(_Symbol, f"__{_name}__", _operator(_operation))
 setattr(_Symbol, "__rpow__", _operator("pow", reflected=True))
 setattr(_Symbol, "__neg__", lambda self: self.trace.record("negative", self))
@@ -376,8 +389,8 @@ class Elementwise:
         for array in arrays:
             if isinstance(array, _Symbol):
                 return self.function(*arrays, **static)
-            if type(array).__module__.startswith("nnbackend."):  # a tensor: the operations are rules
-                constant = array.__nnbackend_constant__
+            if isinstance(array, StandIn):  # a tensor: the operations are rules
+                constant = array.__nnbackend_constant__  # type: ignore[attr-defined]
                 return (self._rule or self.function)(*map(constant, arrays), **static)
         for array in arrays:
             if is_array(array):

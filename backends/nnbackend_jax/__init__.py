@@ -32,6 +32,7 @@ class JaxBackend(Backend):
     install: ClassVar[str] = 'pip install "nnbackend[jax]"'
     roots: ClassVar[frozenset[str]] = frozenset({"jax", "jaxlib"})
     scoped: ClassVar[bool] = True
+    writable: ClassVar[bool] = False
 
     def __init__(self, device: str | None = None) -> None:
         import jax
