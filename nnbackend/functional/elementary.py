@@ -122,9 +122,9 @@ def pow(x1: Array, x2: Array) -> tuple[Array, Backward]:
         if needs[1]:
             a = x1 if hasattr(x1, "dtype") else xp.full_like(y, x1)
             positive = a > 0
-            slope = dy * y * xp.log(xp.where(positive, a, 1.0))
             # below zero a^b is real at whole b only, so that it has no derivative there
-            exponent = second(xp.where(positive, slope, xp.where(a == 0, 0.0, dy * y * _NAN)))
+            defined = xp.where(positive, xp.ones_like(a), xp.where(a == 0, xp.zeros_like(a), _NAN))
+            exponent = second(dy * y * xp.log(xp.where(positive, a, 1.0)) * defined)
         return base, exponent
 
     return y, backward
