@@ -94,7 +94,9 @@ def _map_all(
         _map_all(function, node[key], tuple(other[key] for other in others), (*path, key))
         for key in expected or ()
     ]
-    return dict(zip(expected or (), made, strict=True)) if isinstance(node, dict) else _sequence_like(node, made)
+    return (
+        dict(zip(expected or (), made, strict=True)) if isinstance(node, dict) else _sequence_like(node, made)
+    )
 
 
 def _children(node: Tree) -> list[Any] | None:
