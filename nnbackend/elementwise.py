@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
@@ -93,6 +93,10 @@ OPERATIONS = COMPARISONS | LOGICAL | _TESTS | _UNARY | _BINARY | {"where"}
 #: Over the last axis, which is kept with length one; only in `rowwise` programs.
 REDUCTIONS = frozenset({"sum", "mean", "max", "min"})
 
+#: How many programs a function keeps, and how many compiled forms a program: more than any network needs, and an end
+#: to what a static argument that is new each time would fill.
+KEPT = 256
+
 _RANK = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 #: Neither of the two holds the other's numbers: they meet in a third.
 _MEET = {frozenset({"uint8", "int8"}): "int16", frozenset({"float16", "bfloat16"}): "float32"}
@@ -149,6 +153,46 @@ class Program:
     outputs: tuple[Operand, ...]
     plain: Callable[..., Any] = field(compare=False)
     rowwise: bool = False
+    _kept: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what `make` made for this key, which is kept for as long as the program lives.
+
+        Backends keep what they compile here, under keys that begin with themselves: it goes when the program goes. At
+        most `KEPT` things are kept; then it is begun anew.
+        """
+        try:
+            return self._kept[key]
+        except KeyError:
+            made = make()
+        if len(self._kept) >= KEPT:
+            self._kept.clear()
+        return self._kept.setdefault(key, made)
+
+    def per_row(self, thin: Iterable[int]) -> dict[int, int]:
+        """Return the values of a rowwise program that do not vary along a row.
+
+        Parameters
+        ----------
+        thin : iterable of int
+            The arguments that do not.
+
+        Returns
+        -------
+        dict of int to int
+            Each of those values, with how many reductions one after the other it has to wait for.
+        """
+        fixed = dict.fromkeys(thin, 0)
+        level = dict.fromkeys(range(self.arity), 0)
+        for index, instruction in enumerate(self.instructions, start=self.arity):
+            operands = [operand.index for operand in instruction.operands if isinstance(operand, Value)]
+            level[index] = max((level[i] for i in operands), default=0)
+            if all(i in fixed for i in operands):
+                fixed[index] = level[index]
+            elif instruction.operation in REDUCTIONS:
+                level[index] += 1
+                fixed[index] = level[index]
+        return fixed
 
     @functools.cached_property
     def sources(self) -> tuple[frozenset[int], ...]:
@@ -351,11 +395,15 @@ class Elementwise:
         self.arity = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters)
 
     def program(self, **static: Scalar) -> Program:
-        """Return the program for these static arguments; each set is traced once."""
+        """Return the program for these static arguments; each set is traced once, while `KEPT` of them suffice."""
         key = tuple((name, _identity(value)) for name, value in sorted(static.items()))
-        if key not in self._programs:
-            self._programs[key] = self._trace(static)
-        return self._programs[key]
+        try:
+            return self._programs[key]
+        except KeyError:
+            program = self._trace(static)
+        if len(self._programs) >= KEPT:
+            self._programs.clear()
+        return self._programs.setdefault(key, program)
 
     def is_value_of(self, rule: Callable[..., Any]) -> None:
         """Say that this function computes the value of `rule`, so that tensors are given to `rule`.
@@ -407,6 +455,11 @@ def elementwise(function: Callable[..., Any]) -> Elementwise:
 
     The body is ordinary array API code. Parameters after ``*`` are static Python numbers: they may steer the body,
     and expressions of them are computed once, in double precision. Arguments broadcast against each other.
+
+    The body must depend on its arguments alone. Where it reads a variable around it, such as a global, the value at
+    the time of the trace is part of the program for good, while a backend that evaluates the body itself (NumPy does
+    on small arrays) would see a later one. Pass what may change as a static argument, or as a 0-d array where it
+    changes often: each new static value is a new program to trace and compile.
 
     Parameters
     ----------
