@@ -659,3 +659,19 @@ def test_what_is_kept_is_made_once() -> None:
     for _ in range(2):
         assert program.keep("what", lambda: made.append(1) or "it") == "it"
     assert made == [1]
+
+
+def test_a_program_knows_what_varies_along_a_row() -> None:
+    @rowwise
+    def f(x: Any, w: Any) -> Any:
+        xp = namespace(x)
+        total = xp.sum(x, axis=-1, keepdims=True)
+        rest = x - total * w
+        return rest, w * 2.0, xp.max(rest, axis=-1, keepdims=True), xp.sum(w, axis=-1, keepdims=True)
+
+    program = f.program()
+    # x, w; then total, total * w, rest, w * 2, max of rest, sum of w
+    assert program.per_row((1,)) == {1: 0, 2: 1, 3: 1, 5: 0, 6: 2, 7: 0}
+    assert program.per_row(()) == {2: 1, 6: 2, 7: 1}
+    assert set(program.per_row((0, 1)).values()) == {0}
+    assert program.sources == (frozenset({0, 1}), frozenset({1}), frozenset({0, 1}), frozenset({1}))
