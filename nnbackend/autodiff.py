@@ -32,7 +32,8 @@ from contextvars import ContextVar
 from typing import Any, NoReturn, overload
 
 from nnbackend import tree
-from nnbackend.backend import Backend, backend_of, is_array, plain
+from nnbackend.backend import Backend, StandIn, backend_of, is_array, plain
+from nnbackend.elementwise import ARITHMETIC_OPERATORS, COMPARISON_OPERATORS, LOGICAL_OPERATORS
 from nnbackend.typing import Backward, DType, Namespace, Shape, Tree
 
 __all__ = [
@@ -139,7 +140,7 @@ def set_namespace(module: Namespace) -> None:
     _namespace = module
 
 
-class Operators:
+class Operators(StandIn):
     """The array API standard's operators and properties, by way of the rules of `nnbackend.functional`."""
 
     __slots__ = ()
@@ -231,6 +232,13 @@ class Operators:
         return self.__nnbackend_value__()
 
 
+_ARITHMETIC = ARITHMETIC_OPERATORS | {
+    "matmul": "matmul",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+}
+
+
 def _binary(name: str, reflected: bool) -> Callable[[Any, Any], Any]:
     def method(self: Any, other: Any) -> Any:
         function = getattr(_namespace, name)
@@ -243,31 +251,11 @@ def _unary(name: str) -> Callable[[Any], Any]:
     return lambda self: getattr(_namespace, name)(self)
 
 
-for _name, _function in {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-    "matmul": "matmul",
-    "floordiv": "floor_divide",
-    "mod": "remainder",
-}.items():
+for _name, _function in (_ARITHMETIC | LOGICAL_OPERATORS).items():
     setattr(Operators, f"__{_name}__", _binary(_function, reflected=False))
     setattr(Operators, f"__r{_name}__", _binary(_function, reflected=True))
-for _name, _function in {
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-    "and": "logical_and",
-    "or": "logical_or",
-    "xor": "logical_xor",
-}.items():
+for _name, _function in COMPARISON_OPERATORS.items():
     setattr(Operators, f"__{_name}__", _binary(_function, reflected=False))
-for _name, _function in {"and": "logical_and", "or": "logical_or", "xor": "logical_xor"}.items():
-    setattr(Operators, f"__r{_name}__", _binary(_function, reflected=True))
 setattr(Operators, "__rpow__", _binary("pow", reflected=True))
 setattr(Operators, "__neg__", _unary("negative"))
 setattr(Operators, "__abs__", _unary("abs"))
@@ -289,9 +277,9 @@ class Tensor(Operators):
     ----------
     value : array
         The array inside, of the library it came from; inside a nested gradient a tensor of the outer one.
-    origin : tuple of (str, tuple), or None
-        For a result of a rule that says so (softmax and sigmoid do): the rule's name and its arguments, so that
-        a loss can take the numerically stable form.
+    origin : tuple of (str, tuple, dict), or None
+        For a result of a rule that says so (softmax and sigmoid do): the rule's name, its arguments and its static
+        options with their defaults, so that a loss can take the numerically stable form.
 
     Examples
     --------
@@ -313,7 +301,7 @@ class Tensor(Operators):
         self._tape: _Tape | None = None
         self._node: _Node | None = None
         self._index = 0
-        self.origin: tuple[str, tuple[Any, ...]] | None = None
+        self.origin: tuple[str, tuple[Any, ...], dict[str, Any]] | None = None
 
     def __nnbackend_value__(self) -> Any:
         return self.value
@@ -324,8 +312,8 @@ class Tensor(Operators):
         return self._tape is None
 
     def detach(self) -> Tensor:
-        """Return the same values as a constant, to which no gradient flows."""
-        return Tensor(self.value)
+        """Return the same values as a constant, to which no gradient flows: that of no level, however they nest."""
+        return Tensor(plain(self))
 
     def _number(self, kind: str) -> Any:
         if self._tape is not None and not self._tape.closed:
@@ -345,6 +333,17 @@ class Reference(Operators):
     __slots__ = ()
 
 
+def _in_place(self: Reference, other: Any) -> NoReturn:
+    raise TypeError(
+        f"A {type(self).__name__} is not changed by an operator in place such as +=, which would put a tensor where "
+        "the layer keeps it. Give it a new value with assign: self.w.assign(self.w + change)."
+    )
+
+
+for _name in (*_ARITHMETIC, *LOGICAL_OPERATORS, "pow"):
+    setattr(Reference, f"__i{_name}__", _in_place)
+
+
 def _track(value: Any, tape: _Tape, node: _Node, index: int = 0) -> Tensor:
     tensor = Tensor.__new__(Tensor)
     tensor.value = value
@@ -356,14 +355,19 @@ def _track(value: Any, tape: _Tape, node: _Node, index: int = 0) -> Tensor:
 
 
 @functools.lru_cache(maxsize=256)
-def _floating_dtype(library: str, dtype: DType) -> bool:
-    return "float" in str(dtype)  # `library` is compared first: dtypes of two of them are not to be
+def _kind(library: str, dtype: DType) -> str:
+    name = str(dtype)  # `library` is compared first: dtypes of two of them are not to be
+    return "floating" if "float" in name else "complex" if "complex" in name else "other"
+
+
+def _kind_of(value: Any) -> str:
+    dtype = plain(value).dtype
+    return _kind(type(dtype).__module__, dtype)
 
 
 def is_floating(value: Any) -> bool:
     """Tell whether an array's elements are floating numbers, in any library."""
-    dtype = plain(value).dtype
-    return _floating_dtype(type(dtype).__module__, dtype)
+    return _kind_of(value) == "floating"
 
 
 class Rule:
@@ -382,7 +386,7 @@ class Rule:
             for name, p in parameters.items()
             if p.kind in (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD)
         }
-        self.static = [name for name, p in parameters.items() if p.kind is kind.KEYWORD_ONLY]
+        self.static = {name: p.default for name, p in parameters.items() if p.kind is kind.KEYWORD_ONLY}
 
     def __repr__(self) -> str:
         return f"<rule {self.name}>"
@@ -473,7 +477,7 @@ class Rule:
         else:
             result = self._record(tape, value, backward, values)
         if self.remember:
-            result.origin = (self.name, arguments)
+            result.origin = (self.name, arguments, self.static | options)
         return result
 
     def _innermost(self, values: tuple[Any, ...]) -> _Tape | None:
@@ -498,15 +502,25 @@ class Rule:
             for v in values
         )
         if not isinstance(value, tuple):
-            if not is_floating(value):
+            if not self._has_gradient(value):
                 return _constant(value)
             return _track(value, tape, _Node(tape, self.name, backward, parents, None))
         node = _Node(tape, self.name, backward, parents, tuple(_zeros_of(part) for part in value))
         parts = (
-            _track(part, tape, node, index) if is_floating(part) else _constant(part)
+            _track(part, tape, node, index) if self._has_gradient(part) else _constant(part)
             for index, part in enumerate(value)
         )
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+
+    def _has_gradient(self, value: Any) -> bool:
+        kind = _kind_of(value)
+        if kind == "complex":
+            raise GradientError(
+                f"{self.name} gives {plain(value).dtype} while it is being differentiated; gradients are those of real "
+                "floating numbers. Compute with real and imaginary parts, or with x.detach() where no gradient is "
+                "meant."
+            )
+        return kind == "floating"
 
 
 def _without_constants(argument: Any) -> Any:
@@ -557,7 +571,7 @@ def differentiable(
     function : callable
         The rule.
     remember : bool
-        Keep rule and arguments at ``origin`` of the tensor it makes.
+        Keep the rule's name, arguments and options at ``origin`` of the tensor it makes.
 
     Returns
     -------
@@ -638,14 +652,17 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
         ``f(*arguments)``.
     pullback : callable
         Takes a tree of gradients like `value`, returns one tree of gradients for each argument (None at arrays
-        that are not floating). It may be called once, since it frees what it has used.
+        that are not floating). It may be called once, since it frees what it has used. Its gradients are arrays of
+        their own, which share no memory with each other or with what came in.
     auxiliary : tree, only with `has_aux`
         What `f` returned beside its value.
 
     Raises
     ------
     GradientError
-        If the pullback is called a second time.
+        If the pullback is called a second time, or `f` computes complex numbers from what is differentiated.
+    TypeError, ValueError
+        If an argument is complex, or what the pullback is given does not match `value` in structure, shape or dtype.
 
     Examples
     --------
@@ -666,6 +683,12 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
         else leaf
         for leaf in leaves
     ]
+    for leaf in leaves:
+        if is_array(plain(leaf)) and _kind_of(leaf) == "complex":
+            raise TypeError(
+                f"A gradient is taken with respect to real floating arrays, got one of {plain(leaf).dtype}. Pass its "
+                "real and imaginary parts as two arrays."
+            )
     with _recorded():
         outcome = f(*tree.unflatten(structure, tracked))
     if has_aux:
@@ -682,9 +705,10 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
             raise GradientError(
                 "This pullback was called before: its tape is freed. Call nn.vjp again, or pass all gradients at once."
             )
+        given = _matched(cotangents, value)
         seeds = [
             Tensor(seed) if isinstance(_strip(result, tape), Tensor) and is_array(seed) else seed
-            for seed, result in zip(tree.leaves(cotangents), results, strict=True)
+            for seed, result in zip(given, results, strict=True)
         ]
         try:
             with _scope_of(leaves):
@@ -697,6 +721,7 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
                     else _zeros_of(leaf)()
                     for node, leaf in zip(nodes, leaves, strict=True)
                 ]
+                gradients = _of_their_own(gradients, (*leaves, *given))
         finally:
             tape.closed = True
             results = []
@@ -706,6 +731,71 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
     if has_aux:
         return value, pullback, tree.map(lambda leaf: _strip(leaf, tape), auxiliary)
     return value, pullback
+
+
+def _matched(cotangents: Tree, value: Tree) -> list[Any]:
+    """Check that the gradients handed to a pullback are those of its value, and return them in order."""
+    results, structure = tree.flatten(value)
+    try:
+        given = tree.leaves(tree.map(lambda _, cotangent: (cotangent,), structure, cotangents))
+    except ValueError as error:
+        raise ValueError(
+            f"A pullback expects a tree of gradients like the value of the function. {error}"
+        ) from None
+    if len(given) != len(results):
+        raise ValueError(
+            f"A pullback expects one array for each of the {len(results)} arrays of the value, got {len(given)}. Pass "
+            "zeros where no gradient comes in."
+        )
+    for number, (cotangent, result) in enumerate(zip(given, results, strict=True)):
+        if _is_differentiable(result):
+            _check_cotangent(cotangent, result, f"The gradient of output {number} that a pullback was given")
+    return given
+
+
+def _check_cotangent(cotangent: Any, result: Any, what: str) -> None:
+    if not isinstance(cotangent, Operators) and not is_array(cotangent):
+        raise TypeError(
+            f"{what} is to be an array of shape {tuple(result.shape)}, got {type(cotangent).__name__}. Make an array "
+            "of it, of the value's library."
+        )
+    if tuple(cotangent.shape) != tuple(result.shape):
+        raise ValueError(
+            f"{what} is to have the output's shape {tuple(result.shape)}, got {tuple(cotangent.shape)}. Broadcast or "
+            "reshape it."
+        )
+    alike = backend_of(plain(cotangent)) is backend_of(plain(result))
+    if alike and cotangent.dtype != result.dtype:  # another library's is refused by the rules
+        raise TypeError(
+            f"{what} is to have the output's dtype {result.dtype}, got {cotangent.dtype}. Cast it with astype."
+        )
+
+
+def _is_differentiable(value: Any) -> bool:
+    return (isinstance(value, Operators) or is_array(value)) and is_floating(value)
+
+
+def _of_their_own(gradients: list[Any], held: Sequence[Any]) -> list[Any]:
+    """Copy gradients that lie in memory already given out, or that cannot be written to; most are left as they are.
+
+    A rule may pass a gradient on as it came, or spread one over a view, so that without this a caller who changes a
+    gradient in place might change another one, or an array of their own.
+    """
+    taken = set()
+    for array in held:
+        if is_array(array := plain(array)):
+            taken.add(backend_of(array).memory(array))
+    answer = []
+    for gradient in gradients:
+        if gradient is not None and not isinstance(gradient, Tensor):
+            backend = backend_of(gradient)
+            memory = backend.memory(gradient)
+            if backend.writable and (memory is None or memory in taken):
+                gradient = backend.xp.asarray(gradient, copy=True, device=backend.device(gradient))
+                memory = backend.memory(gradient)
+            taken.add(memory)
+        answer.append(gradient)
+    return answer
 
 
 def _scope_of(values: Sequence[Any]) -> AbstractContextManager[Any]:
@@ -755,7 +845,7 @@ def value_and_grad(
     Raises
     ------
     TypeError
-        If the value is not a 0-d floating array, or an argument has no floating array.
+        If the value is not a 0-d floating array, an argument has no floating array, or `argnums` names one twice.
 
     Examples
     --------
@@ -775,6 +865,10 @@ def value_and_grad(
             if not -len(arguments) <= number < len(arguments):
                 raise TypeError(
                     f"argnums names argument {number}, but the call has {len(arguments)} positional ones."
+                )
+            if sum(other % len(arguments) == number % len(arguments) for other in chosen) > 1:
+                raise TypeError(
+                    f"argnums {chosen} names argument {number % len(arguments)} twice. Name each argument once."
                 )
             for leaf in tree.leaves(arguments[number]):
                 if not (isinstance(leaf, Operators) or is_array(leaf)) or not is_floating(leaf):

@@ -36,6 +36,7 @@ __all__ = [
     "Availability",
     "Backend",
     "BackendUnavailableError",
+    "StandIn",
     "available_backends",
     "backend_of",
     "device",
@@ -51,6 +52,12 @@ __all__ = [
     "to_numpy",
     "use_backend",
 ]
+
+
+class StandIn:
+    """Stands for an array and belongs to no library itself: a tensor, a parameter, a symbol of a trace."""
+
+    __slots__ = ()
 
 
 class BackendUnavailableError(RuntimeError):
@@ -157,6 +164,17 @@ class Backend(ABC):
     def device(self, array: Array) -> Device:
         """Return the device of `array`, fit for the ``device=`` of creation functions."""
         return array_api_compat.device(array)
+
+    #: Whether arrays may be written to in place, so that who gets one must have it alone.
+    writable: ClassVar[bool] = True
+
+    def memory(self, array: Array) -> object:
+        """Return what an array has in common with those that share its memory; None where it is not to be written.
+
+        None stands for read-only arrays and for views in which elements share a place. The answer holds for as long
+        as the arrays live. Without a better one of the library, an array shares its memory with itself alone.
+        """
+        return id(array)
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was told."""
@@ -403,6 +421,10 @@ def backend_of(array: object) -> Backend:
 
 
 def _find_backend(array: object) -> Backend:
+    if isinstance(array, StandIn):
+        raise TypeError(
+            f"Expected an array, got {type(array).__name__}, which stands for one. Take the array inside: plain(x)."
+        )
     roots = {cls.__module__.partition(".")[0] for cls in type(array).__mro__}
     for name in itertools.chain(_BUILT_IN, _foreign()):
         try:
@@ -423,7 +445,7 @@ def is_array(value: object) -> bool:
     """Tell whether `value` is an array of some library (a number or a list is not)."""
     if type(value) in _by_type:
         return True
-    if type(value) in _NOT_ARRAYS:
+    if type(value) in _NOT_ARRAYS or isinstance(value, StandIn):
         return False
     try:
         backend_of(value)
@@ -444,9 +466,8 @@ def namespace(array: Any) -> Namespace:
     try:
         return _namespaces[type(array)]
     except KeyError:
-        own = type(array).__module__.partition(".")[0] == "nnbackend"
-        if own:  # a symbol's namespace belongs to its trace, so it is not remembered by type
-            return array.__array_namespace__()
+        if isinstance(array, StandIn):  # a symbol's namespace belongs to its trace, so no type is remembered
+            return array.__array_namespace__()  # type: ignore[attr-defined]
         found = _namespaces[type(array)] = backend_of(array).xp
         return found
 

@@ -12,14 +12,42 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from nnbackend.backend import backend_of, is_array
+from nnbackend.backend import StandIn, backend_of, is_array
 from nnbackend.typing import Array, Scalar
 
-__all__ = ["Elementwise", "Instruction", "Program", "Value", "elementwise", "rowwise"]
+__all__ = [
+    "ARITHMETIC_OPERATORS",
+    "COMPARISONS",
+    "COMPARISON_OPERATORS",
+    "LOGICAL",
+    "LOGICAL_OPERATORS",
+    "OPERATIONS",
+    "REDUCTIONS",
+    "Elementwise",
+    "Instruction",
+    "Operand",
+    "Program",
+    "Value",
+    "elementwise",
+    "promote",
+    "rowwise",
+]
+
+#: Python's operators, by the middle of their methods' names, and the standard's functions that they stand for.
+ARITHMETIC_OPERATORS = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide"}
+COMPARISON_OPERATORS = {
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+}
+LOGICAL_OPERATORS = {"and": "logical_and", "or": "logical_or", "xor": "logical_xor"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +76,9 @@ class Instruction:
     operands: tuple[Operand, ...]
 
 
-#: operation -> what its result's dtype is made of: a boolean, or the promotion of its operands
-_COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
-_LOGICAL = frozenset({"logical_and", "logical_or", "logical_xor", "logical_not"})
+#: Operations by what they take and give; only these three give booleans.
+COMPARISONS = frozenset(COMPARISON_OPERATORS.values())
+LOGICAL = frozenset(LOGICAL_OPERATORS.values()) | {"logical_not"}
 _TESTS = frozenset({"isnan", "isinf", "isfinite"})
 _UNARY = frozenset(
     "abs ceil cos cosh exp expm1 floor log log1p negative positive reciprocal round sign sin sinh sqrt square "
@@ -61,9 +89,13 @@ _BINARY = frozenset("add subtract multiply divide pow maximum minimum atan2 copy
 _FLOATING = frozenset(
     "atan2 copysign cos cosh divide exp expm1 hypot log log1p mean reciprocal sin sinh sqrt tan tanh".split()
 )
-OPERATIONS = _COMPARISONS | _LOGICAL | _TESTS | _UNARY | _BINARY | {"where"}
+OPERATIONS = COMPARISONS | LOGICAL | _TESTS | _UNARY | _BINARY | {"where"}
 #: Over the last axis, which is kept with length one; only in `rowwise` programs.
 REDUCTIONS = frozenset({"sum", "mean", "max", "min"})
+
+#: How many programs a function keeps, and how many compiled forms a program: more than any network needs, and an end
+#: to what a static argument that is new each time would fill.
+KEPT = 256
 
 _RANK = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 #: Neither of the two holds the other's numbers: they meet in a third.
@@ -121,6 +153,46 @@ class Program:
     outputs: tuple[Operand, ...]
     plain: Callable[..., Any] = field(compare=False)
     rowwise: bool = False
+    _kept: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what `make` made for this key, which is kept for as long as the program lives.
+
+        Backends keep what they compile here, under keys that begin with themselves: it goes when the program goes. At
+        most `KEPT` things are kept; then it is begun anew.
+        """
+        try:
+            return self._kept[key]
+        except KeyError:
+            made = make()
+        if len(self._kept) >= KEPT:
+            self._kept.clear()
+        return self._kept.setdefault(key, made)
+
+    def per_row(self, thin: Iterable[int]) -> dict[int, int]:
+        """Return the values of a rowwise program that do not vary along a row.
+
+        Parameters
+        ----------
+        thin : iterable of int
+            The arguments that do not.
+
+        Returns
+        -------
+        dict of int to int
+            Each of those values, with how many reductions one after the other it has to wait for.
+        """
+        fixed = dict.fromkeys(thin, 0)
+        level = dict.fromkeys(range(self.arity), 0)
+        for index, instruction in enumerate(self.instructions, start=self.arity):
+            operands = [operand.index for operand in instruction.operands if isinstance(operand, Value)]
+            level[index] = max((level[i] for i in operands), default=0)
+            if all(i in fixed for i in operands):
+                fixed[index] = level[index]
+            elif instruction.operation in REDUCTIONS:
+                level[index] += 1
+                fixed[index] = level[index]
+        return fixed
 
     @functools.cached_property
     def sources(self) -> tuple[frozenset[int], ...]:
@@ -157,14 +229,14 @@ class Program:
         widened = operation == "sum" and dtype != "int64"  # libraries sum small integers in wider ones
         kind = _kind(dtype)
         if (
-            (operation in _LOGICAL and kind != "bool")
+            (operation in LOGICAL and kind != "bool")
             or (operation in _FLOATING and kind == "integer")
             or (widened and kind == "integer")
         ):
             raise TypeError(
                 f"{self.name}: {operation} is not defined on {dtype} here. Cast the array before."
             )
-        if operation in _COMPARISONS | _LOGICAL | _TESTS:
+        if operation in COMPARISONS | LOGICAL | _TESTS:
             return "bool"
         if dtype == "bool" and operation != "where":
             raise TypeError(
@@ -178,7 +250,7 @@ class Program:
         return dtype
 
 
-class _Symbol:
+class _Symbol(StandIn):
     """Stands for an array while a function is traced."""
 
     __slots__ = ("index", "trace")
@@ -243,26 +315,11 @@ def _operator(operation: str, reflected: bool = False) -> Callable[[Any, Any], A
     return method
 
 
-for _name, _operation in {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-}.items():
+for _name, _operation in ARITHMETIC_OPERATORS.items():
     setattr(_Symbol, f"__{_name}__", _operator(_operation))
     setattr(_Symbol, f"__r{_name}__", _operator(_operation, reflected=True))
     setattr(_Symbol, f"__i{_name}__", _in_place)
-for _name, _operation in {
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-    "and": "logical_and",
-    "or": "logical_or",
-    "xor": "logical_xor",
-}.items():
+for _name, _operation in (COMPARISON_OPERATORS | LOGICAL_OPERATORS).items():
     setattr(_Symbol, f"__{_name}__", _operator(_operation))
 setattr(_Symbol, "__rpow__", _operator("pow", reflected=True))
 setattr(_Symbol, "__neg__", lambda self: self.trace.record("negative", self))
@@ -338,11 +395,15 @@ class Elementwise:
         self.arity = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters)
 
     def program(self, **static: Scalar) -> Program:
-        """Return the program for these static arguments; each set is traced once."""
+        """Return the program for these static arguments; each set is traced once, while `KEPT` of them suffice."""
         key = tuple((name, _identity(value)) for name, value in sorted(static.items()))
-        if key not in self._programs:
-            self._programs[key] = self._trace(static)
-        return self._programs[key]
+        try:
+            return self._programs[key]
+        except KeyError:
+            program = self._trace(static)
+        if len(self._programs) >= KEPT:
+            self._programs.clear()
+        return self._programs.setdefault(key, program)
 
     def is_value_of(self, rule: Callable[..., Any]) -> None:
         """Say that this function computes the value of `rule`, so that tensors are given to `rule`.
@@ -376,8 +437,8 @@ class Elementwise:
         for array in arrays:
             if isinstance(array, _Symbol):
                 return self.function(*arrays, **static)
-            if type(array).__module__.startswith("nnbackend."):  # a tensor: the operations are rules
-                constant = array.__nnbackend_constant__
+            if isinstance(array, StandIn):  # a tensor: the operations are rules
+                constant = array.__nnbackend_constant__  # type: ignore[attr-defined]
                 return (self._rule or self.function)(*map(constant, arrays), **static)
         for array in arrays:
             if is_array(array):
@@ -394,6 +455,11 @@ def elementwise(function: Callable[..., Any]) -> Elementwise:
 
     The body is ordinary array API code. Parameters after ``*`` are static Python numbers: they may steer the body,
     and expressions of them are computed once, in double precision. Arguments broadcast against each other.
+
+    The body must depend on its arguments alone. Where it reads a variable around it, such as a global, the value at
+    the time of the trace is part of the program for good, while a backend that evaluates the body itself (NumPy does
+    on small arrays) would see a later one. Pass what may change as a static argument, or as a 0-d array where it
+    changes often: each new static value is a new program to trace and compile.
 
     Parameters
     ----------

@@ -134,6 +134,13 @@ def test_detach_cuts(put):
     close(nn.grad(lambda x: fn.sum(x.detach() * x))(put([3.0])), [3.0])
 
 
+def test_detach_cuts_at_every_level(put):
+    def f(x):
+        return fn.sum(nn.grad(lambda z: fn.sum(z.detach() * z))(x))
+
+    close(nn.grad(f)(put([1.0, 2.0, 3.0])), [0.0, 0.0, 0.0])
+
+
 def test_gradients_nest_three_times(put):
     def derivative(f):
         return lambda x: fn.sum(nn.grad(f)(x))
@@ -202,6 +209,141 @@ def test_what_is_no_scalar_has_no_gradient(put):
 def test_argnums_beyond_the_arguments_are_refused(put):
     with pytest.raises(TypeError, match="names argument 1, but the call has 1"):
         nn.grad(fn.exp, argnums=1)(put([1.0]))
+
+
+def test_argnums_may_not_name_an_argument_twice(put):
+    with pytest.raises(TypeError, match=r"argnums \(0, -1\) names argument 0 twice. Name each argument once"):
+        nn.grad(fn.sum, argnums=(0, -1))(put([1.0]))
+
+
+def test_complex_numbers_are_refused(put, backend):
+    with pytest.raises(nn.GradientError, match=r"astype gives .*complex64 while it is being differentiated"):
+        nn.grad(lambda x: fn.sum(fn.astype(fn.astype(x, "complex64"), "float32")))(put([1.0]))
+    z = backend.from_host([1.0 + 2.0j])
+    with pytest.raises(TypeError, match=r"real floating arrays, got one of .*complex128. Pass its real and"):
+        nn.vjp(lambda z: z, z)
+
+
+@pytest.mark.parametrize(
+    ("cotangents", "error", "wording"),
+    [
+        (lambda put: {"y": put([1.0, 1.0])}, ValueError, "expected a dict of 'y', 'z', got a dict of 'y'"),
+        (
+            lambda put: {"y": put([1.0]), "z": put(1.0)},
+            ValueError,
+            r"gradient of output 0 .* is to have the output's shape \(2,\), got \(1,\). Broadcast or reshape",
+        ),
+        (
+            lambda put: {"y": put([1.0, 1.0], "float32"), "z": put(1.0)},
+            TypeError,
+            "output's dtype .*float64, got .*float32. Cast it with astype",
+        ),
+        (
+            lambda put: {"y": put([1.0, 1.0]), "z": 1.0},
+            TypeError,
+            r"gradient of output 1 .* is to be an array of shape \(\), got float. Make an array",
+        ),
+        (
+            lambda put: {"y": put([1.0, 1.0]), "z": None},
+            ValueError,
+            "each of the 2 arrays of the value, got 1",
+        ),
+    ],
+)
+def test_a_pullback_takes_gradients_like_the_value(cotangents, error, wording, put):
+    _, pullback = nn.vjp(lambda x: {"y": 2.0 * x, "z": fn.sum(x)}, put([1.0, 2.0]))
+    with pytest.raises(error, match=wording):
+        pullback(cotangents(put))
+    close(pullback({"z": put(1.0), "y": put([1.0, 1.0])})[0], [3.0, 3.0])  # a refusal costs nothing
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a, b: fn.sum((a + b) * 2.0),
+        lambda a, b: fn.sum(a) + fn.sum(b),
+        lambda a, b: fn.mean(a + fn.reshape(fn.reshape(b, (1, 2)), (2,))),
+        lambda a, b: fn.sum(fn.concat([a, b])),
+        lambda a, b: a[0] + fn.squeeze(b[1:], axis=0),
+    ],
+)
+def test_gradients_are_arrays_of_their_own(f, backend):
+    if not backend.writable:
+        pytest.skip("arrays that cannot be written to may share their memory")
+    a, b = backend.from_host([1.0, 2.0]), backend.from_host([3.0, 4.0])
+    first, second = nn.grad(f, argnums=(0, 1))(a, b)
+    kept = nn.to_numpy(second)
+    first[...] = 7.0
+    close(second, kept)
+    second[0] = 5.0
+    close(second, [5.0, kept[1]])
+    close(first, [7.0, 7.0])
+
+
+def test_gradients_do_not_share_the_memory_of_what_came_in(backend):
+    if not backend.writable:
+        pytest.skip("arrays that cannot be written to may share their memory")
+    x, dy = backend.from_host([[1.0, 2.0]]), backend.from_host([[3.0, 4.0]])
+    for f in (lambda x: x, lambda x: fn.reshape(fn.positive(x), (2,)), lambda x: x.T):
+        value, pullback = nn.vjp(f, x)
+        cotangent = backend.xp.reshape(dy, tuple(value.shape))
+        (gradient,) = pullback(cotangent)
+        gradient[...] = 9.0
+        close(cotangent, np.reshape([3.0, 4.0], value.shape))
+        close(x, [[1.0, 2.0]])
+
+
+def test_a_gradient_that_nothing_shares_is_not_copied(backend):
+    made = []
+
+    @nn.differentiable
+    def watched(x):
+        def backward(dy, needs):
+            made.append(2.0 * dy)
+            return (made[-1],)
+
+        return 2.0 * x, backward
+
+    gradient = nn.grad(lambda x: fn.sum(watched(x)))(backend.from_host([1.0, 2.0]))
+    assert gradient is made[0]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_gradient_leaves_nothing_to_the_garbage_collector(nested, put):
+    def f(tree):
+        h = fn.softmax(tree["w"] @ tree["w"]) + tree["b"]
+        return fn.sum(fn.concat([h, fn.relu(h)])), {"h": h}
+
+    def run():
+        gradient_of = nn.value_and_grad(f, has_aux=True)
+        if nested:
+            nn.grad(lambda b: fn.sum(gradient_of({"w": w, "b": b})[1]["w"]))(b)
+        else:
+            gradient_of({"w": w, "b": b})
+            nn.vjp(f, {"w": w, "b": b}, has_aux=True)
+
+    w, b = put([[1.0, 2.0], [3.0, 4.0]]), put([0.5, 0.5])
+    run()  # what is made once, at first use, is left alone
+    gc.collect()
+    gc.disable()
+    try:
+        run()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_a_reference_is_not_changed_in_place():
+    class Handle(nn.autodiff.Reference):
+        __slots__ = ()
+
+    handle = Handle()
+    with pytest.raises(
+        TypeError, match=r"A Handle is not changed by .* \+=.*self.w.assign\(self.w \+ change\)"
+    ):
+        handle += 1.0
+    with pytest.raises(TypeError, match="not changed by an operator in place"):
+        handle **= 2
 
 
 def test_a_gradient_needs_an_array():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 import nnbackend as nn
 from nnbackend.backend import Backend, namespace
 from nnbackend.elementwise import (
+    KEPT,
     Elementwise,
     Instruction,
     Program,
@@ -617,3 +620,58 @@ def test_random_programs_give_the_bits_of_the_expression(
         assert_bits(
             tuple(map(np.asarray, found)) if isinstance(found, tuple) else np.asarray(found), expected
         )
+
+
+def test_what_is_compiled_goes_with_its_program() -> None:
+    function = elementwise(lambda x, *, slope: x * slope)
+    before, after = function.program(slope=1), function.program(slope=1.0)
+    assert before is function.program(slope=1)
+    assert before is not after  # Python calls the two equal, and so would a table of programs
+    x = numbers((blocks.THRESHOLD,))
+    function(x, slope=0.5)
+    program = weakref.ref(function.program(slope=0.5))
+    kept = weakref.ref(next(iter(program()._kept.values())))
+    gc.disable()
+    try:
+        assert kept() is not None
+        del function, before, after
+        assert program() is None
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def test_ever_new_static_arguments_do_not_fill_the_memory() -> None:
+    x = numbers((3,))
+    function = elementwise(lambda x, *, slope: x * slope)
+    for number in range(3 * KEPT):
+        function(x, slope=float(number))
+    assert len(function._programs) <= KEPT
+    program = function.program(slope=1.0)
+    for number in range(3 * KEPT):
+        assert program.keep(number, lambda: "made") == "made"
+    assert len(program._kept) <= KEPT
+
+
+def test_what_is_kept_is_made_once() -> None:
+    program = leaky.program(slope=0.25)
+    made: list[int] = []
+    for _ in range(2):
+        assert program.keep("what", lambda: made.append(1) or "it") == "it"
+    assert made == [1]
+
+
+def test_a_program_knows_what_varies_along_a_row() -> None:
+    @rowwise
+    def f(x: Any, w: Any) -> Any:
+        xp = namespace(x)
+        total = xp.sum(x, axis=-1, keepdims=True)
+        rest = x - total * w
+        return rest, w * 2.0, xp.max(rest, axis=-1, keepdims=True), xp.sum(w, axis=-1, keepdims=True)
+
+    program = f.program()
+    # x, w; then total, total * w, rest, w * 2, max of rest, sum of w
+    assert program.per_row((1,)) == {1: 0, 2: 1, 3: 1, 5: 0, 6: 2, 7: 0}
+    assert program.per_row(()) == {2: 1, 6: 2, 7: 1}
+    assert set(program.per_row((0, 1)).values()) == {0}
+    assert program.sources == (frozenset({0, 1}), frozenset({1}), frozenset({0, 1}), frozenset({1}))

@@ -90,6 +90,10 @@ class CupyBackend(Backend):
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
         return self._evaluator.run(program, arguments, donate)
 
+    def memory(self, array: Any) -> object:
+        spread = any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape, strict=True))
+        return None if spread else id(array.data.mem)
+
     def device(self, array: Any) -> Device:
         return array.device
 

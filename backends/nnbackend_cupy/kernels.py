@@ -23,7 +23,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from nnbackend.elementwise import OPERATIONS, REDUCTIONS, Instruction, Operand, Program, Value, promote
+from nnbackend.elementwise import (
+    COMPARISONS,
+    LOGICAL,
+    OPERATIONS,
+    REDUCTIONS,
+    Instruction,
+    Operand,
+    Program,
+    Value,
+    promote,
+)
 
 __all__ = [
     "OPTIONS",
@@ -98,8 +108,6 @@ _INFIX = {
     "logical_or": "||",
     "logical_xor": "!=",
 }
-_COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
-_LOGICAL = frozenset({"logical_and", "logical_or", "logical_xor", "logical_not"})
 #: Operation -> function of the C library, to which float32 adds an f.
 _LIBRARY = {
     **{name: name for name in "ceil cos cosh exp expm1 floor log log1p sin sinh sqrt tan tanh trunc".split()},
@@ -112,7 +120,7 @@ _ON_INTEGERS = (
     frozenset(
         "abs add ceil floor maximum minimum multiply negative positive round sign square subtract trunc where".split()
     )
-    | _COMPARISONS
+    | COMPARISONS
 )
 _WHOLE = frozenset({"ceil", "floor", "round", "trunc", "positive"})
 
@@ -255,24 +263,13 @@ def broadcast(shapes: Iterable[Shape]) -> Shape:
     return tuple(result)
 
 
-def _dependencies(program: Program) -> list[frozenset[int]]:
-    """Return, for every value, the arguments it is made of."""
-    known = [frozenset({index}) for index in range(program.arity)]
-    for instruction in program.instructions:
-        values = (known[operand.index] for operand in instruction.operands if isinstance(operand, Value))
-        known.append(frozenset().union(*values))
-    return known
-
-
 def output_groups(program: Program, shapes: Sequence[Shape]) -> list[tuple[Shape, tuple[int, ...]]]:
     """Group a program's outputs by the shape that the arguments they are made of broadcast to.
 
     Nearly always there is one group. A constant output has the shape of all arguments together.
     """
-    known = _dependencies(program)
     groups: dict[Shape, list[int]] = {}
-    for number, operand in enumerate(program.outputs):
-        of = known[operand.index] if isinstance(operand, Value) else frozenset()
+    for number, of in enumerate(program.sources):
         groups.setdefault(broadcast(shapes[i] for i in (of or range(program.arity))), []).append(number)
     return [(shape, tuple(numbers)) for shape, numbers in groups.items()]
 
@@ -346,17 +343,7 @@ def per_row_outputs(program: Program, kinds: Sequence[Kind]) -> frozenset[int]:
 
 def _fixed(program: Program, kinds: Sequence[Kind]) -> dict[int, int]:
     """Return the values that do not vary along a row, each with the pass after which it is known."""
-    fixed = {index: 0 for index, kind in enumerate(kinds) if kind in ("row", "scalar")}
-    level = dict.fromkeys(range(program.arity), 0)
-    for index, instruction in enumerate(program.instructions, start=program.arity):
-        operands = [operand.index for operand in instruction.operands if isinstance(operand, Value)]
-        level[index] = max((level[i] for i in operands), default=0)
-        if all(i in fixed for i in operands):
-            fixed[index] = level[index]
-        elif instruction.operation in REDUCTIONS:
-            level[index] += 1
-            fixed[index] = level[index]
-    return fixed
+    return program.per_row(index for index, kind in enumerate(kinds) if kind in ("row", "scalar"))
 
 
 def rowwise_source(
@@ -563,7 +550,7 @@ class _Body:
     def _check(self, operation: str, dtype: str) -> None:
         if operation not in OPERATIONS:
             raise NotImplementedError(f"{self.program.name}: no CUDA source is known for {operation}.")
-        if operation in _LOGICAL:
+        if operation in LOGICAL:
             allowed = dtype == "bool"
         elif dtype == "bool":
             allowed = operation in ("equal", "not_equal")
@@ -600,7 +587,7 @@ class _Body:
             text = f"{first} < 0 ? -{first} : {first}"
         else:
             text = f"{_LIBRARY[operation]}{'f' if ctype == 'float' else ''}({', '.join(operands)})"
-        if floating or ctype == "bool" or operation in _COMPARISONS:
+        if floating or ctype == "bool" or operation in COMPARISONS:
             return text
         return f"({ctype})({text})"  # small integers are computed as int in C and wrap where they are kept
 

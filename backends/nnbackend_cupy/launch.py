@@ -20,8 +20,8 @@ from nnbackend_cupy.kernels import Kind, Shape
 
 __all__ = ["Evaluator"]
 
-#: Plans kept; a plan is small, and a program that sees ever new shapes must not fill the memory with them.
-_PLANS = 4096
+#: Plans kept for a program; a plan is small, but ever new shapes must not fill the memory with them.
+_PLANS = 1024
 _HALVES = ("float16", "bfloat16")
 
 
@@ -58,23 +58,19 @@ class _Launch:
 
 
 class Evaluator:
-    """Runs programs; remembers the kernels for each program and its arguments' dtypes and shapes."""
-
-    def __init__(self) -> None:
-        # programs are kept beside what was made for them, so that their ids stay their own
-        self._plans: dict[tuple[Any, ...], tuple[Program, list[_Launch]]] = {}
-        self._kernels: dict[tuple[Any, ...], tuple[Program, Any, Any]] = {}
+    """Runs programs; kernels and plans are kept with the program that they were made for."""
 
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
         """Evaluate a program; where an argument is a Python number, or nothing is to do, by its plain expression."""
         if not all(isinstance(argument, cupy.ndarray) for argument in arguments):
             return program.plain(*arguments)
-        key = (id(program), *((argument.dtype, argument.shape) for argument in arguments))
-        if key not in self._plans:
-            if len(self._plans) >= _PLANS:
-                self._plans.clear()
-            self._plans[key] = (program, self._plan(program, arguments))
-        launches = self._plans[key][1]
+        plans: dict[Any, list[_Launch]] = program.keep((self, "plans"), dict)
+        key = tuple((argument.dtype, argument.shape) for argument in arguments)
+        if key not in plans:
+            if len(plans) >= _PLANS:
+                plans.clear()
+            plans[key] = self._plan(program, arguments)
+        launches = plans[key]
         if not launches:
             return program.plain(*arguments)
         # of several kernels none may overwrite what the next one reads
@@ -97,8 +93,8 @@ class Evaluator:
         self, program: Program, arguments: Sequence[Any], shape: Shape, outputs: tuple[int, ...]
     ) -> _Launch:
         names = tuple(argument.dtype.name for argument in arguments)
-        key = (id(program), names, outputs)
-        if key not in self._kernels:
+
+        def compiled() -> tuple[Any, Any]:
             source = kernels.elementwise_source(program, names, outputs)
             kernel = cupy.ElementwiseKernel(
                 ", ".join(f"{dtype} {name}" for dtype, _, name in source.inputs),
@@ -108,8 +104,9 @@ class Evaluator:
                 preamble=kernels.PREAMBLE,
                 options=kernels.OPTIONS,
             )
-            self._kernels[key] = (program, source, kernel)
-        _, source, kernel = self._kernels[key]
+            return source, kernel
+
+        source, kernel = program.keep((self, names, outputs), compiled)
         dtypes = _output_dtypes(program, arguments, outputs)
         halves = _has_halves(arguments)
         return _Launch(kernel, source.arguments, outputs, (shape,) * len(outputs), dtypes, halves)
@@ -120,12 +117,13 @@ class Evaluator:
         names = tuple(argument.dtype.name for argument in arguments)
         width = shape[-1] if shape else 1
         kinds: tuple[Kind, ...] = tuple(kernels.classify(argument.shape, width) for argument in arguments)
-        key = (id(program), names, kinds, outputs)
-        if key not in self._kernels:
+
+        def compiled() -> tuple[Any, Any]:
             source = kernels.rowwise_source(program, names, kinds, outputs)
             code = source.preamble + source.code
-            self._kernels[key] = (program, source, cupy.RawKernel(code, source.name, options=kernels.OPTIONS))
-        _, source, kernel = self._kernels[key]
+            return source, cupy.RawKernel(code, source.name, options=kernels.OPTIONS)
+
+        source, kernel = program.keep((self, names, kinds, outputs), compiled)
         thin = kernels.per_row_outputs(program, kinds)
         shapes = tuple((*shape[:-1], 1) if number in thin and shape else shape for number in outputs)
         rows = math.prod(shape[:-1])

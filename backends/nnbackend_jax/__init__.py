@@ -32,6 +32,7 @@ class JaxBackend(Backend):
     install: ClassVar[str] = 'pip install "nnbackend[jax]"'
     roots: ClassVar[frozenset[str]] = frozenset({"jax", "jaxlib"})
     scoped: ClassVar[bool] = True
+    writable: ClassVar[bool] = False
 
     def __init__(self, device: str | None = None) -> None:
         import jax
@@ -40,7 +41,6 @@ class JaxBackend(Backend):
         self.xp = xp
         self._jax = jax
         self._device = None if device is None else _find_device(jax, device)
-        self._programs: dict[int, tuple[Program, Callable[..., Any]]] = {}
 
     @classmethod
     def probe(cls) -> Availability:
@@ -85,10 +85,9 @@ class JaxBackend(Backend):
         return CompiledStep(self, step)
 
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
-        if id(program) not in self._programs:  # kept beside its compiled form, so that its id stays its own
-            self._programs[id(program)] = program, self._jax.jit(program.plain)
+        compiled = program.keep(self, lambda: self._jax.jit(program.plain))
         with self.scope():
-            return self._programs[id(program)][1](*arguments)
+            return compiled(*arguments)
 
     def device(self, array: Array) -> Device:
         """Return the device of `array`; None, which is the default device, for a tracer."""

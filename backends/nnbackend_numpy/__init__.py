@@ -65,6 +65,14 @@ class NumpyBackend(Backend):
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
         return self._evaluator.run(program, arguments, donate)
 
+    def memory(self, array: Any) -> object:
+        spread = any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape, strict=True))
+        if spread or not array.flags.writeable:
+            return None
+        while array.base is not None and isinstance(array.base, self._numpy.ndarray):
+            array = array.base
+        return id(array if array.base is None else array.base)
+
     def device(self, array: Array) -> Device:
         return "cpu"
 

@@ -97,6 +97,9 @@ class StrictBackend(Backend):
 
         return guarded
 
+    def memory(self, array: Array) -> object:
+        return host().memory(array._array)  # type: ignore[attr-defined]
+
     def device(self, array: Array) -> Device:
         return array.device  # type: ignore[attr-defined]
 

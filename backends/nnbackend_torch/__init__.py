@@ -77,6 +77,11 @@ class TorchBackend(Backend):
         return words.view(getattr(ml_dtypes, name))
 
     def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
+        """Draw the words on the host and move them.
+
+        A key or step on a GPU is read first, which waits for the device: a step that draws is not free of
+        synchronisation with PyTorch on CUDA.
+        """
         if self.owns(key):
             key = self.to_host(key)
         words = host().random_words(count, bits, key=key, step=int(step), stream=stream, call=call)
@@ -91,6 +96,10 @@ class TorchBackend(Backend):
                 return step(*arguments)
 
         return without_autograd
+
+    def memory(self, array: Any) -> object:
+        spread = any(step == 0 and size > 1 for step, size in zip(array.stride(), array.shape, strict=True))
+        return None if spread else array.untyped_storage().data_ptr()
 
     def device(self, array: Array) -> Device:
         return array.device  # type: ignore[attr-defined]

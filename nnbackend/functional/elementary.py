@@ -52,6 +52,8 @@ __all__ = [
     "where",
 ]
 
+_NAN = float("nan")
+
 
 @differentiable
 def add(x1: Array, x2: Array) -> tuple[Array, Backward]:
@@ -101,7 +103,9 @@ def divide(x1: Array, x2: Array) -> tuple[Array, Backward]:
 
 @differentiable
 def pow(x1: Array, x2: Array) -> tuple[Array, Backward]:
-    r"""Raise to a power:  :math:`y = a^b`, with :math:`y_a = b a^{b-1}` and :math:`y_b = y \ln a` (0 at a = 0)."""
+    r"""Raise to a power:  :math:`y = a^b`, with :math:`y_a = b a^{b-1}` and :math:`y_b = y \ln a`
+    (0 at a = 0, NaN below).
+    """
     y = x1**x2
     first, second = unbroadcast(x1), unbroadcast(x2)
 
@@ -118,7 +122,9 @@ def pow(x1: Array, x2: Array) -> tuple[Array, Backward]:
         if needs[1]:
             a = x1 if hasattr(x1, "dtype") else xp.full_like(y, x1)
             positive = a > 0
-            exponent = second(xp.where(positive, dy * y * xp.log(xp.where(positive, a, 1.0)), 0.0))
+            # below zero a^b is real at whole b only, so that it has no derivative there
+            defined = xp.where(positive, xp.ones_like(a), xp.where(a == 0, xp.zeros_like(a), _NAN))
+            exponent = second(dy * y * xp.log(xp.where(positive, a, 1.0)) * defined)
         return base, exponent
 
     return y, backward

@@ -103,9 +103,16 @@ def _flat_indices(parts: Sequence[Any], shape: Shape) -> Any:
     flat: Any = 0
     with backend.scope():
         for part, size in zip(parts, shape, strict=True):
-            number = part % size if isinstance(part, int) else backend.xp.where(part < 0, part + size, part)
+            number = part % size if isinstance(part, int) else _from_the_start(part, size)
             flat = number if isinstance(flat, int) and flat == 0 else flat * size + number
     return flat
+
+
+def _from_the_start(indices: Any, length: int) -> Any:
+    """Return integer indices as int64 numbers from the start; negative ones count from the end."""
+    xp = backend_of(indices).xp
+    indices = xp.astype(indices, xp.int64, copy=False)
+    return xp.where(indices < 0, indices + length, indices)
 
 
 def _whole_key(parts: Sequence[Any], ndim: int) -> list[Any]:
@@ -208,7 +215,7 @@ def take(x: Array, indices: Array, *, axis: int | None = None) -> tuple[Array, B
     x : array of shape (..., n, ...)
         What to select from.
     indices : integer array of any shape
-        Between 0 and n - 1; elements may be taken several times.
+        Between -n and n - 1, negative ones from the end; elements may be taken several times.
     axis : int, optional
         The axis; needed unless `x` has one dimension.
 
@@ -229,8 +236,9 @@ def take(x: Array, indices: Array, *, axis: int | None = None) -> tuple[Array, B
             raise ValueError(f"take needs an axis for an array of {x.ndim} dimensions.")
         axis = 0
     axis = normalize_axis(axis, x.ndim)
-    indices = plain(indices)
-    before, length, kept = tuple(x.shape), x.shape[axis], tuple(indices.shape)
+    before, length = tuple(x.shape), x.shape[axis]
+    indices = _from_the_start(plain(indices), length)
+    kept = tuple(indices.shape)
     xp = namespace(x)
     flat = backend_of(indices).xp.reshape(indices, (-1,))
     y = xp.take(x, flat, axis=axis)
@@ -259,7 +267,7 @@ def take_along_axis(x: Array, indices: Array, *, axis: int = -1) -> tuple[Array,
     x : array of shape (..., n, ...)
         What to select from.
     indices : integer array of shape (..., m, ...)
-        Between 0 and n - 1; in the other axes of the lengths of `x`.
+        Between -n and n - 1, negative ones from the end; in the other axes of the lengths of `x`.
     axis : int
         The axis.
 
@@ -277,9 +285,9 @@ def take_along_axis(x: Array, indices: Array, *, axis: int = -1) -> tuple[Array,
            [3.]])
     """
     axis = normalize_axis(axis, x.ndim)
-    indices = plain(indices)
     shape = tuple(x.shape)
     length = shape[axis]
+    indices = _from_the_start(plain(indices), length)
     y = namespace(x).take_along_axis(x, indices, axis=axis)
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
@@ -310,7 +318,7 @@ def scatter_add(x: Array, indices: Array, *, length: int) -> tuple[Array, Backwa
     x : array of shape (n, ...)
         The rows to add up.
     indices : integer array of shape (n,)
-        Where each row goes, from 0 to `length` - 1.
+        Where each row goes, from 0 to `length` - 1; negative ones count from the end.
     length : int
         How many sums there are.
 
@@ -331,7 +339,7 @@ def scatter_add(x: Array, indices: Array, *, length: int) -> tuple[Array, Backwa
     >>> nn.functional.scatter_add(xp.asarray([1.0, 2.0, 3.0]), xp.asarray([2, 0, 2]), length=3)
     array([2., 0., 4.])
     """
-    indices = plain(indices)
+    indices = _from_the_start(plain(indices), length)
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         return take(dy, indices, axis=0), None

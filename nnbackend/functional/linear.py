@@ -116,11 +116,11 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> tuple[Array, Ba
         dx = dkernel = dbias = None
         if needs[0]:
             dx = xp.matmul(flat, kernel.T)
-            dx = dx if x.ndim == 2 else xp.reshape(dx, x.shape)
+            dx = like(dx if x.ndim == 2 else xp.reshape(dx, x.shape), x)
         if needs[1]:
-            dkernel = xp.matmul(rows.T, flat)
+            dkernel = like(xp.matmul(rows.T, flat), kernel)
         if needs[2]:
-            dbias = xp.sum(flat, axis=0)
+            dbias = like(xp.sum(flat, axis=0), bias)
         return dx, dkernel, dbias
 
     return y, backward

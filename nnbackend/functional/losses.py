@@ -12,7 +12,7 @@ from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import backend_of, namespace, plain
-from nnbackend.elementwise import elementwise, rowwise
+from nnbackend.elementwise import Elementwise, elementwise, rowwise
 from nnbackend.functional._rules import floating_like, like, unbroadcast
 from nnbackend.functional.activations import _log_softmax, _sigmoid, _softmax
 from nnbackend.typing import Array, Backward
@@ -445,6 +445,33 @@ def sigmoid_binary_crossentropy(logits: Array, targets: Array) -> tuple[Array, B
     return _per_sample(_sigmoid_binary_crossentropy(logits, t)), backward
 
 
+def _error(
+    value: Elementwise, slope: Elementwise, predictions: Array, targets: Array
+) -> tuple[Array, Backward]:
+    """Return an error of each element and its backward; `slope` is its derivative by the predictions, times dy."""
+    t = floating_like(targets, predictions)
+    first, second = unbroadcast(predictions), unbroadcast(targets)
+
+    def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        dpredictions = slope(predictions, t, dy)
+        return first(dpredictions) if needs[0] else None, second(-dpredictions) if needs[1] else None
+
+    return value(predictions, t), backward
+
+
+def _mean_error(
+    name: str, value: Elementwise, slope: Elementwise, predictions: Array, targets: Array
+) -> tuple[Array, Backward]:
+    """Return the mean of an error over the last axis and its backward; `slope` is that of one element."""
+    t = _targets_like(name, predictions, targets)
+
+    def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        dpredictions = slope(predictions, t, _column(dy) / predictions.shape[-1])
+        return dpredictions if needs[0] else None, like(-dpredictions, targets) if needs[1] else None
+
+    return _per_sample(value(predictions, t)), backward
+
+
 @elementwise
 def _squared_error(predictions: Array, targets: Array) -> Any:
     return namespace(predictions).square(predictions - targets)
@@ -461,14 +488,7 @@ def squared_error(predictions: Array, targets: Array) -> tuple[Array, Backward]:
 
     Predictions and targets broadcast; targets of any real dtype are cast to that of the predictions.
     """
-    t = floating_like(targets, predictions)
-    first, second = unbroadcast(predictions), unbroadcast(targets)
-
-    def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        slope = _squared_error_gradient(predictions, t, dy)
-        return first(slope) if needs[0] else None, second(-slope) if needs[1] else None
-
-    return _squared_error(predictions, t), backward
+    return _error(_squared_error, _squared_error_gradient, predictions, targets)
 
 
 @elementwise
@@ -487,14 +507,7 @@ def absolute_error(predictions: Array, targets: Array) -> tuple[Array, Backward]
 
     Predictions and targets broadcast; targets of any real dtype are cast to that of the predictions.
     """
-    t = floating_like(targets, predictions)
-    first, second = unbroadcast(predictions), unbroadcast(targets)
-
-    def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        slope = _absolute_error_gradient(predictions, t, dy)
-        return first(slope) if needs[0] else None, second(-slope) if needs[1] else None
-
-    return _absolute_error(predictions, t), backward
+    return _error(_absolute_error, _absolute_error_gradient, predictions, targets)
 
 
 @rowwise
@@ -534,13 +547,9 @@ def mean_squared_error(predictions: Array, targets: Array) -> tuple[Array, Backw
     >>> nn.functional.mean_squared_error(xp.asarray([[1.0, 2.0]]), xp.asarray([[1.0, 4.0]]))
     array([2.])
     """
-    t = _targets_like("mean_squared_error", predictions, targets)
-
-    def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        slope = _squared_error_gradient(predictions, t, _column(dy) / predictions.shape[-1])
-        return slope if needs[0] else None, like(-slope, targets) if needs[1] else None
-
-    return _per_sample(_mean_squared_error(predictions, t)), backward
+    return _mean_error(
+        "mean_squared_error", _mean_squared_error, _squared_error_gradient, predictions, targets
+    )
 
 
 @rowwise
@@ -581,13 +590,9 @@ def mean_absolute_error(predictions: Array, targets: Array) -> tuple[Array, Back
     >>> nn.functional.mean_absolute_error(xp.asarray([[1.0, 2.0]]), xp.asarray([[1.0, 4.0]]))
     array([1.])
     """
-    t = _targets_like("mean_absolute_error", predictions, targets)
-
-    def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        slope = _absolute_error_gradient(predictions, t, _column(dy) / predictions.shape[-1])
-        return slope if needs[0] else None, like(-slope, targets) if needs[1] else None
-
-    return _per_sample(_mean_absolute_error(predictions, t)), backward
+    return _mean_error(
+        "mean_absolute_error", _mean_absolute_error, _absolute_error_gradient, predictions, targets
+    )
 
 
 # at t = 0 and z = 0 the bodies choose between expressions, so tensors take the rules

@@ -19,7 +19,8 @@ import pytest
 
 import nnbackend as nn
 from nnbackend import backend as room
-from nnbackend.backend import Availability, Backend, BackendUnavailableError, backend_of, namespace
+from nnbackend.backend import Availability, Backend, BackendUnavailableError, backend_of, is_array, namespace
+from nnbackend.elementwise import elementwise
 
 ROOT = Path(__file__).parents[2]
 
@@ -410,3 +411,35 @@ def test_the_variable_is_read_in_a_fresh_interpreter(backend: Backend) -> None:
         )
         == "numpy"
     )
+
+
+def test_tensors_and_symbols_belong_to_no_library(put: Callable[..., Any], backend: Backend) -> None:
+    class Own(nn.Tensor):
+        """A subclass in somebody else's module."""
+
+    seen: list[bool] = []
+
+    @elementwise
+    def body(x: Any) -> Any:
+        seen.append(is_array(x))
+        return x + 1.0
+
+    tensor = Own(put([1.0]))
+    assert not is_array(tensor)
+    assert not is_array(nn.Tensor(put([1.0])))
+    body(put([1.0]))
+    assert seen[0] is False
+    assert namespace(tensor) is nn.functional
+    assert isinstance(body(tensor), nn.Tensor)
+    with pytest.raises(TypeError, match=r"Expected an array, got Own, which stands for one.*plain\(x\)"):
+        backend_of(tensor)
+
+
+def test_memory_is_told_apart(backend: Backend) -> None:
+    if not backend.writable:
+        pytest.skip("its arrays cannot be written to")
+    xp = backend.xp
+    x, y = backend.from_host(np.ones((2, 3))), backend.from_host(np.ones((2, 3)))
+    assert backend.memory(x) == backend.memory(x[1, ...]) == backend.memory(x.mT)
+    assert backend.memory(x) != backend.memory(y)
+    assert backend.memory(xp.broadcast_to(x, (4, 2, 3))) is None

@@ -112,9 +112,16 @@ def test_probabilities_remember_their_logits(name, put):
         return fn.sum(y)
 
     nn.grad(f)(put([1.0, 2.0]))
-    (rule, arguments), logits = seen[0]
+    (rule, arguments, options), logits = seen[0]
     assert rule == name
     assert arguments[0] is logits
+    assert options == ({"axis": -1} if name == "softmax" else {})
+
+
+def test_softmax_remembers_its_axis(put):
+    logits = nn.Tensor(put([[1.0, 2.0]]))
+    assert fn.softmax(logits, axis=0).origin == ("softmax", (logits,), {"axis": 0})
+    assert fn.softmax(logits, 0).origin[2] == {"axis": 0}
 
 
 def test_blocks_give_the_same_bits_as_one_pass(rng):

@@ -135,3 +135,12 @@ def test_mixed_precision_gradients_come_back_in_each_argument_s_dtype(put, backe
     low, high = put([1.0], "float32"), put([2.0], "float64")
     gradients = nn.grad(lambda a, b: fn.sum(fn.multiply(a, b)), argnums=(0, 1))(low, high)
     assert [gradient.dtype for gradient in gradients] == [backend.xp.float32, backend.xp.float64]
+
+
+def test_the_exponent_has_no_derivative_at_a_negative_base(put):
+    bases, exponents = put([-2.0, 0.0, 2.0]), put([2.0, 2.0, 2.0])
+    gradient = nn.to_numpy(nn.grad(lambda b: fn.sum(fn.pow(bases, b)))(exponents))
+    np.testing.assert_allclose(gradient, [np.nan, 0.0, 4.0 * np.log(2.0)])
+    np.testing.assert_allclose(
+        nn.to_numpy(nn.grad(lambda a: fn.sum(fn.pow(a, exponents)))(bases)), [-4.0, 0.0, 4.0]
+    )

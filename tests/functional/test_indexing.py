@@ -157,3 +157,23 @@ def test_sort_is_numpy_s_and_sends_the_gradient_back(descending, put, rng):
     expected = np.sort(x, axis=0)[::-1] if descending else np.sort(x, axis=0)
     np.testing.assert_array_equal(nn.to_numpy(fn.sort(put(x), axis=0, descending=descending)), expected)
     nn.gradcheck(lambda t: fn.sort(t, axis=0, descending=descending), put(x), projections=1)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int64"])
+def test_negative_indices_count_from_the_end_in_gradients_too(kind, put):
+    x, weights, indices = put([1.0, 2.0, 3.0]), put([1.0, 2.0, 3.0]), put([-1, 0, -1], kind)
+    for select in (
+        fn.take,
+        fn.take_along_axis,
+        lambda x, i: nn.Tensor(x)[i] if not isinstance(x, nn.Tensor) else x[i],
+    ):
+        np.testing.assert_array_equal(nn.to_numpy(select(x, indices)), [3.0, 1.0, 3.0])
+        gradient = nn.grad(lambda x, select=select: fn.sum(select(x, indices) * weights))(x)
+        np.testing.assert_array_equal(nn.to_numpy(gradient), [2.0, 0.0, 4.0])
+    np.testing.assert_array_equal(nn.to_numpy(fn.scatter_add(x, indices, length=3)), [2.0, 0.0, 4.0])
+
+
+def test_small_integers_index_long_axes(put):
+    x, indices = put(np.arange(300.0)), put([-1, 100], "int8")
+    np.testing.assert_array_equal(nn.to_numpy(fn.take(x, indices)), [299.0, 100.0])
+    np.testing.assert_array_equal(nn.to_numpy(fn.getitem(x, indices)), [299.0, 100.0])

@@ -99,3 +99,15 @@ def test_dense_says_which_shapes_do_not_fit(put):
         fn.dense(put(np.ones((2, 3))), put(np.ones((4, 5))))
     with pytest.raises(ValueError, match=r"dense expects a bias of shape \(5,\), got \(4,\)"):
         fn.dense(put(np.ones((2, 3))), put(np.ones((3, 5))), put(np.ones(4)))
+
+
+@pytest.mark.parametrize("single", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(4, 3), (2, 2, 3)])
+def test_dense_gives_each_argument_a_gradient_of_its_dtype(single, shape, put, rng, backend):
+    if backend.name == "torch":
+        pytest.skip("PyTorch multiplies matrices of one dtype only")
+    arrays = [rng.normal(size=size) for size in (shape, (3, 5), 5)]
+    arguments = [put(a, "float32" if i == single else "float64") for i, a in enumerate(arrays)]
+    gradients = nn.grad(lambda *a: fn.sum(fn.dense(*a)), argnums=(0, 1, 2))(*arguments)
+    for gradient, argument in zip(gradients, arguments, strict=True):
+        assert (gradient.dtype, tuple(gradient.shape)) == (argument.dtype, tuple(argument.shape))

@@ -1,0 +1,61 @@
+"""Trees: nested dicts, lists, tuples, named tuples and None."""
+
+import gc
+from typing import NamedTuple
+
+import pytest
+
+from nnbackend import tree
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
+
+
+def test_a_tree_is_walked_in_the_order_of_its_keys_and_filled_again():
+    nested = {"b": [1, (2, None)], "a": Pair(3, {"z": 4, "y": 5})}
+    leaves, structure = tree.flatten(nested)
+    assert leaves == [3, 5, 4, 1, 2] == tree.leaves(nested)
+    assert tree.unflatten(structure, leaves) == nested
+    assert isinstance(tree.unflatten(structure, leaves)["a"], Pair)
+
+
+def test_trees_are_mapped_together():
+    assert tree.map(lambda a, b: a + b, {"x": [1, 2], "n": None}, {"n": None, "x": (10, 20)}) == {
+        "n": None,
+        "x": [11, 22],
+    }
+
+
+@pytest.mark.parametrize(
+    ("other", "wording"),
+    [
+        ({"a": {"x": 1, "z": 2}}, "differ at a: expected a dict of 'x', got a dict of 'x', 'z'"),
+        ({"a": {"y": 1}}, "differ at a: expected a dict of 'x', got a dict of 'y'"),
+        ({"a": [1]}, "differ at a: expected a dict of 'x', got a list of 1"),
+        ({"a": 1}, "differ at a: expected a dict of 'x', got int"),
+        ({"a": None}, "differ at a: expected a dict of 'x', got None"),
+        ({}, "differ: expected a dict of 'a', got a dict of nothing"),
+    ],
+)
+def test_trees_of_other_structure_are_refused(other, wording):
+    with pytest.raises(ValueError, match=wording):
+        tree.map(lambda a, b: a, {"a": {"x": 1}}, other)
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match="expected a list of 1, got a tuple of 2"):
+        tree.map(lambda a, b: a, [1], (1, 2))
+
+
+def test_walking_a_tree_leaves_nothing_to_the_garbage_collector():
+    nested = {"a": [object(), (object(),)]}
+    gc.collect()
+    gc.disable()
+    try:
+        leaves, structure = tree.flatten(nested)
+        tree.map(lambda a, b: a, tree.unflatten(structure, leaves), nested)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
