@@ -71,13 +71,15 @@ class Optimizer(Configurable):
         """Return the arguments that make an optimizer like this one as it is now."""
         return super().get_config() | {"learning_rate": self.learning_rate}
 
-    def init(self, parameters: Tree) -> Tree:
-        """Return the state before the first step, on the parameters' backend.
+    def init(self, parameters: Tree, backend: Backend | None = None) -> Tree:
+        """Return the state before the first step.
 
         Parameters
         ----------
         parameters : tree of array
             What is going to be trained.
+        backend : Backend, optional
+            Where the parameters are, for a device other than their library's default.
 
         Returns
         -------
@@ -87,7 +89,7 @@ class Optimizer(Configurable):
         leaves = tree.leaves(parameters)
         if not leaves:
             raise ValueError(f"{type(self).__name__} has nothing to train: the tree of parameters is empty.")
-        backend = backend_of(leaves[0])
+        backend = backend or backend_of(leaves[0])
         return {
             "step": backend.from_host(0, "int64"),
             "learning_rate": self.learning_rate_array(backend),
@@ -120,8 +122,22 @@ class Optimizer(Configurable):
             The new ones.
         state : tree of array
             The new one.
+
+        Raises
+        ------
+        ValueError
+            If gradients or slots have not the names, the nesting and the shapes of the parameters.
         """
         flat, structure = tree.flatten(parameters)
+        along = [self._along(flat, structure, gradients, "gradients")]
+        if set(state["slots"]) != set(self.slots):
+            raise ValueError(
+                f"{type(self).__name__}.update expects a state with the slots {list(self.slots)}, got "
+                f"{sorted(state['slots'])}. Make one with init(parameters)."
+            )
+        along += [
+            self._along(flat, structure, state["slots"][slot], f"the slot {slot!r}") for slot in self.slots
+        ]
         backend = backend_of(flat[0])
         with backend.scope():
             xp = backend.xp
@@ -131,9 +147,8 @@ class Optimizer(Configurable):
                 rate = rate / (1.0 + self.decay * step)
             scalars = self.scalars(rate, step)
             cast: dict[DType, tuple[Any, ...]] = {}
-            slots = [tree.leaves(state["slots"][slot]) for slot in self.slots]
             results: list[tuple[Any, ...]] = []
-            for parameter, gradient, *held in zip(flat, tree.leaves(gradients), *slots, strict=True):
+            for parameter, gradient, *held in zip(flat, *along, strict=True):
                 kind = parameter.dtype
                 if kind not in cast:
                     cast[kind] = tuple(xp.astype(scalar, kind) for scalar in scalars)
@@ -150,6 +165,23 @@ class Optimizer(Configurable):
         }
         return tree.unflatten(structure, list(columns[0])), new_state
 
+    def _along(self, flat: list[Any], structure: Tree, other: Tree, what: str) -> list[Any]:
+        """Return the leaves of a tree that must be like that of the parameters, array for array."""
+        leaves, its_structure = tree.flatten(other)
+        where = f"{type(self).__name__}.update expects {what}"
+        cure = "Take the gradient of the same tree, and the state that init or the step before gave for it."
+        if its_structure != structure:
+            raise ValueError(
+                f"{where} structured as the parameters, {_outline(structure)}, got {_outline(its_structure)}. {cure}"
+            )
+        for number, (parameter, leaf) in enumerate(zip(flat, leaves, strict=True)):
+            if leaf.shape != parameter.shape:
+                raise ValueError(
+                    f"{where} shaped as the parameters, got {tuple(leaf.shape)} for array {number} of shape "
+                    f"{tuple(parameter.shape)}. {cure}"
+                )
+        return leaves
+
     def scalars(self, rate: Any, step: Any) -> tuple[Any, ...]:
         """Return the 0-d float64 arrays that `update_parameter` gets, in the parameter's dtype."""
         return (rate,)
@@ -159,6 +191,12 @@ class Optimizer(Configurable):
     ) -> tuple[Any, ...]:
         """Return the new parameter and its new slots."""
         raise NotImplementedError(f"{type(self).__name__} must define update_parameter.")
+
+
+def _outline(structure: Tree) -> str:
+    """Show the structure of a tree in short."""
+    shown = str(structure)
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 def _zeros_like(parameter: Array) -> Array:
