@@ -11,6 +11,8 @@ from nnbackend.typing import Array, DType, Tree
 
 __all__ = ["Optimizer"]
 
+_CURE = "Take the gradient of the same tree, and the state that init or the step before gave for it."
+
 
 class Optimizer(Configurable):
     r"""A rule that changes parameters by their gradients; subclasses give its slots and its update.
@@ -165,21 +167,25 @@ class Optimizer(Configurable):
         }
         return tree.unflatten(structure, list(columns[0])), new_state
 
+    def _wants(self, what: str) -> str:
+        return f"{type(self).__name__}.update expects {what}"
+
     def _along(self, flat: list[Any], structure: Tree, other: Tree, what: str) -> list[Any]:
         """Return the leaves of a tree that must be like that of the parameters, array for array."""
         leaves, its_structure = tree.flatten(other)
-        where = f"{type(self).__name__}.update expects {what}"
-        cure = "Take the gradient of the same tree, and the state that init or the step before gave for it."
         if its_structure != structure:
             raise ValueError(
-                f"{where} structured as the parameters, {_outline(structure)}, got {_outline(its_structure)}. {cure}"
+                f"{self._wants(what)} structured as the parameters, {_outline(structure)}, got "
+                f"{_outline(its_structure)}. {_CURE}"
             )
-        for number, (parameter, leaf) in enumerate(zip(flat, leaves, strict=True)):
-            if leaf.shape != parameter.shape:
-                raise ValueError(
-                    f"{where} shaped as the parameters, got {tuple(leaf.shape)} for array {number} of shape "
-                    f"{tuple(parameter.shape)}. {cure}"
-                )
+        if (shapes := [leaf.shape for leaf in leaves]) != (
+            expected := [parameter.shape for parameter in flat]
+        ):
+            number = next(n for n, (a, b) in enumerate(zip(shapes, expected, strict=True)) if a != b)
+            raise ValueError(
+                f"{self._wants(what)} shaped as the parameters, got {tuple(shapes[number])} for array {number} of "
+                f"shape {tuple(expected[number])}. {_CURE}"
+            )
         return leaves
 
     def scalars(self, rate: Any, step: Any) -> tuple[Any, ...]:
