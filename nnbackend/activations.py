@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnbackend import functional
-from nnbackend.backend import nearest
-from nnbackend.config import register
+from nnbackend.config import find, register
 
 __all__ = ["get"]
 
@@ -29,8 +28,4 @@ def get(which: str | Callable[..., Any] | None) -> Callable[..., Any]:
         return _BY_NAME["linear"]
     if callable(which):
         return which
-    if which in _BY_NAME:
-        return _BY_NAME[which]
-    raise ValueError(
-        f"Unknown activation {which!r}; the known ones are {', '.join(_BY_NAME)}.{nearest(str(which), _BY_NAME)}"
-    )
+    return find("activation", which, _BY_NAME)

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from nnbackend.backend import nearest
 from nnbackend.typing import Json
 
-__all__ = ["Configurable", "describe", "register", "restore", "snake_case"]
+__all__ = ["Configurable", "describe", "find", "register", "restore", "snake_case"]
 
 _T = TypeVar("_T")
 _objects: dict[str, Any] = {}
@@ -75,6 +75,37 @@ def register(package: str = "custom", *, name: str | None = None) -> Callable[[_
 
 def _origin(thing: Any) -> tuple[Any, Any]:
     return getattr(thing, "__module__", None), getattr(thing, "__qualname__", thing)
+
+
+def find(kind: str, which: Any, table: Mapping[str, _T]) -> _T:
+    """Return what a name stands for; capitals make no difference.
+
+    Parameters
+    ----------
+    kind : str
+        What is looked for, such as ``"loss"``, for messages.
+    which : str
+        The name.
+    table : mapping of str to object
+        What is known, by names in lower case.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown; the nearest known one is named.
+    TypeError
+        If it is a class.
+    """
+    if isinstance(which, type):
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise TypeError(
+            f"Expected {article} {kind}, got the class {which.__name__}. Make one: {which.__name__}()."
+        )
+    if isinstance(which, str) and which.lower() in table:
+        return table[which.lower()]
+    raise ValueError(
+        f"Unknown {kind} {which!r}; the known ones are {', '.join(table)}.{nearest(str(which), table)}"
+    )
 
 
 def snake_case(name: str) -> str:

@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from nnbackend.backend import host, nearest
-from nnbackend.config import Configurable, snake_case
+from nnbackend.config import Configurable, find, snake_case
 from nnbackend.random import Stream
 from nnbackend.typing import Array, Shape
 
@@ -269,11 +269,9 @@ def get(which: str | Initializer) -> Initializer:
     ------
     ValueError
         If the name is unknown; the nearest known one is named.
+    TypeError
+        If it is a class.
     """
     if isinstance(which, Initializer):
         return which
-    if which in _BY_NAME:
-        return _BY_NAME[which]()
-    raise ValueError(
-        f"Unknown initializer {which!r}; the known ones are {', '.join(_BY_NAME)}.{nearest(str(which), _BY_NAME)}"
-    )
+    return find("initializer", which, _BY_NAME)()

@@ -8,12 +8,12 @@ input, which is exact where probabilities have run into 0 or 1; anything else is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from nnbackend import functional
 from nnbackend.autodiff import Operators, Tensor
-from nnbackend.backend import backend_of, namespace, nearest, plain
-from nnbackend.config import Configurable, snake_case
+from nnbackend.backend import backend_of, namespace, plain
+from nnbackend.config import Configurable, find, snake_case
 from nnbackend.typing import Shape
 
 __all__ = [
@@ -113,19 +113,39 @@ def as_columns(values: Any) -> Any:
     return functional.expand_dims(values, axis=-1) if len(values.shape) == 1 else values
 
 
-def _check_same_shape(name: str, y: Any, output_shape: Shape) -> None:
+def check_same_shape(owner: str, y: Any, output_shape: Shape) -> None:
+    """Refuse targets of another shape than the outputs'; single numbers may lack the last axis of length one."""
     shape = tuple(y.shape[1:])
     if shape == tuple(output_shape) or (
         output_shape and output_shape[-1] == 1 and shape == tuple(output_shape[:-1])
     ):
         return
     raise ValueError(
-        f"The loss {name} expects targets shaped like the outputs, {('n', *output_shape)}, got {tuple(y.shape)}. Give "
+        f"{owner} expects targets shaped like the outputs, {('n', *output_shape)}, got {tuple(y.shape)}. Give "
         f"the last layer {shape[-1] if shape else 1} units, or reshape the targets."
     )
 
 
-class MeanSquaredError(Loss):
+#: Rules that make probabilities of logits.
+_LINKS = ("sigmoid", "softmax")
+
+
+class _Error(Loss):
+    """What losses share that compare outputs with targets of the same shape, number by number."""
+
+    #: The rule that gives the loss of each row.
+    rule: ClassVar[Callable[[Any, Any], Any]]
+
+    def per_sample(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the mean error of each sample."""
+        return type(self).rule(as_columns(y_pred), as_columns(y_true))
+
+    def check_targets(self, y: Any, output_shape: Shape) -> None:
+        """Refuse targets of another shape than the outputs'."""
+        check_same_shape(f"The loss {self.name}", y, output_shape)
+
+
+class MeanSquaredError(_Error):
     r"""Mean squared error over the last axis,  :math:`\frac1k \sum_j (\hat y_j - y_j)^2`.
 
     Examples
@@ -136,16 +156,10 @@ class MeanSquaredError(Loss):
     0.5
     """
 
-    def per_sample(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the mean squared error of each sample."""
-        return functional.mean_squared_error(as_columns(y_pred), as_columns(y_true))
-
-    def check_targets(self, y: Any, output_shape: Shape) -> None:
-        """Refuse targets of another shape than the outputs'."""
-        _check_same_shape(self.name, y, output_shape)
+    rule = functional.mean_squared_error
 
 
-class MeanAbsoluteError(Loss):
+class MeanAbsoluteError(_Error):
     r"""Mean absolute error over the last axis,  :math:`\frac1k \sum_j |\hat y_j - y_j|`.
 
     Examples
@@ -156,13 +170,7 @@ class MeanAbsoluteError(Loss):
     0.5
     """
 
-    def per_sample(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the mean absolute error of each sample."""
-        return functional.mean_absolute_error(as_columns(y_pred), as_columns(y_true))
-
-    def check_targets(self, y: Any, output_shape: Shape) -> None:
-        """Refuse targets of another shape than the outputs'."""
-        _check_same_shape(self.name, y, output_shape)
+    rule = functional.mean_absolute_error
 
 
 class _Crossentropy(Loss):
@@ -179,19 +187,48 @@ class _Crossentropy(Loss):
 
     #: The rule whose input is logits.
     link = "softmax"
+    #: The rules that give the loss of each row, from logits and from probabilities.
+    of_logits: ClassVar[Callable[[Any, Any], Any]]
+    of_probabilities: ClassVar[Callable[[Any, Any], Any]]
 
     def __init__(self, from_logits: bool | None = None, name: str | None = None) -> None:
         super().__init__(name)
         self.from_logits = from_logits
 
     def logits(self, y_pred: Any) -> Any | None:
-        """Return the logits behind an output, or None where it is to be taken for probabilities."""
+        """Return the logits behind an output, or None where it is to be taken for probabilities.
+
+        Raises
+        ------
+        ValueError
+            If the output is made by another function than the loss's own: it holds no logits.
+        """
         if self.from_logits is True:
             return y_pred
         if self.from_logits is False:
             return None
-        origin = y_pred.origin if isinstance(y_pred, Tensor) else None
-        return origin[1][0] if origin is not None and origin[0] == self.link else y_pred
+        origin: tuple[Any, ...] | None = y_pred.origin if isinstance(y_pred, Tensor) else None
+        if origin is None or origin[0] not in _LINKS:
+            return y_pred
+        rule, arguments = origin[:2]
+        axis = origin[2].get("axis", -1) if len(origin) > 2 else -1
+        if rule != self.link or axis not in (-1, len(y_pred.shape) - 1):
+            over = "" if axis == -1 else f" over axis {axis}"
+            raise ValueError(
+                f"The loss {self.name} expects outputs of {self.link} over the last axis, or logits, got the output of "
+                f"{rule}{over}. Change the activation, or say from_logits=False."
+            )
+        return arguments[0]
+
+    def per_sample(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the cross-entropy of each sample."""
+        logits = self.logits(y_pred)
+        rule, outputs = (
+            (type(self).of_probabilities, y_pred) if logits is None else (type(self).of_logits, logits)
+        )
+        if len(outputs.shape) == 1:
+            outputs, y_true = as_columns(outputs), as_columns(y_true)
+        return rule(outputs, y_true)
 
     def outputs_logits(self, y_pred: Any) -> bool:
         """Tell whether the output itself, as the model gives it, is logits."""
@@ -227,12 +264,8 @@ class CategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     0.693147
     """
 
-    def per_sample(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the cross-entropy of each sample."""
-        logits = self.logits(y_pred)
-        if logits is None:
-            return functional.categorical_crossentropy(y_pred, y_true)
-        return functional.softmax_crossentropy(logits, y_true)
+    of_probabilities = functional.categorical_crossentropy
+    of_logits = functional.softmax_crossentropy
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets that are not one row of class probabilities per output."""
@@ -273,12 +306,8 @@ class SparseCategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     0.693147
     """
 
-    def per_sample(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the cross-entropy of each sample."""
-        logits = self.logits(y_pred)
-        if logits is None:
-            return functional.sparse_categorical_crossentropy(y_pred, y_true)
-        return functional.sparse_softmax_crossentropy(logits, y_true)
+    of_probabilities = functional.sparse_categorical_crossentropy
+    of_logits = functional.sparse_softmax_crossentropy
 
     def cast_targets(self, y: Any, like: Any) -> Any:
         """Return labels of shape (n, ...), without a last axis of length one."""
@@ -346,16 +375,12 @@ class BinaryCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
 
     link = "sigmoid"
 
-    def per_sample(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the cross-entropy of each sample."""
-        logits = self.logits(y_pred)
-        if logits is None:
-            return functional.binary_crossentropy(as_columns(y_pred), as_columns(y_true))
-        return functional.sigmoid_binary_crossentropy(as_columns(logits), as_columns(y_true))
+    of_probabilities = functional.binary_crossentropy
+    of_logits = functional.sigmoid_binary_crossentropy
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets of another shape than the outputs', and outside of 0 to 1."""
-        _check_same_shape(self.name, y, output_shape)
+        check_same_shape(f"The loss {self.name}", y, output_shape)
         array = plain(y)
         backend = backend_of(array)
         if 0 in array.shape or "bool" in str(array.dtype):
@@ -413,15 +438,11 @@ def get(which: Any) -> Loss:
     ------
     ValueError
         If the name is unknown; the nearest known one is named.
+    TypeError
+        If it is a class.
     """
     if isinstance(which, Loss):
         return which
-    if isinstance(which, type):
-        raise TypeError(f"Expected a loss, got the class {which.__name__}. Make one: {which.__name__}().")
-    if callable(which):
+    if callable(which) and not isinstance(which, type):
         return FunctionLoss(which)
-    if which in _BY_NAME:
-        return _BY_NAME[which]()
-    raise ValueError(
-        f"Unknown loss {which!r}; the known ones are {', '.join(_BY_NAME)}.{nearest(str(which), _BY_NAME)}"
-    )
+    return find("loss", which, _BY_NAME)()

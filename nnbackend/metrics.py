@@ -7,13 +7,13 @@ needs no transfer to the host. `Metric.result` is read when somebody looks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from nnbackend import functional
-from nnbackend.backend import Backend, namespace, nearest, to_numpy
-from nnbackend.config import Configurable, snake_case
-from nnbackend.losses import as_columns, match_targets
-from nnbackend.typing import Tree
+from nnbackend.backend import Backend, backend_of, namespace, plain, to_numpy
+from nnbackend.config import Configurable, find, snake_case
+from nnbackend.losses import as_columns, check_same_shape, match_targets
+from nnbackend.typing import Shape, Tree
 
 __all__ = [
     "Accuracy",
@@ -72,10 +72,17 @@ class Metric(Configurable):
         """Read the state and return the metric as a number."""
         raise NotImplementedError(f"{type(self).__name__} must define result(state).")
 
+    def check_targets(self, y: Any, output_shape: Shape) -> None:
+        """Refuse targets that do not fit outputs of this shape (without the axis of samples).
+
+        Raises
+        ------
+        ValueError
+            With what was expected, what came, and the cure.
+        """
+
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any | None = None) -> float:
         """Return the metric of one set of targets and outputs."""
-        from nnbackend.backend import backend_of, plain
-
         backend = backend_of(plain(y_pred))
         with backend.scope():
             return self.result(self.update(self.init(backend), y_true, y_pred, sample_weight))
@@ -149,6 +156,10 @@ class BinaryAccuracy(MeanMetric):
         wanted = y_true if "bool" in str(y_true.dtype) else y_true > _half(y_true)
         return xp.astype((y_pred > threshold) == wanted, xp.float64)
 
+    def check_targets(self, y: Any, output_shape: Shape) -> None:
+        """Refuse targets of another shape than the outputs'."""
+        _check_same_shape(self, y, output_shape, "For several classes use 'accuracy'.")
+
 
 def _half(y: Any) -> float | int:
     return 0.5 if "float" in str(y.dtype) else 0
@@ -170,6 +181,11 @@ class CategoricalAccuracy(MeanMetric):
         xp = namespace(y_pred)
         return xp.astype(xp.argmax(y_pred, axis=-1) == xp.argmax(y_true, axis=-1), xp.float64)
 
+    def check_targets(self, y: Any, output_shape: Shape) -> None:
+        """Refuse targets that are not one-hot."""
+        _check_classes(self, output_shape)
+        _check_same_shape(self, y, output_shape, "For whole-number labels use 'sparse_categorical_accuracy'.")
+
 
 class SparseCategoricalAccuracy(MeanMetric):
     """Share of samples whose largest output is that of the label.
@@ -190,6 +206,31 @@ class SparseCategoricalAccuracy(MeanMetric):
         best = xp.argmax(y_pred, axis=-1)
         return xp.astype(best == xp.astype(y_true, best.dtype), xp.float64)
 
+    def check_targets(self, y: Any, output_shape: Shape) -> None:
+        """Refuse targets that are not one label for each row of outputs."""
+        _check_classes(self, output_shape)
+        rows, shape = tuple(output_shape[:-1]), tuple(y.shape[1:])
+        if shape not in (rows, (*rows, 1)):
+            raise ValueError(
+                f"The metric {self.name} expects whole-number labels of shape {('n', *rows)}, got {tuple(y.shape)}. "
+                "For one-hot targets use 'categorical_accuracy'."
+            )
+
+
+def _check_same_shape(metric: Metric, y: Any, output_shape: Shape, cure: str) -> None:
+    try:
+        check_same_shape(f"The metric {metric.name}", y, output_shape)
+    except ValueError as error:
+        raise ValueError(f"{error} {cure}") from None
+
+
+def _check_classes(metric: Metric, output_shape: Shape) -> None:
+    if not output_shape or output_shape[-1] == 1:
+        raise ValueError(
+            f"The metric {metric.name} expects one output for each of two or more classes, got one output. For yes or "
+            "no use 'binary_accuracy'."
+        )
+
 
 class Accuracy(MeanMetric):
     """Share of right answers, whatever form the targets have.
@@ -206,16 +247,39 @@ class Accuracy(MeanMetric):
 
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: bool) -> Any:
         """Return 1 where the sample is right."""
-        if len(y_pred.shape) == 1 or y_pred.shape[-1] == 1:
-            kind: MeanMetric = BinaryAccuracy()
-        elif tuple(y_true.shape) == tuple(y_pred.shape):
-            kind = CategoricalAccuracy()
-        else:
-            kind = SparseCategoricalAccuracy()
+        kind = _kind_of_accuracy(tuple(y_true.shape[1:]), tuple(y_pred.shape[1:]))
         return kind.per_sample(y_true, y_pred, logits=logits)
 
+    def check_targets(self, y: Any, output_shape: Shape) -> None:
+        """Refuse targets that no accuracy takes with these outputs."""
+        _kind_of_accuracy(tuple(y.shape[1:]), tuple(output_shape)).check_targets(y, output_shape)
 
-class MeanSquaredError(MeanMetric):
+
+_BINARY, _CATEGORICAL, _SPARSE = BinaryAccuracy(), CategoricalAccuracy(), SparseCategoricalAccuracy()
+
+
+def _kind_of_accuracy(target_shape: Shape, output_shape: Shape) -> MeanMetric:
+    if not output_shape or output_shape[-1] == 1:
+        return _BINARY
+    return _CATEGORICAL if target_shape == output_shape else _SPARSE
+
+
+class _Error(MeanMetric):
+    """What metrics share that compare outputs with targets of the same shape, number by number."""
+
+    #: The rule that gives the error of each row.
+    rule: ClassVar[Callable[[Any, Any], Any]]
+
+    def per_sample(self, y_true: Any, y_pred: Any, *, logits: bool) -> Any:
+        """Return the mean error of each sample."""
+        return type(self).rule(as_columns(y_pred), as_columns(match_targets(y_true, y_pred)))
+
+    def check_targets(self, y: Any, output_shape: Shape) -> None:
+        """Refuse targets of another shape than the outputs'."""
+        check_same_shape(f"The metric {self.name}", y, output_shape)
+
+
+class MeanSquaredError(_Error):
     """Mean squared error.
 
     Examples
@@ -226,12 +290,10 @@ class MeanSquaredError(MeanMetric):
     2.0
     """
 
-    def per_sample(self, y_true: Any, y_pred: Any, *, logits: bool) -> Any:
-        """Return the squared error of each sample."""
-        return functional.mean_squared_error(as_columns(y_pred), as_columns(match_targets(y_true, y_pred)))
+    rule = functional.mean_squared_error
 
 
-class MeanAbsoluteError(MeanMetric):
+class MeanAbsoluteError(_Error):
     """Mean absolute error.
 
     Examples
@@ -242,9 +304,7 @@ class MeanAbsoluteError(MeanMetric):
     1.0
     """
 
-    def per_sample(self, y_true: Any, y_pred: Any, *, logits: bool) -> Any:
-        """Return the absolute error of each sample."""
-        return functional.mean_absolute_error(as_columns(y_pred), as_columns(match_targets(y_true, y_pred)))
+    rule = functional.mean_absolute_error
 
 
 class FunctionMetric(MeanMetric):
@@ -279,7 +339,7 @@ _BY_NAME: dict[str, Callable[..., Metric]] = {
         SparseCategoricalAccuracy,
     )
 }
-_SHORT = {"acc": "accuracy", "mse": "mean_squared_error", "mae": "mean_absolute_error"}
+_BY_NAME |= {"acc": Accuracy, "mse": MeanSquaredError, "mae": MeanAbsoluteError}
 
 
 def get(which: str | Metric | Callable[..., Any]) -> Metric:
@@ -289,17 +349,11 @@ def get(which: str | Metric | Callable[..., Any]) -> Metric:
     ------
     ValueError
         If the name is unknown; the nearest known one is named.
+    TypeError
+        If it is a class.
     """
     if isinstance(which, Metric):
         return which
-    if isinstance(which, type):
-        raise TypeError(f"Expected a metric, got the class {which.__name__}. Make one: {which.__name__}().")
-    if callable(which):
+    if callable(which) and not isinstance(which, type):
         return FunctionMetric(which)
-    name = _SHORT.get(which, which)
-    if name in _BY_NAME:
-        return _BY_NAME[name](name=which)
-    known = [*_BY_NAME, *_SHORT]
-    raise ValueError(
-        f"Unknown metric {which!r}; the known ones are {', '.join(known)}.{nearest(str(which), known)}"
-    )
+    return find("metric", which, _BY_NAME)(name=which)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from nnbackend import functional
-from nnbackend.backend import backend_of, nearest, plain
-from nnbackend.config import Configurable
+from nnbackend.backend import backend_of, plain
+from nnbackend.config import Configurable, find
 
 __all__ = ["L1", "L1L2", "L2", "Regularizer", "get"]
 
@@ -73,11 +73,15 @@ _BY_NAME: dict[str, type[Regularizer]] = {"l1": L1, "l2": L2, "l1_l2": L1L2}
 
 
 def get(which: str | Regularizer | None) -> Regularizer | None:
-    """Return a regularizer by its name (``"l1"``, ``"l2"``), the one given, or None for None."""
+    """Return a regularizer by its name (``"l1"``, ``"l2"``), the one given, or None for None.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown; the nearest known one is named.
+    TypeError
+        If it is a class.
+    """
     if which is None or isinstance(which, Regularizer):
         return which
-    if which in _BY_NAME:
-        return _BY_NAME[which]()
-    raise ValueError(
-        f"Unknown regularizer {which!r}; the known ones are {', '.join(_BY_NAME)}.{nearest(str(which), _BY_NAME)}"
-    )
+    return find("regularizer", which, _BY_NAME)()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nnbackend as nn
-from nnbackend.config import Configurable, describe, register, restore, snake_case
+from nnbackend.config import Configurable, describe, find, register, restore, snake_case
 
 
 @register("tests.config")
@@ -145,3 +145,16 @@ def test_arguments_without_names_are_refused():
 )
 def test_class_names_are_written_as_the_field_writes_them(name, words):
     assert snake_case(name) == words
+
+
+def test_a_name_is_found_however_it_is_capitalized_or_the_nearest_is_named():
+    table = {"relu": 1, "tanh": 2}
+    assert find("activation", "ReLU", table) == 1
+    with pytest.raises(
+        ValueError, match="Unknown activation 'rely'; the known ones are relu, tanh. Did you mean 'relu'"
+    ):
+        find("activation", "rely", table)
+    with pytest.raises(ValueError, match="Unknown loss 3; the known ones"):
+        find("loss", 3, table)
+    with pytest.raises(TypeError, match=r"Expected an activation, got the class Thing. Make one: Thing\(\)"):
+        find("activation", Thing, table)

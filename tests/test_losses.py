@@ -79,9 +79,37 @@ def test_the_loss_looks_at_what_made_the_output(put, link):
     assert by_itself.describe(output) == f"{by_itself.name} on the logits that the last {link} is given"
 
 
-def test_softmax_before_a_binary_crossentropy_is_not_its_link(put):
-    output = nn.functional.softmax(nn.Tensor(put(np.array([[1.0, 2.0]]))))
-    assert losses.BinaryCrossentropy().outputs_logits(output)
+@pytest.mark.parametrize(
+    ("kind", "link"),
+    [
+        (losses.BinaryCrossentropy, "softmax"),
+        (losses.CategoricalCrossentropy, "sigmoid"),
+        (losses.SparseCategoricalCrossentropy, "sigmoid"),
+    ],
+)
+def test_the_other_losses_link_is_refused_since_its_output_is_no_logits(put, kind, link):
+    output = getattr(nn.functional, link)(nn.Tensor(put(np.array([[1.0, 2.0]]))))
+    for call in (kind().outputs_logits, kind().describe):
+        with pytest.raises(ValueError, match=rf"got the output of {link}\. Change the activation, or say"):
+            call(output)
+    assert not kind(from_logits=False).outputs_logits(output)
+    assert kind(from_logits=True).outputs_logits(output)
+
+
+@pytest.mark.parametrize("options", [(), ({},), ({"axis": -1},), ({"axis": 2},)])
+def test_softmax_over_the_last_axis_gives_its_logits(put, options):
+    logits = nn.Tensor(put(np.ones((2, 3, 4))))
+    output = nn.functional.softmax(logits)
+    output.origin = ("softmax", (logits,), *options)
+    assert losses.CategoricalCrossentropy().logits(output) is logits
+
+
+def test_softmax_over_another_axis_is_refused(put):
+    logits = nn.Tensor(put(np.ones((2, 3, 4))))
+    output = nn.functional.softmax(logits, axis=1)
+    output.origin = ("softmax", (logits,), {"axis": 1})
+    with pytest.raises(ValueError, match=r"softmax over the last axis, or logits.*softmax over axis 1"):
+        losses.CategoricalCrossentropy().logits(output)
 
 
 def test_targets_take_the_outputs_dtype_and_last_axis(put):

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 #: What the rooms of the mathematics may import.
-MATHEMATICS = {"autodiff", "backend", "elementwise", "random", "tree", "typing"}
+MATHEMATICS = {"autodiff", "backend", "elementwise", "placement", "random", "tree", "typing"}
 #: What the rooms between mathematics and models may import: each other, too.
 PARTS = MATHEMATICS | {
     "activations",
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "philox": {"typing"},
     "backend": {"philox", "typing"},
     "elementwise": {"backend", "typing"},
+    "placement": {"backend", "typing"},
     "random": {"backend", "elementwise", "tree", "typing"},
     "autodiff": {"backend", "elementwise", "tree", "typing"},
     "checking": {"autodiff", "backend", "random", "tree", "typing"},

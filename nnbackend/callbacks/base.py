@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-__all__ = ["Callback", "Callbacks", "Logs", "TrainedModel"]
+__all__ = ["Callback", "Callbacks", "Logs"]
 
 
 class Logs(Protocol):
@@ -14,12 +14,6 @@ class Logs(Protocol):
     def __call__(self) -> dict[str, float]:
         """Read loss and metrics, by name."""
         ...
-
-
-class TrainedModel(Protocol):
-    """What callbacks may rely on of a model."""
-
-    stop_training: bool
 
 
 class Callback:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from nnbackend.autodiff import Operators
-from nnbackend.backend import Backend, backend_of, host, is_array, plain, to_numpy
+from nnbackend.backend import Backend, host, is_array, plain, to_numpy
+from nnbackend.placement import is_at_home
 from nnbackend.random import Stream
 
 __all__ = [
     "Batch",
     "Dataset",
     "as_dataset",
-    "check_finite",
     "move",
     "order",
+    "require_finite",
     "split",
     "to_array",
     "weigh_classes",
@@ -113,7 +115,7 @@ def _native(array: Any) -> Any:
 
 def move(array: Any, backend: Backend, dtype: str | None) -> Any:
     """Bring an array to the backend, as `dtype`; what is there already is not copied."""
-    if backend_of(array) is backend:
+    if is_at_home(array, backend):
         if dtype is None or str(array.dtype).rpartition(".")[2] == dtype:
             return array
         with backend.scope():
@@ -219,7 +221,7 @@ def weigh_classes(data: Dataset, class_weight: Mapping[int, float], dtype: str, 
 
 
 def split(data: Dataset, share: float, owner: str) -> tuple[Dataset, Dataset]:
-    """Cut the last share of the samples off for validation, before any shuffling, as Keras does.
+    """Cut the last share of the samples off for validation, before any shuffling; as in Keras, at a whole sample below.
 
     Raises
     ------
@@ -228,14 +230,14 @@ def split(data: Dataset, share: float, owner: str) -> tuple[Dataset, Dataset]:
     """
     if not 0.0 < share < 1.0:
         raise ValueError(f"{owner} expects validation_split between 0 and 1, got {share}.")
-    first = round(len(data) * (1.0 - share))
+    first = math.floor(len(data) * (1.0 - share))
     if first in (0, len(data)):
         raise ValueError(f"{owner}: validation_split={share} of {len(data)} samples leaves one part empty.")
     rows = host().xp.arange(len(data))
     return data.rows(rows[:first]), data.rows(rows[first:])
 
 
-def check_finite(data: Dataset, owner: str) -> None:
+def require_finite(data: Dataset, owner: str) -> None:
     """Refuse NaN and infinite inputs and targets, naming the first row that has one.
 
     Raises

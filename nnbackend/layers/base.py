@@ -19,14 +19,21 @@ from nnbackend import initializers, regularizers
 from nnbackend.autodiff import Operators, Reference, Tensor
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
 from nnbackend.config import Configurable, snake_case
+from nnbackend.placement import copy_of, is_at_home
 from nnbackend.random import Stream
-from nnbackend.typing import Array, Shape
+from nnbackend.typing import Array, DType, Shape
 
 __all__ = ["Binding", "Layer", "Parameter"]
 
 _Kind = TypeVar("_Kind")
 
 _creation = itertools.count()
+_revision = 0
+
+
+def revision() -> int:
+    """Return a number that grows whenever a built layer is given another argument: what was compiled is out of date."""
+    return _revision
 
 
 class Parameter(Reference):
@@ -43,15 +50,18 @@ class Parameter(Reference):
         Whether gradients change it. Running statistics are not trainable.
     regularizer : Regularizer or None
         Its penalty in the loss.
+    backend : Backend
+        Where it lives; `move` moves it.
     """
 
-    __slots__ = ("_array", "_dtype", "_shape", "order", "path", "regularizer", "trainable")
+    __slots__ = ("_array", "_dtype", "_shape", "backend", "order", "path", "regularizer", "trainable")
 
     def __init__(
         self,
         path: str,
         array: Array,
         dtype: str,
+        backend: Backend,
         *,
         trainable: bool = True,
         regularizer: regularizers.Regularizer | None = None,
@@ -59,6 +69,7 @@ class Parameter(Reference):
         self.path = path
         self.trainable = trainable
         self.regularizer = regularizer
+        self.backend = backend  # an array knows its library, but not which device new values belong on
         self.order = next(_creation)  # only compared: the order of creation within a model
         self._array = array
         self._shape = tuple(array.shape)
@@ -78,10 +89,17 @@ class Parameter(Reference):
         binding = _binding.get()
         if binding is not None:
             return binding.read(self)
-        return self._array if _frame.get() is None else Tensor(self._array)
+        return copy_of(self._array) if _frame.get() is None else Tensor(self._array)
+
+    @property
+    def dtype(self) -> DType:
+        """Its dtype, as its library knows it."""
+        return self._array.dtype
 
     def assign(self, value: Any) -> None:
-        """Give it a new value: in the step's new state within a step, for good outside of one.
+        """Give it a copy of a new value: in the step's new state within a step, for good outside of one.
+
+        The present array is left as it is, since a gradient that is being computed may still need it.
 
         Raises
         ------
@@ -96,16 +114,16 @@ class Parameter(Reference):
         if binding is not None:
             binding.assign(self, _cast(value, self._dtype))
         else:
-            backend = backend_of(self._array)
-            self._array = backend.from_host(to_numpy(value), self._dtype)
+            self._array = self.backend.from_host(to_numpy(value), self._dtype)
 
     def numpy(self) -> Any:
         """Return a copy of its current value on the host."""
-        return to_numpy(self)
+        return to_numpy(self if _binding.get() is not None else self._array)
 
     def move(self, backend: Backend) -> None:
         """Move its current value to another backend."""
         self._array = backend.from_host(to_numpy(self._array), self._dtype)
+        self.backend = backend
 
     def __repr__(self) -> str:
         return f"<Parameter {self.path!r} {self._shape} {self._dtype}>"
@@ -122,14 +140,19 @@ class Binding:
         The key and the step of the random streams drawn from in this run.
     backend : Backend
         Where the run takes place.
+    builds : bool
+        Whether layers may make their parameters in this run. In a step they may not: it trains those of its state.
     """
 
-    def __init__(self, values: Mapping[int, Any], seed: Any, step: Any, backend: Backend) -> None:
+    def __init__(
+        self, values: Mapping[int, Any], seed: Any, step: Any, backend: Backend, *, builds: bool = False
+    ) -> None:
         self.values = dict(values)
         self.assigned: dict[int, Any] = {}
         self.seed = seed
         self.step = step
         self.backend = backend
+        self.builds = builds
         self._streams: dict[str, Stream] = {}
 
     def read(self, parameter: Parameter) -> Any:
@@ -211,6 +234,8 @@ class Layer(Configurable):
     #: Attributes in which no layer or parameter of its own stands.
     _not_searched: ClassVar[frozenset[str]] = frozenset({"_arguments"})
     _takes_training: bool
+    #: Names of the arguments it is made with: an attribute of that name says what it computes.
+    _configured: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, *, name: str | None = None, dtype: str | None = None, trainable: bool = True) -> None:
         if name is not None and (not name or "/" in name):
@@ -224,14 +249,26 @@ class Layer(Configurable):
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
         self._path: str | None = None
-        self._child_names: dict[int, str] = {}
+        self._child_names: dict[Layer, str] = {}
         self._draws = itertools.count()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._takes_training = "training" in inspect.signature(cls.forward).parameters
+        cls._configured = frozenset(
+            name
+            for base in cls.__mro__
+            if "__init__" in vars(base)
+            for name in _arguments_of(vars(base)["__init__"])
+        ) - {"self", "backend", "trainable"}  # a step knows by itself where it runs and what it trains
         if "build" in cls.__dict__:
             cls.build = _building(cls.build)  # type: ignore[method-assign]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._configured and vars(self).get("built") and _differ(vars(self).get(name), value):
+            global _revision
+            _revision += 1
+        super().__setattr__(name, value)
 
     # What subclasses define
 
@@ -259,7 +296,7 @@ class Layer(Configurable):
         zeros = Tensor(frame.backend.from_host(host().xp.zeros((1, *input_shape)), kind))
         token = _frame.set(frame)
         try:
-            with frame.backend.scope(), Binding({}, frame.seed, 0, frame.backend).bound():
+            with frame.backend.scope(), Binding({}, frame.seed, 0, frame.backend, builds=True).bound():
                 return self.forward(zeros, training=False) if self._takes_training else self.forward(zeros)
         finally:
             _frame.reset(token)
@@ -283,34 +320,14 @@ class Layer(Configurable):
     def _attributes(self, kind: type[_Kind]) -> list[_Kind]:
         """Return what stands as an attribute of it, also in lists and dicts, and is of this kind; each once."""
         found: dict[int, _Kind] = {}
-
-        def visit(value: Any) -> None:
-            if isinstance(value, kind):
-                found.setdefault(id(value), value)
-            elif isinstance(value, (list, tuple)):
-                for item in value:
-                    visit(item)
-            elif isinstance(value, dict):
-                for item in value.values():
-                    visit(item)
-
         for name, value in vars(self).items():
             if name not in self._not_searched:
-                visit(value)
+                _search(value, kind, found)
         return list(found.values())
 
     def family(self) -> Iterator[Layer]:
         """Yield it and all layers inside it, each once."""
-        seen: set[int] = set()
-
-        def visit(layer: Layer) -> Iterator[Layer]:
-            if id(layer) not in seen:
-                seen.add(id(layer))
-                yield layer
-                for child in layer.sublayers():
-                    yield from visit(child)
-
-        yield from visit(self)
+        return _walk(self, set())
 
     def child_name(self, child: Layer) -> str:
         """Return the name of a layer inside this one: its own, numbered where several would be equal.
@@ -320,32 +337,36 @@ class Layer(Configurable):
         ValueError
             If two layers were given the same name.
         """
-        if id(child) not in self._child_names:
+        if child not in self._child_names:
             self._name_children()
-        if id(child) not in self._child_names:
+        if child not in self._child_names:
             if child.built:
                 return child.name
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} calls a {type(child).__name__} that is not an attribute of it. "
                 "Make layers in __init__ and keep them on self, so that their weights are trained and saved."
             )
-        return self._child_names[id(child)]
+        return self._child_names[child]
 
     def _name_children(self) -> None:
+        """Name the layers inside that have no name yet; those no longer inside lose theirs."""
         children = self.sublayers()
         given = [child._name for child in children if child._name is not None]
         for name in given:
             if given.count(name) > 1:
                 raise ValueError(f"Two layers of {self.path!r} have the name {name!r}. Give each its own.")
+        self._child_names = {
+            child: self._child_names[child] for child in children if child in self._child_names
+        }
         taken = set(given) | set(self._child_names.values())
         for child in children:
-            if id(child) in self._child_names:
+            if child in self._child_names:
                 continue
             name = child.name
             if child._name is None:
                 name = next(n for n in _numbered(name) if n not in taken)
                 taken.add(name)
-            self._child_names[id(child)] = name
+            self._child_names[child] = name
 
     # Parameters
 
@@ -377,12 +398,24 @@ class Layer(Configurable):
         -------
         Parameter
             Keep it as an attribute of the layer.
+
+        Raises
+        ------
+        RuntimeError
+            Within a step, which could not train it.
         """
         if not name or "/" in name:
             raise ValueError(f"A weight's name is not empty and has no '/', got {name!r} in {self.path!r}.")
         frame = self._current_frame()
         dtype = self.dtype or frame.dtype
         path = f"{frame.path}/{name}" if frame.path else name
+        binding = _binding.get()
+        if binding is not None and not binding.builds:
+            raise RuntimeError(
+                f"{type(self).__name__} {frame.path!r} would make its weight {name!r} inside a step, where it could "
+                "not be trained. Build it first: call it in forward without training=True too, or call its "
+                "build(input_shape) in the build of the layer around it."
+            )
         shape = tuple(shape)
         value = initializers.get(initializer)(shape, Stream(frame.seed, path), dtype)
         if tuple(value.shape) != shape:
@@ -390,7 +423,14 @@ class Layer(Configurable):
                 f"The initializer of {path} made a value of shape {tuple(value.shape)}, expected {shape}."
             )
         array = frame.backend.from_host(to_numpy(value), dtype)
-        return Parameter(path, array, dtype, trainable=trainable, regularizer=regularizers.get(regularizer))
+        return Parameter(
+            path,
+            array,
+            dtype,
+            frame.backend,
+            trainable=trainable,
+            regularizer=regularizers.get(regularizer),
+        )
 
     def own_parameters(self) -> list[Parameter]:
         """Return the parameters that stand as attributes of this layer itself, also in lists and dicts."""
@@ -404,21 +444,7 @@ class Layer(Configurable):
     def _placed_parameters(self) -> list[tuple[str, Parameter, tuple[Layer, ...]]]:
         """Return path within this layer, parameter and the layers that it stands in; each parameter once."""
         found: list[tuple[str, Parameter, tuple[Layer, ...]]] = []
-        seen: set[int] = set()
-
-        def visit(layer: Layer, prefix: str, around: tuple[Layer, ...]) -> None:
-            if id(layer) in seen:
-                return
-            seen.add(id(layer))
-            around = (*around, layer)
-            for value in layer.own_parameters():
-                if id(value) not in seen:
-                    seen.add(id(value))
-                    found.append((prefix + value.path.rpartition("/")[2], value, around))
-            for child in layer.sublayers():
-                visit(child, f"{prefix}{layer.child_name(child)}/", around)
-
-        visit(self, "", ())
+        _place(self, "", (), found, set())
         return found
 
     @property
@@ -524,7 +550,14 @@ class Layer(Configurable):
         return 0
 
     def _root_backend(self, x: Any) -> Backend:
-        return get_backend() if x is None else backend_of(plain(x))
+        if x is None:
+            return get_backend()
+        array = plain(x)
+        found = backend_of(array)
+        if is_at_home(array, found):
+            return found
+        current = get_backend()  # the same library on another device
+        return current if is_at_home(array, current) else found
 
     def __call__(self, x: Any, *others: Any, training: bool | None = None) -> Any:
         """Compute the layer's output; the first call builds it.
@@ -575,6 +608,57 @@ def _without_tape(y: Any) -> Any:
     return plain(y) if isinstance(y, Tensor) and y.constant else y
 
 
+def _arguments_of(function: Callable[..., Any]) -> list[str]:
+    code = getattr(function, "__code__", None)
+    return [] if code is None else list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+
+
+def _differ(before: Any, after: Any) -> bool:
+    """Tell whether two values of an argument mean something else; objects do unless they are the same one."""
+    plain_value = isinstance(after, (bool, float, int, str))
+    return before is not after and not (plain_value and type(before) is type(after) and before == after)
+
+
+def _search(value: Any, kind: type[_Kind], found: dict[int, _Kind]) -> None:
+    """Collect what is of this kind, also in lists and dicts; each once."""
+    if isinstance(value, kind):
+        found.setdefault(id(value), value)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _search(item, kind, found)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _search(item, kind, found)
+
+
+def _walk(layer: Layer, seen: set[int]) -> Iterator[Layer]:
+    if id(layer) not in seen:
+        seen.add(id(layer))
+        yield layer
+        for child in layer.sublayers():
+            yield from _walk(child, seen)
+
+
+def _place(
+    layer: Layer,
+    prefix: str,
+    around: tuple[Layer, ...],
+    found: list[tuple[str, Parameter, tuple[Layer, ...]]],
+    seen: set[int],
+) -> None:
+    """Collect the parameters in a layer with their paths and the layers that they stand in; each once."""
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    around = (*around, layer)
+    for parameter in layer.own_parameters():
+        if id(parameter) not in seen:
+            seen.add(id(parameter))
+            found.append((prefix + parameter.path.rpartition("/")[2], parameter, around))
+    for child in layer.sublayers():
+        _place(child, f"{prefix}{layer.child_name(child)}/", around, found, seen)
+
+
 def _numbered(name: str) -> Iterator[str]:
     yield name
     for number in itertools.count(1):
@@ -616,9 +700,9 @@ def _building(build: Callable[..., None]) -> Callable[..., None]:
             raise
         finally:
             _frame.reset(token)
-        self.built = True
         self.input_shape = tuple(input_shape)
         self._settle(frame)
+        self.built = True
 
     wrapped.__doc__ = build.__doc__
     wrapped.__wrapped__ = build  # type: ignore[attr-defined]

@@ -7,25 +7,27 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from nnbackend import losses, optimizers, tree
+from nnbackend import losses, optimizers
 from nnbackend import metrics as measures
 from nnbackend.autodiff import Operators
-from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
+from nnbackend.backend import Backend, backend_of, get_backend, is_array, plain, to_numpy
 from nnbackend.callbacks import Callback, Callbacks, EpochLines, History, ProgressBar
 from nnbackend.data import (
     Batch,
     Dataset,
     as_dataset,
-    check_finite,
     move,
     order,
+    require_finite,
     split,
     to_array,
     weigh_classes,
 )
-from nnbackend.layers.base import Layer, Parameter
+from nnbackend.layers.base import Layer, Parameter, revision
 from nnbackend.models.interrupts import deferred_interrupts
+from nnbackend.models.state import TrainingState
 from nnbackend.models.steps import make_predict_step, make_test_step, make_train_step
+from nnbackend.placement import copy_of, is_at_home
 from nnbackend.random import key_words, new_seed
 from nnbackend.typing import Shape, Tree
 
@@ -93,12 +95,13 @@ class Model(Layer):
         self.stop_training = False
         self.epochs_trained = 0
         self._output_sample: Shape | None = None
-        self._optimizer_state: Tree = None
-        self._rate: float | None = None
-        self._random_state: dict[str, Any] | None = None
+        self._training = TrainingState()
         self._compiled: dict[Any, Callable[..., Any]] = {}
-        self._handles: dict[str, Parameter] | None = None
-        self._placed: list[tuple[str, Parameter, tuple[Layer, ...]]] | None = None
+        self._compiled_at = 0
+        # what `_prepare` found; steps rely on it, and nothing else does
+        self._handles: dict[str, Parameter] = {}
+        self._placed: list[tuple[str, Parameter, tuple[Layer, ...]]] = []
+        self._never_called: list[Layer] = []
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a model like this one; where it lives is not among them."""
@@ -108,13 +111,7 @@ class Model(Layer):
 
     # Structure
 
-    _not_searched = Layer._not_searched | {
-        "_compiled",
-        "_handles",
-        "_optimizer_state",
-        "_placed",
-        "_random_state",
-    }
+    _not_searched = Layer._not_searched | {"_compiled", "_handles", "_never_called", "_placed"}
 
     def _root_path(self) -> str:
         return ""
@@ -127,14 +124,13 @@ class Model(Layer):
 
     def _receive(self, x: Any) -> Any:
         """Bring what the model is called on to its backend."""
-        if isinstance(x, Operators) or self.backend.owns(x):
+        if isinstance(x, Operators) or is_at_home(x, self.backend):
             return x
         return move(to_array(x, f"{type(self).__name__} {self.path!r}: x"), self.backend, None)
 
     def _settle(self, frame: Any) -> None:
         super()._settle(frame)
         self.backend = frame.backend  # inside another model: where its parameters are
-        self._handles = self._placed = None  # what was found before is out of date
 
     def build(self, input_shape: Shape) -> None:
         """Make the parameters for samples of this shape, by running `forward` on one sample of zeros."""
@@ -147,13 +143,6 @@ class Model(Layer):
             return self._output_sample
         return super().compute_output_shape(input_shape)
 
-    def _placed_parameters(self) -> list[tuple[str, Parameter, tuple[Layer, ...]]]:
-        if not self.built:
-            return super()._placed_parameters()
-        if self._placed is None:  # searched once, since each step asks
-            self._placed = super()._placed_parameters()
-        return self._placed
-
     def handles(self) -> dict[str, Parameter]:
         """Return its parameters by their path in this model.
 
@@ -162,20 +151,28 @@ class Model(Layer):
         ValueError
             If two have the same path.
         """
-        if self._handles is None:
-            handles: dict[str, Parameter] = {}
-            for path, parameter, _ in self.named_parameters():
-                if path in handles:
-                    raise ValueError(
-                        f"Two weights have the path {path!r}. Give add_weight another name for one."
-                    )
-                handles[path] = parameter
-            self._handles = handles
-        return self._handles
+        return _by_path(self._placed_parameters())
 
-    def _build_for(self, x: Any) -> None:
+    def _prepare(self, x: Any) -> None:
+        """Make ready for steps on inputs like `x`: build what is not built, and look up all parameters.
+
+        Layers may have been added, replaced or called alone since the last time.
+        """
         if not self.built:
             self.build(tuple(x.shape[1:]))
+        unbuilt = [layer for layer in self.family() if not layer.built]
+        if unbuilt and unbuilt != self._never_called:
+            self._output_sample = tuple(self._try_out(tuple(x.shape[1:])).shape[1:])
+            self._never_called = [layer for layer in unbuilt if not layer.built]
+        self._placed = self._placed_parameters()
+        before, self._handles = self._handles, _by_path(self._placed)
+        if [(path, id(parameter)) for path, parameter in before.items()] != [
+            (path, id(parameter)) for path, parameter in self._handles.items()
+        ]:
+            self._compiled = {}
+            self._training.forget(
+                path for path, parameter in before.items() if self._handles.get(path) is not parameter
+            )
 
     def to(self, backend: str | Backend) -> Model:
         """Move the model, with all that training it goes on from, to another backend.
@@ -193,8 +190,7 @@ class Model(Layer):
         target = get_backend(backend)
         for parameter in self.parameters:
             parameter.move(target)
-        moved = tree.map(lambda a: target.from_host(to_numpy(a)), [self._optimizer_state, self._random_state])
-        self._optimizer_state, self._random_state = moved
+        self._training.move(target)
         for layer in self.family():
             if isinstance(layer, Model):
                 layer.backend = target
@@ -226,6 +222,12 @@ class Model(Layer):
             If a name is unknown, or two metrics have one name.
         TypeError
             If there is no loss.
+
+        Notes
+        -----
+        A learning rate that is set, and arguments of layers that are set as attributes (``dropout.rate = 0.2``), take
+        effect at the next step. Where steps are compiled, other changes to the layers' own code and attributes, to
+        the optimizer, the loss and the metrics take effect with the next `compile`.
         """
         if loss is None:
             raise TypeError("compile expects a loss, such as loss='mean_squared_error'.")
@@ -241,7 +243,7 @@ class Model(Layer):
         self.optimizer = optimizers.get(optimizer)
         self.loss = losses.get(loss)
         self.metrics = chosen
-        self._optimizer_state = None
+        self._training.optimizer = None
         self._compiled = {}
 
     def _require_compiled(self, what: str) -> tuple[losses.Loss, optimizers.Optimizer]:
@@ -251,87 +253,27 @@ class Model(Layer):
             )
         return self.loss, self.optimizer
 
-    def _state(self, measured: Tree) -> Tree:
-        """Gather what a training step changes."""
-        assert self.optimizer is not None
-        handles = self.handles()
-        trainable = {path: p._array for path, p, trains in self.named_parameters() if trains}
-        if not trainable:
-            raise ValueError(
-                f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do."
-            )
-        return {
-            "trainable": trainable,
-            "fixed": {path: p._array for path, p in handles.items() if path not in trainable},
-            "optimizer": self._optimizer_state_of(self.optimizer, trainable),
-            **self._random(),
-            "metrics": measured,
-        }
-
-    def _optimizer_state_of(self, optimizer: optimizers.Optimizer, trainable: dict[str, Any]) -> Tree:
-        """Return the optimizer's state for these parameters; the slots of frozen ones are kept for their thawing."""
-        if self._optimizer_state is None:
-            self._optimizer_state = optimizer.init(trainable)
-        state = self._optimizer_state
-        new = {
-            path: array
-            for path, array in trainable.items()
-            if any(path not in slot for slot in state["slots"].values())
-        }
-        if new:
-            for name, slot in optimizer.init(new)["slots"].items():
-                state["slots"][name].update(slot)
-        if optimizer.learning_rate != self._rate:
-            self._rate = optimizer.learning_rate
-            state["learning_rate"] = optimizer.learning_rate_array(self.backend)
-        slots = {name: {path: slot[path] for path in trainable} for name, slot in state["slots"].items()}
-        return {**state, "slots": slots}
-
-    def _random(self) -> dict[str, Any]:
-        """Return key and step of the random streams, as they stand in the state."""
-        if self._random_state is None:
-            xp = host().xp
-            words = xp.asarray(key_words(self.seed), dtype=xp.uint64).view(xp.int64)
-            self._random_state = {
-                "seed": self.backend.from_host(words),
-                "step": self.backend.from_host(0, "int64"),
-            }
-        return self._random_state
-
-    def _keep(self, state: Tree) -> Tree:
-        """Take over what a training step returned, and return its metrics."""
-        handles = self.handles()
-        for part in ("trainable", "fixed"):
-            for path, array in state[part].items():
-                handles[path]._array = array
-        slots = {
-            name: {**self._optimizer_state["slots"][name], **slot}
-            for name, slot in state["optimizer"]["slots"].items()
-        }
-        self._optimizer_state = {**state["optimizer"], "slots": slots}
-        self._random_state = {"seed": state["seed"], "step": state["step"]}
-        return state["metrics"]
-
-    def _step(self, kind: str) -> Callable[..., Any]:
-        """Return a compiled step; the parameters that training changes are part of what is compiled."""
-        frozen = tuple(path for path, _, trains in self.named_parameters() if not trains)
-        key = (kind, frozen if kind == "train" else ())
-        if key not in self._compiled:
+    def _step(self, kind: str, fixed: tuple[str, ...] = ()) -> Callable[..., Any]:
+        """Return a compiled step; the paths that training leaves as they are make another step of it."""
+        if self._compiled_at != revision():  # a layer computes something else since
+            self._compiled, self._compiled_at = {}, revision()
+        if (kind, fixed) not in self._compiled:
             if kind == "predict":
-                step: Callable[..., Any] = make_predict_step(self)
+                step: Callable[..., Any] = make_predict_step(self, self._handles)
             else:
                 loss, optimizer = self._require_compiled(kind)
                 step = (
-                    make_train_step(self, loss, optimizer, self.metrics)
+                    make_train_step(self, self._handles, loss, optimizer, self.metrics)
                     if kind == "train"
-                    else make_test_step(self, loss, self.metrics)
+                    else make_test_step(self, self._handles, loss, self.metrics)
                 )
-            self._compiled[key] = self.backend.compile(step)
-        return self._compiled[key]
+            self._compiled[kind, fixed] = self.backend.compile(step)
+        return self._compiled[kind, fixed]
 
     def _given(self) -> Tree:
         """Return what measuring and predicting read: all parameters, and the random streams."""
-        return {"parameters": {path: p._array for path, p in self.handles().items()}, **self._random()}
+        parameters = {path: parameter._array for path, parameter in self._handles.items()}
+        return {"parameters": parameters, **self._training.start_random(self.seed, self.backend)}
 
     def _no_metrics(self) -> Tree:
         zeros = {"loss": {"total": measures.zero(self.backend), "weight": measures.zero(self.backend)}}
@@ -360,11 +302,14 @@ class Model(Layer):
         if data.y is None:
             raise TypeError(f"{owner} expects targets: {owner}(x, y).")
         if finite:
-            check_finite(data, owner)
+            require_finite(data, owner)
         loss, _ = self._require_compiled(owner)
-        self._build_for(data.x)
+        self._prepare(data.x)
         with self.backend.scope():
-            loss.check_targets(data.y, self.compute_output_shape(tuple(data.x.shape[1:])))
+            output_shape = self.compute_output_shape(tuple(data.x.shape[1:]))
+            loss.check_targets(data.y, output_shape)
+            for metric in self.metrics:
+                metric.check_targets(data.y, output_shape)
         return data
 
     def fit(
@@ -477,8 +422,23 @@ class Model(Layer):
 
     def _train(self, batch: Batch, measured: Tree) -> Tree:
         """Take one training step and return the sums behind the metrics."""
-        state, _ = self._step("train")(self._state(measured), batch)
-        return self._keep(state)
+        trained: dict[str, Parameter] = {}
+        fixed: dict[str, Parameter] = {}
+        for path, parameter, around in self._placed:
+            trains = parameter.trainable and all(layer.trainable for layer in around)
+            (trained if trains else fixed)[path] = parameter
+        if not trained:
+            raise ValueError(
+                f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do."
+            )
+        step = self._step("train", tuple(fixed))
+        assert self.optimizer is not None
+        self._training.start_random(self.seed, self.backend)
+        self._training.start_optimizer(
+            self.optimizer, {path: parameter._array for path, parameter in trained.items()}, self.backend
+        )
+        state, _ = step(self._training.gather(trained, fixed, measured), batch)
+        return self._training.keep(state, trained, fixed)
 
     def _measure_all(
         self, data: Dataset, batch_size: int, between: Callable[[], None] = lambda: None
@@ -541,16 +501,20 @@ class Model(Layer):
         batch_size = _count("predict", "batch_size", batch_size)
         data = self._dataset("predict", x)
         if check_finite:
-            from nnbackend.data import check_finite as check
-
-            check(data, "predict")
-        self._build_for(data.x)
+            require_finite(data, "predict")
+        self._prepare(data.x)
         step, given = self._step("predict"), self._given()
         parts = [step({}, (given, batch.x))[1] for batch in data.batches(batch_size)]
         with self.backend.scope():
             output = parts[0] if len(parts) == 1 else self.backend.xp.concat(parts, axis=0)
-        home = backend_of(plain(x)) if isinstance(x, Operators) or is_array(x) else host()
-        return output if home is self.backend else home.from_host(to_numpy(output))
+        given = plain(x) if isinstance(x, Operators) else x
+        if not is_array(given):
+            return to_numpy(output)
+        if is_at_home(given, self.backend):
+            return (
+                copy_of(output) if len(parts) == 1 else output
+            )  # a layer may have answered with its weights
+        return backend_of(given).from_host(to_numpy(output))
 
     def train_on_batch(
         self, x: Any, y: Any, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None
@@ -603,6 +567,15 @@ class Model(Layer):
         from nnbackend.models.saving import save_model
 
         save_model(self, path)
+
+
+def _by_path(placed: list[tuple[str, Parameter, tuple[Layer, ...]]]) -> dict[str, Parameter]:
+    handles: dict[str, Parameter] = {}
+    for path, parameter, _ in placed:
+        if path in handles:
+            raise ValueError(f"Two weights have the path {path!r}. Give add_weight another name for one.")
+        handles[path] = parameter
+    return handles
 
 
 def _count(owner: str, name: str, value: Any) -> int:

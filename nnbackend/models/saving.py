@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["load_model", "save_model"]
 
-#: The version of what stands in the file; older ones are read, newer ones refused.
-FORMAT = 1
+
+#: What the metadata of a model say; the version of the format stands beside them (`nnbackend.interop.safetensors`).
+_METADATA = frozenset({"dtype", "epochs_trained", "frozen", "input_shape", "model", "seed", "training"})
 
 
 def save_model(model: Model, path: str | PathLike[str]) -> None:
     """Write a model to a file; see `Model.save`."""
     metadata: dict[str, Json] = {
-        "format": FORMAT,
         "model": config.describe(model),
         "seed": str(model.seed),
         "dtype": model.dtype or "float32",
@@ -43,9 +43,12 @@ def save_model(model: Model, path: str | PathLike[str]) -> None:
             "metrics": [config.describe(metric) for metric in model.metrics],
         }
     tensors = {f"parameters/{name}": parameter.numpy() for name, parameter in model.handles().items()}
-    tensors |= {f"random/{name}": to_numpy(value) for name, value in model._random().items()}
-    if model._optimizer_state is not None:
-        tensors |= {name: to_numpy(value) for name, value in _named(model._optimizer_state, "optimizer")}
+    tensors |= {
+        f"random/{name}": to_numpy(value)
+        for name, value in model._training.start_random(model.seed, model.backend).items()
+    }
+    if model._training.optimizer is not None:
+        tensors |= {name: to_numpy(value) for name, value in _named(model._training.optimizer, "optimizer")}
     write(path, tensors, metadata)
 
 
@@ -104,18 +107,11 @@ def load_model(
     from nnbackend.models.model import Model
 
     metadata, tensors = read(path)
-    if not isinstance(metadata, dict) or not isinstance(version := metadata.get("format"), int):
-        raise ModelFileError(f"{path} holds no model of nnbackend: its metadata lack the format's number.")
-    if version > FORMAT:
+    missing = _METADATA - set(metadata if isinstance(metadata, dict) else ())
+    if not isinstance(metadata, dict) or missing:
         raise ModelFileError(
-            f"{path} has format {version}, this nnbackend reads formats up to {FORMAT}. Upgrade it: "
-            "pip install --upgrade nnbackend"
-        )
-    if missing := {"dtype", "epochs_trained", "frozen", "input_shape", "model", "seed", "training"} - set(
-        metadata
-    ):
-        raise ModelFileError(
-            f"{path} holds no model of nnbackend: its metadata lack {', '.join(sorted(missing))}."
+            f"{path} holds no model of nnbackend: its metadata lack {', '.join(sorted(missing))}. Write one with "
+            "Model.save."
         )
     target = get_backend(backend)
     with use_backend(target):
@@ -166,7 +162,7 @@ def _fill(model: Model, tensors: Mapping[str, Any], path: Any) -> None:
 
     for name, parameter in model.handles().items():
         parameter.assign(take(f"parameters/{name}", parameter.shape))
-    model._random_state = {
+    model._training.random = {
         name: model.backend.from_host(take(f"random/{name}", shape), "int64")
         for name, shape in (("seed", (2,)), ("step", ()))
     }
@@ -177,14 +173,13 @@ def _fill(model: Model, tensors: Mapping[str, Any], path: Any) -> None:
             for name, p in model.handles().items()
             if not slots or any(f"optimizer/slots/{slot}/{name}" in left for slot in slots)
         }
-        empty = model.optimizer.init(trained)
+        empty = model.optimizer.init(trained, model.backend)
         named = dict(_named(empty, "optimizer"))
         values = {name: take(name, tuple(array.shape)) for name, array in named.items()}
         filled = iter([values[name] for name in named])
-        model._optimizer_state = tree.map(
+        model._training.optimizer = tree.map(
             lambda array: model.backend.from_host(next(filled), str(array.dtype).rpartition(".")[2]), empty
         )
-        model._rate = model.optimizer.learning_rate
     if left:
         raise ModelFileError(
             f"{path} holds tensors that its architecture has no place for: {', '.join(sorted(left))}."

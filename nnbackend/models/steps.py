@@ -6,35 +6,38 @@ remembers a Python number that changes, so a backend may compile or capture it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nnbackend.autodiff import Tensor, value_and_grad
 from nnbackend.backend import namespace, plain
 from nnbackend.data import Batch
-from nnbackend.layers import Binding
+from nnbackend.layers import Binding, Parameter
 from nnbackend.losses import Loss
 from nnbackend.metrics import Metric
 from nnbackend.optimizers import Optimizer
+from nnbackend.placement import copy_of
 from nnbackend.typing import Tree
 
 if TYPE_CHECKING:
     from nnbackend.models.model import Model
 
+#: The model's parameters by path.
+Handles: TypeAlias = Mapping[str, Parameter]
+
 __all__ = ["make_predict_step", "make_test_step", "make_train_step"]
 
 
-def _bind(model: Model, arrays: Tree, seed: Any, step: Any) -> Binding:
+def _bind(model: Model, handles: Handles, arrays: Tree, seed: Any, step: Any) -> Binding:
     """Bind the model's parameters to the arrays of a tree, by path."""
-    handles = model.handles()
     values = {id(handles[path]): value for path, value in arrays.items()}
     return Binding(values, seed, step, model.backend)
 
 
-def _loss(model: Model, loss: Loss, batch: Batch, output: Any) -> Any:
+def _loss(handles: Handles, loss: Loss, batch: Batch, output: Any) -> Any:
     """Return the mean loss of a batch, with the penalties of the weights."""
     total = loss(loss.cast_targets(batch.y, output), output, batch.weight)
-    for parameter in model.handles().values():
+    for parameter in handles.values():
         if parameter.regularizer is not None:
             total = total + parameter.regularizer(parameter)
     return total
@@ -61,7 +64,7 @@ def _outputs_logits(loss: Loss, output: Any) -> bool:
 
 
 def make_train_step(
-    model: Model, loss: Loss, optimizer: Optimizer, metrics: list[Metric]
+    model: Model, handles: Handles, loss: Loss, optimizer: Optimizer, metrics: list[Metric]
 ) -> Callable[[Tree, Batch], tuple[Tree, Tree]]:
     """Return the training step of a model."""
 
@@ -70,26 +73,28 @@ def make_train_step(
 
         def objective(trainable: Tree) -> Any:
             nonlocal logits
-            binding = _bind(model, {**trainable, **state["fixed"]}, state["seed"], state["step"])
+            binding = _bind(model, handles, {**trainable, **state["fixed"]}, state["seed"], state["step"])
             with binding.bound():
                 output = model(Tensor(batch.x), training=True)
-                value = _loss(model, loss, batch, output)
+                value = _loss(handles, loss, batch, output)
             logits = _outputs_logits(loss, output)
-            for handle in map(model.handles().__getitem__, trainable):
+            for handle in map(handles.__getitem__, trainable):
                 if id(handle) in binding.assigned:
                     raise TypeError(
                         f"{handle.path} was assigned to in a training step, but it is trained by its gradient. Make it "
                         "with add_weight(..., trainable=False)."
                     )
-            fixed = {
-                path: binding.assigned.get(id(handle), state["fixed"][path])
-                for path, handle in model.handles().items()
-                if path in state["fixed"]
+            assigned = {
+                path: binding.assigned[id(handles[path])]
+                for path in state["fixed"]
+                if id(handles[path]) in binding.assigned
             }
-            return value, (output, fixed)
+            return value, (output, assigned)
 
-        (value, (output, fixed)), gradients = value_and_grad(objective, has_aux=True)(state["trainable"])
+        (value, (output, assigned)), gradients = value_and_grad(objective, has_aux=True)(state["trainable"])
         measured = _measure(metrics, state["metrics"], batch, value, output, logits)
+        # copied: they may be views of the batch, or of weights whose memory the optimizer is about to take over
+        fixed = {**state["fixed"], **{path: copy_of(array) for path, array in assigned.items()}}
         trainable, optimizer_state = optimizer.update(
             gradients, state["optimizer"], state["trainable"], donate=True
         )
@@ -107,27 +112,27 @@ def make_train_step(
 
 
 def make_test_step(
-    model: Model, loss: Loss, metrics: list[Metric]
+    model: Model, handles: Handles, loss: Loss, metrics: list[Metric]
 ) -> Callable[[Tree, tuple[Tree, Batch]], tuple[Tree, Tree]]:
     """Return the step that measures a model on a batch."""
 
     def test_step(state: Tree, given: tuple[Tree, Batch]) -> tuple[Tree, Tree]:
         arrays, batch = given
-        with _bind(model, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
+        with _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
             output = model(Tensor(batch.x), training=False)
-            value = _loss(model, loss, batch, output)
+            value = _loss(handles, loss, batch, output)
         logits = _outputs_logits(loss, output)
-        return _measure(metrics, state, batch, value.value, output.value, logits), {}
+        return _measure(metrics, state, batch, plain(value), plain(output), logits), {}
 
     return test_step
 
 
-def make_predict_step(model: Model) -> Callable[[Tree, tuple[Tree, Any]], tuple[Tree, Any]]:
+def make_predict_step(model: Model, handles: Handles) -> Callable[[Tree, tuple[Tree, Any]], tuple[Tree, Any]]:
     """Return the step that computes a model's output."""
 
     def predict_step(state: Tree, given: tuple[Tree, Any]) -> tuple[Tree, Any]:
         arrays, x = given
-        with _bind(model, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
+        with _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
             return state, plain(model(Tensor(x), training=False))
 
     return predict_step

@@ -11,6 +11,8 @@ from nnbackend.typing import Array, DType, Tree
 
 __all__ = ["Optimizer"]
 
+_CURE = "Take the gradient of the same tree, and the state that init or the step before gave for it."
+
 
 class Optimizer(Configurable):
     r"""A rule that changes parameters by their gradients; subclasses give its slots and its update.
@@ -71,13 +73,15 @@ class Optimizer(Configurable):
         """Return the arguments that make an optimizer like this one as it is now."""
         return super().get_config() | {"learning_rate": self.learning_rate}
 
-    def init(self, parameters: Tree) -> Tree:
-        """Return the state before the first step, on the parameters' backend.
+    def init(self, parameters: Tree, backend: Backend | None = None) -> Tree:
+        """Return the state before the first step.
 
         Parameters
         ----------
         parameters : tree of array
             What is going to be trained.
+        backend : Backend, optional
+            Where the parameters are, for a device other than their library's default.
 
         Returns
         -------
@@ -87,7 +91,7 @@ class Optimizer(Configurable):
         leaves = tree.leaves(parameters)
         if not leaves:
             raise ValueError(f"{type(self).__name__} has nothing to train: the tree of parameters is empty.")
-        backend = backend_of(leaves[0])
+        backend = backend or backend_of(leaves[0])
         return {
             "step": backend.from_host(0, "int64"),
             "learning_rate": self.learning_rate_array(backend),
@@ -120,8 +124,22 @@ class Optimizer(Configurable):
             The new ones.
         state : tree of array
             The new one.
+
+        Raises
+        ------
+        ValueError
+            If gradients or slots have not the names, the nesting and the shapes of the parameters.
         """
         flat, structure = tree.flatten(parameters)
+        along = [self._along(flat, structure, gradients, "gradients")]
+        if set(state["slots"]) != set(self.slots):
+            raise ValueError(
+                f"{type(self).__name__}.update expects a state with the slots {list(self.slots)}, got "
+                f"{sorted(state['slots'])}. Make one with init(parameters)."
+            )
+        along += [
+            self._along(flat, structure, state["slots"][slot], f"the slot {slot!r}") for slot in self.slots
+        ]
         backend = backend_of(flat[0])
         with backend.scope():
             xp = backend.xp
@@ -131,9 +149,8 @@ class Optimizer(Configurable):
                 rate = rate / (1.0 + self.decay * step)
             scalars = self.scalars(rate, step)
             cast: dict[DType, tuple[Any, ...]] = {}
-            slots = [tree.leaves(state["slots"][slot]) for slot in self.slots]
             results: list[tuple[Any, ...]] = []
-            for parameter, gradient, *held in zip(flat, tree.leaves(gradients), *slots, strict=True):
+            for parameter, gradient, *held in zip(flat, *along, strict=True):
                 kind = parameter.dtype
                 if kind not in cast:
                     cast[kind] = tuple(xp.astype(scalar, kind) for scalar in scalars)
@@ -150,6 +167,27 @@ class Optimizer(Configurable):
         }
         return tree.unflatten(structure, list(columns[0])), new_state
 
+    def _wants(self, what: str) -> str:
+        return f"{type(self).__name__}.update expects {what}"
+
+    def _along(self, flat: list[Any], structure: Tree, other: Tree, what: str) -> list[Any]:
+        """Return the leaves of a tree that must be like that of the parameters, array for array."""
+        leaves, its_structure = tree.flatten(other)
+        if its_structure != structure:
+            raise ValueError(
+                f"{self._wants(what)} structured as the parameters, {_outline(structure)}, got "
+                f"{_outline(its_structure)}. {_CURE}"
+            )
+        if (shapes := [leaf.shape for leaf in leaves]) != (
+            expected := [parameter.shape for parameter in flat]
+        ):
+            number = next(n for n, (a, b) in enumerate(zip(shapes, expected, strict=True)) if a != b)
+            raise ValueError(
+                f"{self._wants(what)} shaped as the parameters, got {tuple(shapes[number])} for array {number} of "
+                f"shape {tuple(expected[number])}. {_CURE}"
+            )
+        return leaves
+
     def scalars(self, rate: Any, step: Any) -> tuple[Any, ...]:
         """Return the 0-d float64 arrays that `update_parameter` gets, in the parameter's dtype."""
         return (rate,)
@@ -159,6 +197,12 @@ class Optimizer(Configurable):
     ) -> tuple[Any, ...]:
         """Return the new parameter and its new slots."""
         raise NotImplementedError(f"{type(self).__name__} must define update_parameter.")
+
+
+def _outline(structure: Tree) -> str:
+    """Show the structure of a tree in short."""
+    shown = str(structure)
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 def _zeros_like(parameter: Array) -> Array:

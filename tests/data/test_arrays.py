@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nnbackend as nn
-from nnbackend.data import as_dataset, order, split, weigh_classes
+from nnbackend.data import as_dataset, move, order, split, weigh_classes
 
 X, Y, WEIGHT = np.arange(14.0).reshape(7, 2), np.arange(7) % 3, np.linspace(0.0, 1.0, 7)
 
@@ -87,3 +87,21 @@ def test_weights_of_classes_need_one_label_for_each_sample(backend):
     data = make(backend, y=np.zeros((7, 2, 3)))
     with pytest.raises(ValueError, match=r"one label for each sample, got y of shape \(7, 2, 3\)"):
         weigh_classes(data, {0: 1.0}, "float32", "test")
+
+
+@pytest.mark.parametrize(("count", "share", "first"), [(21, 0.25, 15), (10, 0.05, 9), (3, 0.5, 1)])
+def test_a_split_is_made_at_a_whole_sample_below_as_in_keras(backend, count, share, first):
+    data = make(backend, np.ones((count, 2)), np.arange(count))
+    assert [len(part) for part in split(data, share, "fit")] == [first, count - first]
+
+
+def test_an_array_on_another_device_of_its_library_is_moved(backend):
+    if backend.name not in ("numpy", "strict"):
+        pytest.skip("array-api-strict has several devices everywhere: two sessions are enough")
+    pytest.importorskip("array_api_strict")
+    here, there = nn.get_backend("strict"), nn.get_backend("strict", device="device2")
+    array = there.from_host(X, "float32")
+    assert move(array, there, "float32") is array
+    moved = move(array, here, "float32")
+    assert moved.device == here.from_host(0.0).device
+    np.testing.assert_array_equal(nn.to_numpy(moved), nn.to_numpy(array))

@@ -134,7 +134,7 @@ def test_ctrl_c_within_a_step_waits_for_its_end(backend):
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, batch_size=4, verbose=0)
     assert not np.array_equal(model.get_weights()[0], before)
-    assert int(nn.to_numpy(model._optimizer_state["step"])) == 1
+    assert int(nn.to_numpy(model._training.optimizer["step"])) == 1
 
 
 def test_ctrl_c_takes_effect_within_validation(backend):

@@ -85,7 +85,7 @@ def test_nan_and_infinity_are_refused_when_asked(backend, bad):
         ({"x": np.ones((0, 3)), "y": np.ones(0)}, "fit expects at least one sample"),
         ({"x": 1.0}, "fit expects x with one row for each sample"),
         ({"validation_data": (X, Y[:2])}, "validation_data expects y with one row for each row of x"),
-        ({"validation_split": 0.01}, "leaves one part empty"),
+        ({"validation_split": 0.99}, "leaves one part empty"),
         ({"validation_split": 1.5}, "expects validation_split between 0 and 1"),
         ({"batch_size": 0}, "fit expects batch_size to be at least 1"),
         ({"epochs": 0}, "fit expects epochs to be at least 1"),
@@ -132,6 +132,71 @@ def test_fit_refuses_the_wrong_kinds(backend, arguments, message):
 def test_a_loss_that_does_not_fit_the_outputs_says_so(backend, loss, units, y, message):
     with pytest.raises(ValueError, match=message):
         built(backend, units, loss).fit(X, y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "units", "loss", "y", "message"),
+    [
+        ("categorical_accuracy", 3, "sparse_categorical_crossentropy", Y, "'sparse_categorical_accuracy'"),
+        ("binary_accuracy", 3, "sparse_categorical_crossentropy", Y, "For several classes use 'accuracy'"),
+        ("sparse_categorical_accuracy", 1, "mse", Y, "two or more classes.*'binary_accuracy'"),
+        (
+            "sparse_categorical_accuracy",
+            3,
+            "categorical_crossentropy",
+            np.eye(3)[Y],
+            "'categorical_accuracy'",
+        ),
+        ("mae", 3, "sparse_categorical_crossentropy", Y, "The metric mae expects targets shaped like"),
+        (
+            "accuracy",
+            3,
+            lambda y, p: nn.functional.sum(p, axis=-1),
+            np.ones((6, 2)),
+            "expects whole-number labels",
+        ),
+    ],
+)
+def test_a_metric_that_does_not_fit_the_outputs_says_so(backend, metric, units, loss, y, message):
+    model = built(backend, units)
+    model.compile("sgd", loss, [metric])
+    for call in (model.fit, model.evaluate, model.train_on_batch):
+        with pytest.raises(ValueError, match=message):
+            call(X, y)
+
+
+class TrainingOnly(nn.Model):
+    """A branch that runs in training alone."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.main, self.extra = nn.Dense(2), nn.Dense(2)
+
+    def forward(self, x, *, training=False):
+        y = self.main(x)
+        return y + self.extra(x) if training else y
+
+
+def test_weights_that_would_be_made_inside_a_step_are_refused(backend):
+    model = TrainingOnly(backend=backend)
+    model.compile("sgd", "mse")
+    for _ in range(2):
+        with pytest.raises(
+            RuntimeError, match=r"'dense_1' would make its weight 'kernel' inside a step.*Build it"
+        ):
+            model.fit(X, np.ones((6, 2)), verbose=0)
+
+    class Cured(TrainingOnly):
+        def build(self, input_shape):
+            self.extra.build(input_shape)
+            super().build(input_shape)
+
+    model = Cured(backend=backend)
+    model.compile("sgd", "mse")
+    model.build((3,))
+    before = model.extra.get_weights()[0]
+    model.fit(X, np.ones((6, 2)), verbose=0)
+    assert not np.array_equal(model.extra.get_weights()[0], before)
 
 
 def test_a_model_that_was_not_compiled_says_how(backend):
@@ -202,7 +267,9 @@ def compiled(optimizer="sgd", loss="mse", metrics=()):
         (lambda: compiled(loss=None), "compile expects a loss"),
         (lambda: compiled(loss=nn.losses.MeanSquaredError), r"Make one: MeanSquaredError\(\)"),
         (lambda: compiled(optimizer=nn.optimizers.Adam), r"Make one: Adam\(\)"),
-        (lambda: compiled(metrics=[nn.metrics.Accuracy]), r"Make one: Accuracy\(\)"),
+        (lambda: compiled(metrics=[nn.metrics.Accuracy]), r"Expected a metric.*Make one: Accuracy\(\)"),
+        (lambda: nn.initializers.get(nn.initializers.Zeros), r"Expected an initializer.*Make one: Zeros\(\)"),
+        (lambda: nn.regularizers.get(nn.regularizers.L2), r"Expected a regularizer.*Make one: L2\(\)"),
         (lambda: nn.Sequential([nn.Dense]), "Sequential expects layers, got type"),
     ],
 )

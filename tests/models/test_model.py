@@ -1,5 +1,8 @@
 """Models: structure, inputs of all kinds, own layers and models, weights in and out, summary."""
 
+import gc
+import types
+
 import numpy as np
 import pytest
 
@@ -383,3 +386,215 @@ def test_the_flags_precedence_holds_for_models(backend):
     with nn.use_backend(backend):
         assert nn.Sequential().backend is backend
         assert nn.Sequential(backend="numpy").backend.name == "numpy"
+
+
+def weights_change(model, call):
+    """Tell for each weight whether a call changes it."""
+    before = model.get_weights()
+    call()
+    return [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+
+
+class TwoParts(nn.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.hidden, self.out = nn.Dense(4), nn.Dense(2)
+
+    def forward(self, x):
+        return self.out(self.hidden(x))
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["compiled again", "not compiled again"])
+@pytest.mark.parametrize("name", ["out", None])
+def test_a_head_that_is_replaced_is_trained_and_keeps_no_slots_of_the_old_one(backend, name, again):
+    model = TwoParts(backend=backend, seed=0)
+    model.compile(nn.optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy")
+    model.fit(X, Y, verbose=0)
+    model.out = nn.Dense(3, name=name)
+    if again:
+        model.compile(nn.optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy")
+    model.fit(X, Y + 1, verbose=0)
+    for _ in range(2):
+        assert weights_change(model, lambda: model.fit(X, Y + 1, verbose=0)) == [True] * 4
+    assert model.predict(X).shape == (8, 3)
+    assert list(model.handles())[-2:] == [f"{name or 'dense_1'}/kernel", f"{name or 'dense_1'}/bias"]
+
+
+def test_a_layer_that_was_built_elsewhere_and_put_in_place_is_trained(backend):
+    model = TwoParts(backend=backend, seed=0)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(X, Y, verbose=0)
+    model.out = nn.Dense(2)
+    model(X)
+    assert weights_change(model, lambda: model.train_on_batch(X, Y)) == [True] * 4
+
+
+def test_a_layers_argument_that_is_changed_takes_effect_at_the_next_step(backend):
+    dropout = nn.Dropout(0.5)
+    model = nn.Sequential([dropout, nn.Dense(1, kernel_initializer="ones")], backend=backend, seed=0)
+    model.compile(nn.optimizers.SGD(0.0), "mse")
+    x, y = np.ones((1, 64)), [0.0]
+    assert model.train_on_batch(x, y)["loss"] != 64.0**2
+    dropout.rate = 0.0
+    assert model.train_on_batch(x, y)["loss"] == 64.0**2
+    dropout.rate = 0.5
+    assert model.train_on_batch(x, y)["loss"] != 64.0**2
+
+
+def test_what_reads_a_weight_outside_of_a_step_gets_a_copy(backend):
+    model = small(backend)
+    model.build((3,))
+    kernel = model.layers[0].kernel
+    expected = model.get_weights()[0]
+    for handed in (
+        kernel[0, ...],
+        kernel.T,
+        kernel.__nnbackend_value__(),
+        nn.functional.reshape(kernel, (12,)),
+    ):
+        if backend.name == "jax":
+            pytest.skip("arrays of JAX cannot be written to")
+        handed[...] = 7.0
+        np.testing.assert_array_equal(model.get_weights()[0], expected)
+    assert kernel.dtype == handed.dtype
+
+
+class Keeper(nn.Layer):
+    """Hands out its weight; keeps what it is given."""
+
+    def __init__(self, given=None):
+        super().__init__()
+        self.given = given
+
+    def build(self, input_shape):
+        self.w = self.add_weight("w", (1, 3), "ones")
+        self.seen = self.add_weight("seen", (1, 3), "zeros", trainable=False)
+
+    def forward(self, x, *, training=False):
+        if training:
+            self.seen.assign(self.w if self.given is None else self.given)
+        return self.w[0:1, :]
+
+
+def test_what_predict_hands_out_is_a_copy_even_of_a_weight(backend):
+    model = nn.Sequential([Keeper()], backend=backend)
+    output = model.predict(backend.from_host(X[:1], "float32"))
+    if backend.name == "jax":
+        pytest.skip("arrays of JAX cannot be written to")
+    output[...] = 7.0
+    np.testing.assert_array_equal(model.get_weights()[0], np.ones((1, 3)))
+
+
+def test_a_statistic_is_a_copy_of_what_it_is_assigned_in_a_step(backend):
+    given = backend.from_host(np.full((1, 3), 2.0), "float32")
+    for value, expected in ((given, 2.0), (None, 1.0)):
+        model = nn.Sequential([Keeper(value)], backend=backend)
+        model.compile(nn.optimizers.SGD(0.5), "mse")
+        model.train_on_batch(X[:1], np.zeros((1, 3)))
+        if backend.name != "jax":
+            given[...] = 9.0
+        np.testing.assert_array_equal(model.layers[0].seen.numpy(), np.full((1, 3), expected))
+        assert not np.any(model.layers[0].w.numpy() == 1.0)  # its memory was taken over by the step
+
+
+@pytest.mark.parametrize("plain", ["output", "loss"])
+def test_what_a_model_or_a_loss_computes_without_tensors_is_measured(backend, plain):
+    class Detached(nn.Model):
+        def forward(self, x):
+            return x.value * 2.0 if plain == "output" else x * 2.0
+
+    def error(y_true, y_pred):
+        value = nn.functional.square(y_pred - y_true)[:, 0]
+        return nn.backend.plain(value)
+
+    model = Detached(backend=backend, dtype="float64")
+    model.compile("sgd", error, ["mae"])
+    assert model.evaluate([[1.0], [2.0]], [0, 0]) == {"loss": pytest.approx(10.0), "mae": pytest.approx(3.0)}
+
+
+@pytest.fixture
+def elsewhere(backend):
+    """A backend on another device than its library's default one."""
+    if backend.name not in ("numpy", "strict"):
+        pytest.skip("array-api-strict has several devices everywhere: two sessions are enough")
+    pytest.importorskip("array_api_strict")
+    return nn.get_backend("strict", device="device2")
+
+
+def test_a_model_on_another_device_builds_trains_predicts_and_is_saved(elsewhere, tmp_path):
+    def make(backend):
+        layers = [nn.Dense(4, "relu", kernel_regularizer="l1_l2"), nn.Dropout(0.25), nn.Dense(2, "softmax")]
+        model = nn.Sequential(layers, backend=backend, seed=0, dtype="float64")
+        model.compile(nn.optimizers.Adam(0.1, decay=0.1), "sparse_categorical_crossentropy", ["accuracy"])
+        return model
+
+    model, expected = make(elsewhere), make("numpy")
+    for each in (model, expected):
+        each.build((3,))
+        each.set_weights(each.get_weights())
+        each.fit(X, Y, epochs=2, batch_size=3, validation_split=0.25, class_weight={0: 2.0}, verbose=0)
+    model.save(tmp_path / "model")
+    for each in (model, nn.load_model(tmp_path / "model", backend=elsewhere)):
+        np.testing.assert_allclose(each.predict(X), expected.predict(X), rtol=1e-9)
+        assert each.evaluate(X, Y) == pytest.approx(expected.evaluate(X, Y), rel=1e-9)
+        assert str(each.layers[0].kernel.device) == str(elsewhere.device(elsewhere.from_host(0.0)))
+    resumed = nn.load_model(tmp_path / "model", backend=elsewhere)
+    for each in (model, expected, resumed):
+        each.train_on_batch(X, Y)
+    for each in (model, resumed):
+        np.testing.assert_allclose(each.get_weights()[0], expected.get_weights()[0], rtol=1e-9)
+
+
+def test_arrays_of_one_library_move_between_devices(elsewhere):
+    default = nn.get_backend("strict")
+    model = small(elsewhere)
+    here, there = default.from_host(X), elsewhere.from_host(X)
+    expected = model.predict(X)
+    for x in (here, there):
+        output = model.predict(x)
+        assert output.device == x.device
+        np.testing.assert_array_equal(nn.to_numpy(output), expected)
+        assert model(x).device == there.device
+    model.fit(here, default.from_host(Y), verbose=0)
+    moved = small(default)
+    moved.train_on_batch(X, Y)
+    weights = moved.get_weights()
+    moved.to(elsewhere)
+    moved.set_weights(weights)
+    assert moved.layers[0].kernel.device == there.device
+    moved.train_on_batch(X, Y)
+
+
+def test_a_layer_alone_follows_its_array_to_the_device_in_force(elsewhere):
+    x = elsewhere.from_host(X, "float32")
+    with nn.use_backend(elsewhere):
+        assert nn.Dense(2)(x).device == x.device
+
+
+def cyclic_functions(call):
+    """Return the functions of layers and models that a call leaves in reference cycles."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        call()
+        gc.collect()
+        return [
+            f"{thing.__module__}.{thing.__qualname__}"
+            for thing in gc.garbage
+            if isinstance(thing, types.FunctionType)
+            and thing.__module__.startswith(("nnbackend.layers", "nnbackend.models", "nnbackend.optimizers"))
+        ]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+def test_a_training_step_leaves_no_cycles_that_would_hold_its_arrays(backend):
+    model = small(backend)
+    model.train_on_batch(X, Y)
+    assert cyclic_functions(lambda: model.train_on_batch(X, Y)) == []
+    assert (
+        cyclic_functions(lambda: (list(model.family()), model.parameters, model.layers[0].sublayers())) == []
+    )

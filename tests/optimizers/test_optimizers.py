@@ -274,3 +274,37 @@ def test_the_books_runs_are_reproduced(backend, optimizer, losses):
     model.set_weights([kernels[0], np.zeros(64), kernels[1], np.zeros(3)])
     seen = model.fit(x, y, epochs=101, batch_size=300, shuffle=False, verbose=0).history["loss"]
     assert [seen[epoch] for epoch in (0, 1, 10, 50, 100)] == pytest.approx(losses, rel=1e-8)
+
+
+@each
+@pytest.mark.parametrize("wrong", ["renamed", "nested", "shape", "slots"])
+def test_gradients_and_slots_that_are_not_those_of_the_parameters_are_refused(put, name, wrong):
+    optimizer, parameters = OPTIMIZERS[name](), {"w": put(np.ones(2))}
+    state, gradients = optimizer.init(parameters), {"w": put(np.ones(2))}
+    kind = type(optimizer).__name__
+    if wrong == "renamed":
+        gradients, message = (
+            {"v": gradients["w"]},
+            rf"{kind}.update expects gradients structured as.*'w'.*got .*'v'",
+        )
+    elif wrong == "nested":
+        gradients, message = {"w": [gradients["w"]]}, "expects gradients structured as the parameters"
+    elif wrong == "shape":
+        gradients = {"w": put(np.ones((3, 2)))}
+        message = r"expects gradients shaped as the parameters, got \(3, 2\) for array 0 of shape \(2,\)"
+    else:
+        state, message = {**state, "slots": {"other": parameters}}, "expects a state with the slots"
+    with pytest.raises(ValueError, match=message):
+        optimizer.update(gradients, state, parameters)
+
+
+def test_a_state_of_other_parameters_is_refused(put):
+    optimizer = nn.optimizers.Adam()
+    parameters = {"w": put(np.ones(2))}
+    for others in (
+        {"v": put(np.ones(2))},
+        {"w": put(np.ones(3))},
+        {"w": put(np.ones(2)), "v": put(np.ones(2))},
+    ):
+        with pytest.raises(ValueError, match="Adam.update expects the slot 'first_moment' (struc|shap)"):
+            optimizer.update(parameters, optimizer.init(others), parameters)

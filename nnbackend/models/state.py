@@ -1,0 +1,100 @@
+"""What training goes on from, beside the parameters: the optimizer's state and the key and counter of randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nnbackend import tree
+from nnbackend.backend import Backend, host, to_numpy
+from nnbackend.layers.base import Parameter
+from nnbackend.optimizers import Optimizer
+from nnbackend.random import key_words
+from nnbackend.typing import Tree
+
+__all__ = ["TrainingState"]
+
+
+class TrainingState:
+    """The part of a training step's state that no parameter holds.
+
+    Attributes
+    ----------
+    optimizer : tree of array, or None
+        The optimizer's state, also for parameters that are frozen now; None before the first step.
+    random : dict of str to array, or None
+        ``seed`` and ``step`` of the random streams; None before the first use.
+    """
+
+    def __init__(self) -> None:
+        self.optimizer: Tree = None
+        self.random: dict[str, Any] | None = None
+        self._rate: float | None = None
+
+    def start_random(self, seed: int, backend: Backend) -> dict[str, Any]:
+        """Return key and step of the random streams; at first those of the seed."""
+        if self.random is None:
+            xp = host().xp
+            words = xp.asarray(key_words(seed), dtype=xp.uint64).view(xp.int64)
+            self.random = {"seed": backend.from_host(words), "step": backend.from_host(0, "int64")}
+        return self.random
+
+    def start_optimizer(self, optimizer: Optimizer, trained: Mapping[str, Any], backend: Backend) -> None:
+        """Make slots for the parameters that have none yet, and take over a learning rate that was changed."""
+        if self.optimizer is None:
+            self.optimizer = optimizer.init(dict(trained), backend)
+            self._rate = optimizer.learning_rate
+            return
+        slots = self.optimizer["slots"]
+        if any(trained.keys() - slot.keys() for slot in slots.values()):
+            new = {path: a for path, a in trained.items() if any(path not in slot for slot in slots.values())}
+            made = optimizer.init(new, backend)["slots"]
+            slots = {name: {**made[name], **slot} for name, slot in slots.items()}
+            self.optimizer = {**self.optimizer, "slots": slots}
+        if optimizer.learning_rate != self._rate:
+            self._rate = optimizer.learning_rate
+            self.optimizer = {**self.optimizer, "learning_rate": optimizer.learning_rate_array(backend)}
+
+    def gather(
+        self, trained: Mapping[str, Parameter], fixed: Mapping[str, Parameter], measured: Tree
+    ) -> dict[str, Tree]:
+        """Return what a training step changes: trained and other parameters, slots, randomness and metrics."""
+        assert self.random is not None
+        slots = {
+            name: {path: slot[path] for path in trained} for name, slot in self.optimizer["slots"].items()
+        }
+        return {
+            "trainable": {path: parameter._array for path, parameter in trained.items()},
+            "fixed": {path: parameter._array for path, parameter in fixed.items()},
+            "optimizer": {**self.optimizer, "slots": slots},
+            **self.random,
+            "metrics": measured,
+        }
+
+    def keep(self, state: Tree, trained: Mapping[str, Parameter], fixed: Mapping[str, Parameter]) -> Tree:
+        """Take over what a training step returned, and return its metrics."""
+        for part, parameters in (("trainable", trained), ("fixed", fixed)):
+            for path, array in state[part].items():
+                parameters[path]._array = array
+        held = self.optimizer["slots"]  # those of frozen parameters are kept for their thawing
+        slots = {name: {**held[name], **slot} for name, slot in state["optimizer"]["slots"].items()}
+        self.optimizer = {**state["optimizer"], "slots": slots}
+        self.random = {"seed": state["seed"], "step": state["step"]}
+        measured: Tree = state["metrics"]
+        return measured
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Drop the slots of parameters that are no more."""
+        if self.optimizer is not None:
+            gone = set(paths)
+            slots = {
+                name: {path: array for path, array in slot.items() if path not in gone}
+                for name, slot in self.optimizer["slots"].items()
+            }
+            self.optimizer = {**self.optimizer, "slots": slots}
+
+    def move(self, target: Backend) -> None:
+        """Move all of it to another backend."""
+        self.optimizer, self.random = tree.map(
+            lambda array: target.from_host(to_numpy(array)), [self.optimizer, self.random]
+        )
