@@ -66,8 +66,10 @@ class NumpyBackend(Backend):
         return self._evaluator.run(program, arguments, donate)
 
     def memory(self, array: Any) -> object:
-        spread = any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape, strict=True))
-        if spread or not array.flags.writeable:
+        steps = array.strides
+        if not array.flags.writeable:
+            return None
+        if 0 in steps and any(not step and size > 1 for step, size in zip(steps, array.shape, strict=True)):
             return None
         while array.base is not None and isinstance(array.base, self._numpy.ndarray):
             array = array.base
