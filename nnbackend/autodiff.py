@@ -93,7 +93,7 @@ class _Tape:
 class _Node:
     """One rule's use: what pulls gradients back through it, and where they go."""
 
-    __slots__ = ("backward", "cotangents", "needs", "outputs", "parents", "rule", "serial")
+    __slots__ = ("backward", "cotangents", "needs", "outputs", "parents", "rule", "serial", "shapes")
 
     def __init__(
         self,
@@ -102,6 +102,7 @@ class _Node:
         backward: Backward | None,
         parents: tuple[tuple[_Node, int] | None, ...],
         outputs: tuple[Any, ...] | None,
+        shapes: tuple[Shape, ...],
     ) -> None:
         self.serial = next(tape.serial)
         self.rule = rule
@@ -109,6 +110,7 @@ class _Node:
         self.parents = parents
         self.needs = tuple(parent is not None for parent in parents)
         self.outputs = outputs  # for a rule of several outputs: what makes the zeros of those unused
+        self.shapes = shapes  # of its outputs: what their gradients must have
         self.cotangents: dict[int, Any] = {}
 
     def receive(self, index: int, cotangent: Any) -> None:
@@ -451,11 +453,9 @@ class Rule:
         backend = self._backend(arguments)
         function = backend.native_rules.get(self.name, self.function)
         if not backend.scoped:
-            result: tuple[Any, Backward] = function(*arguments, **options)
-            return result
+            return _outcome(self, function(*arguments, **options))
         with backend.scope():  # the pullback enters it once for all its rules
-            scoped: tuple[Any, Backward] = function(*arguments, **options)
-            return scoped
+            return _outcome(self, function(*arguments, **options))
 
     def _apply(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Run the rule on tensors, and record it on the innermost tape that they belong to."""
@@ -469,7 +469,7 @@ class Rule:
         if any(isinstance(argument, Tensor) for argument in inner):  # tensors of an outer gradient
             inner = tuple(Tensor(v) if not isinstance(v, Tensor) and is_array(v) else v for v in inner)
             with _scope_of(inner):
-                value, backward = self.function(*inner, **options)
+                value, backward = _outcome(self, self.function(*inner, **options))
         else:
             value, backward = self._run(inner, options)
         if tape is None:
@@ -504,8 +504,10 @@ class Rule:
         if not isinstance(value, tuple):
             if not self._has_gradient(value):
                 return _constant(value)
-            return _track(value, tape, _Node(tape, self.name, backward, parents, None))
-        node = _Node(tape, self.name, backward, parents, tuple(_zeros_of(part) for part in value))
+            node = _Node(tape, self.name, backward, parents, None, (tuple(value.shape),))
+            return _track(value, tape, node)
+        zeros, shapes = tuple(map(_zeros_of, value)), tuple(tuple(part.shape) for part in value)
+        node = _Node(tape, self.name, backward, parents, zeros, shapes)
         parts = (
             _track(part, tape, node, index) if self._has_gradient(part) else _constant(part)
             for index, part in enumerate(value)
@@ -599,6 +601,16 @@ def differentiable(
     return Rule(function, remember)
 
 
+def _outcome(rule: Rule, result: Any) -> tuple[Any, Backward]:
+    """Return what a rule's function returned, if it is what a rule returns."""
+    if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+        raise TypeError(
+            f"The rule {rule.name} must return its value and its backward, a function (dy, needs) of gradients; it "
+            f"returned {type(result).__name__}."
+        )
+    return result
+
+
 def _pull_back(tape: _Tape, results: Sequence[Any], cotangents: Sequence[Any]) -> None:
     """Send cotangents from results to leaves: the latest node first, each freed once its gradient went on."""
     waiting: list[tuple[int, _Node]] = []
@@ -630,7 +642,13 @@ def _pull_back(tape: _Tape, results: Sequence[Any], cotangents: Sequence[Any]) -
                     f"The backward of {node.rule} answered None for an argument whose gradient is needed. Return "
                     "zeros where the derivative is zero."
                 )
-            send(*parent, gradient)
+            source, index = parent
+            if tuple(getattr(gradient, "shape", ("a Python number",))) != source.shapes[index]:
+                raise GradientError(
+                    f"The backward of {node.rule} answered a gradient of shape {getattr(gradient, 'shape', None)} for "
+                    f"an argument of shape {source.shapes[index]}. Sum it over the axes that were broadcast."
+                )
+            send(source, index, gradient)
         node.free()
 
 
@@ -678,7 +696,7 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
     if not leaves:
         raise TypeError("A gradient needs at least one array to be taken with respect to, got an empty tree.")
     tracked = [
-        _track(leaf, tape, _Node(tape, "argument", None, (), None))
+        _track(leaf, tape, _Node(tape, "argument", None, (), None, (tuple(leaf.shape),)))
         if (isinstance(leaf, Tensor) or is_array(leaf)) and is_floating(leaf)
         else leaf
         for leaf in leaves

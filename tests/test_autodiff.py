@@ -474,7 +474,8 @@ def test_gradcheck_finds_a_wrong_derivative(put):
     ):
         nn.gradcheck(wrong, put([1.0, 2.0]))
     with pytest.raises(
-        nn.GradientError, match=r"misshapen: the gradient of argument 0 has shape \(\), the argument"
+        nn.GradientError,
+        match=r"The backward of misshapen answered a gradient of shape \(\) for an argument of shape \(2,\)",
     ):
         nn.gradcheck(misshapen, put([1.0, 2.0]))
 
@@ -574,3 +575,20 @@ def test_a_compiled_step_differentiates(put, backend):
     _, (value, gradient) = step((), put([1.0, 2.0]))
     assert float(nn.to_numpy(value)) == 9.0
     close(gradient, [3.0, 12.0])
+
+
+def test_a_rule_without_a_backward_is_refused_by_name(put):
+    @nn.differentiable
+    def forgetful(x):
+        return x * x
+
+    for argument in (put([1.0, 2.0]), nn.Tensor(put([1.0, 2.0]))):
+        with pytest.raises(TypeError, match="The rule forgetful must return its value and its backward"):
+            forgetful(argument)
+
+
+def test_a_gradient_of_the_wrong_shape_is_refused_by_name(put):
+    with pytest.raises(
+        nn.GradientError, match=r"The backward of misshapen answered a gradient of shape \(\)"
+    ):
+        nn.grad(lambda x: fn.sum(misshapen(x)))(put([1.0, 2.0]))

@@ -270,6 +270,14 @@ class Layer(Configurable):
             _revision += 1
         super().__setattr__(name, value)
 
+    def __getattr__(self, name: str) -> Any:
+        """Explain what is missing where a subclass forgot the ``__init__`` of this class."""
+        if "built" not in vars(self):
+            raise AttributeError(
+                f"{type(self).__name__} has no {name!r}: its __init__ must call super().__init__(**options) first."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     # What subclasses define
 
     def build(self, input_shape: Shape) -> None:
@@ -298,6 +306,9 @@ class Layer(Configurable):
         try:
             with frame.backend.scope(), Binding({}, frame.seed, 0, frame.backend, builds=True).bound():
                 return self.forward(zeros, training=False) if self._takes_training else self.forward(zeros)
+        except Exception as error:
+            self._note(error, zeros)
+            raise
         finally:
             _frame.reset(token)
 
@@ -311,7 +322,7 @@ class Layer(Configurable):
     @property
     def path(self) -> str:
         """Where it stands in its model, such as ``"encoder/dense_1"``."""
-        return self._path if self._path is not None else self.name
+        return self._path or self.name
 
     def sublayers(self) -> list[Layer]:
         """Return the layers that belong to it directly, in the order of its attributes."""
@@ -402,11 +413,16 @@ class Layer(Configurable):
         Raises
         ------
         RuntimeError
-            Within a step, which could not train it.
+            Outside of ``build``, or within a step, which could not train it.
         """
         if not name or "/" in name:
             raise ValueError(f"A weight's name is not empty and has no '/', got {name!r} in {self.path!r}.")
-        frame = self._current_frame()
+        frame = _frame.get()
+        if frame is None or frame.layer is not self:
+            raise RuntimeError(
+                f"{type(self).__name__} calls add_weight outside of its build, where backend, dtype and seed of the "
+                "model are not known. Move the call to build(self, input_shape)."
+            )
         dtype = self.dtype or frame.dtype
         path = f"{frame.path}/{name}" if frame.path else name
         binding = _binding.get()
@@ -589,11 +605,23 @@ class Layer(Configurable):
                 x = _cast(x, frame.dtype)
             options = {"training": frame.training} if self._takes_training else {}
             y = self.forward(x, *others, **options)
+            if y is None:
+                raise TypeError(
+                    f"The forward of {type(self).__name__} {self.path!r} returned None. End it with return."
+                )
             if self.output_shape is None:
                 self.output_shape = tuple(getattr(y, "shape", ()))[1:]
             return y
+        except Exception as error:
+            self._note(error, x)
+            raise
         finally:
             _frame.reset(token)
+
+    def _note(self, error: Exception, x: Any) -> None:
+        """Add to an error in which layer it arose; the innermost speaks."""
+        if not getattr(error, "__notes__", None):
+            error.add_note(f"in {type(self).__name__} {self.path!r}, called on shape {tuple(x.shape)}")
 
     def _receive(self, x: Any) -> Any:
         """Make an array of what the outermost layer is called on."""

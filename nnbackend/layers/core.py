@@ -24,6 +24,8 @@ def positive_integer(owner: str, name: str, value: Any) -> int:
     """
     try:
         number = operator.index(value)
+        if isinstance(value, bool):
+            raise TypeError
     except TypeError:
         raise TypeError(f"{owner} expects {name} to be a whole number, got {value!r}.") from None
     if number < 1:

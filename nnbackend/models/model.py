@@ -316,11 +316,11 @@ class Model(Layer):
         self,
         x: Any,
         y: Any,
-        *,
         batch_size: int = 32,
         epochs: int = 1,
+        *,
         verbose: str | int = "auto",
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] | None = None,
         validation_split: float = 0.0,
         validation_data: tuple[Any, ...] | None = None,
         shuffle: bool = True,
@@ -341,7 +341,7 @@ class Model(Layer):
             How often to go through the samples; training ends after epoch number `epochs`.
         verbose : {"auto", 0, 1, 2}
             0 is silent, 1 a progress bar, 2 a line for each epoch; "auto" is 1 in terminals and notebooks, else 2.
-        callbacks : sequence of Callback
+        callbacks : sequence of Callback, optional
             Who is told.
         validation_split : float
             The last share of the samples is kept for validation, with its sample weights.
@@ -373,6 +373,13 @@ class Model(Layer):
         """
         batch_size = _count("fit", "batch_size", batch_size)
         epochs = _count("fit", "epochs", epochs)
+        if initial_epoch not in range(epochs):
+            raise ValueError(
+                f"fit expects initial_epoch from 0 to epochs - 1 = {epochs - 1}, got {initial_epoch!r}. `epochs` is "
+                "the number of the last epoch, not how many follow."
+            )
+        if not isinstance(shuffle, bool):
+            raise TypeError(f"fit expects shuffle to be True or False, got {shuffle!r}.")
         self._require_compiled("fit")
         data = self._checked("fit", self._dataset("fit", x, y, sample_weight), check_finite)
         validation = None
@@ -383,32 +390,31 @@ class Model(Layer):
         if class_weight is not None:
             data = weigh_classes(data, class_weight, self._root_dtype(), "fit")
         history = History()
-        watchers = Callbacks([*_reporter(verbose), *callbacks, history], self)
+        watchers = Callbacks([*_reporter(verbose), *_listed(callbacks), history], self)
         self.stop_training = False
         steps = -(-len(data) // batch_size)
-        with deferred_interrupts() as interrupts:
-            watchers.train_begin(
-                {"epochs": epochs, "steps": steps, "samples": len(data), "first_epoch": initial_epoch}
-            )
-            try:
-                for epoch in range(initial_epoch, epochs):
-                    watchers.epoch_begin(epoch)
-                    rows = order(self.seed, self.epochs_trained, len(data)) if shuffle else None
-                    measured = self._no_metrics()
-                    for number, batch in enumerate(data.batches(batch_size, rows)):
+        watchers.train_begin(
+            {"epochs": epochs, "steps": steps, "samples": len(data), "first_epoch": initial_epoch}
+        )
+        try:
+            for epoch in range(initial_epoch, epochs):
+                watchers.epoch_begin(epoch)
+                rows = order(self.seed, self.epochs_trained, len(data)) if shuffle else None
+                measured = self._no_metrics()
+                for number, batch in enumerate(data.batches(batch_size, rows)):
+                    with deferred_interrupts():  # a step is taken as a whole
                         measured = self._train(batch, measured)
-                        watchers.batch_end(number, lambda now=measured: self._numbers(now))
-                        interrupts.check()
-                    self.epochs_trained += 1
-                    logs = self._numbers(measured)
-                    if validation is not None:
-                        numbers = self._measure_all(validation, batch_size, interrupts.check)
-                        logs |= {f"val_{name}": value for name, value in numbers.items()}
-                    watchers.epoch_end(epoch, logs)
-                    if self.stop_training:
-                        break
-            finally:
-                watchers.train_end()
+                    watchers.batch_end(number, lambda now=measured: self._numbers(now))
+                self.epochs_trained += 1
+                logs = self._numbers(measured)
+                if validation is not None:
+                    numbers = self._measure_all(validation, batch_size)
+                    logs |= {f"val_{name}": value for name, value in numbers.items()}
+                watchers.epoch_end(epoch, logs)
+                if self.stop_training:
+                    break
+        finally:
+            watchers.train_end()
         return history
 
     def _validation(self, given: Any, finite: bool) -> Dataset:
@@ -440,21 +446,18 @@ class Model(Layer):
         state, _ = step(self._training.gather(trained, fixed, measured), batch)
         return self._training.keep(state, trained, fixed)
 
-    def _measure_all(
-        self, data: Dataset, batch_size: int, between: Callable[[], None] = lambda: None
-    ) -> dict[str, float]:
+    def _measure_all(self, data: Dataset, batch_size: int) -> dict[str, float]:
         step, given, measured = self._step("test"), self._given(), self._no_metrics()
         for batch in data.batches(batch_size):
             measured, _ = step(measured, (given, batch))
-            between()
         return self._numbers(measured)
 
     def evaluate(
         self,
         x: Any,
         y: Any,
-        *,
         batch_size: int = 128,
+        *,
         sample_weight: Any = None,
         check_finite: bool = False,
     ) -> dict[str, float]:
@@ -481,7 +484,7 @@ class Model(Layer):
         data = self._checked("evaluate", self._dataset("evaluate", x, y, sample_weight), check_finite)
         return self._measure_all(data, batch_size)
 
-    def predict(self, x: Any, *, batch_size: int = 128, check_finite: bool = False) -> Any:
+    def predict(self, x: Any, batch_size: int = 128, *, check_finite: bool = False) -> Any:
         """Compute the model's outputs.
 
         Parameters
@@ -576,6 +579,12 @@ def _by_path(placed: list[tuple[str, Parameter, tuple[Layer, ...]]]) -> dict[str
             raise ValueError(f"Two weights have the path {path!r}. Give add_weight another name for one.")
         handles[path] = parameter
     return handles
+
+
+def _listed(callbacks: Sequence[Callback] | Callback | None) -> Sequence[Callback]:
+    if callbacks is None:
+        return ()
+    return (callbacks,) if isinstance(callbacks, Callback) else callbacks
 
 
 def _count(owner: str, name: str, value: Any) -> int:

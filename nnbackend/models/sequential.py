@@ -34,6 +34,10 @@ class Sequential(Model):
 
     def __init__(self, layers: Sequence[Layer] = (), **options: Any) -> None:
         super().__init__(**options)
+        if isinstance(layers, Layer):
+            raise TypeError(
+                "Sequential expects a list of layers: nn.Sequential([nn.Dense(3), ...]), got one layer."
+            )
         self._layers: list[Layer] = []
         for layer in layers:
             self.add(layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from nnbackend import tree
@@ -58,9 +59,14 @@ class Optimizer(Configurable):
         self._learning_rate = self._not_negative("learning_rate", value)
 
     def _not_negative(self, name: str, value: float) -> float:
-        number = float(value)
-        if not number >= 0.0:
-            raise ValueError(f"{type(self).__name__} expects {name} to be zero or more, got {value}.")
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"{type(self).__name__} expects {name} to be a number, got {value!r}.") from None
+        if not 0.0 <= number < math.inf:
+            raise ValueError(
+                f"{type(self).__name__} expects {name} to be zero or more, and finite, got {value}."
+            )
         return number
 
     def _fraction(self, name: str, value: float) -> float:

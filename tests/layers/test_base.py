@@ -188,3 +188,47 @@ def test_the_family_of_a_layer_is_walked_once_even_in_circles():
 
 def test_layers_say_how_they_were_made():
     assert repr(nn.Dense(3, activation="relu", name="a")) == "Dense(units=3, activation='relu', name='a')"
+
+
+def test_weights_are_made_in_build_only():
+    class Early(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.w = self.add_weight("w", (2,))
+
+    with pytest.raises(
+        RuntimeError, match="Early calls add_weight outside of its build.*Move the call to build"
+    ):
+        Early()
+
+
+def test_a_layer_that_forgot_its_base_class_is_told(put):
+    class Forgetful(nn.Layer):
+        def __init__(self):
+            self.units = 3
+
+        def forward(self, x):
+            return x
+
+    with pytest.raises(AttributeError, match=r"its __init__ must call super\(\).__init__"):
+        Forgetful()(put([[1.0]]))
+
+
+def test_a_forward_without_return_is_named(put):
+    class Silent(nn.Layer):
+        def forward(self, x):
+            x * 2.0
+
+    with pytest.raises(TypeError, match="The forward of Silent 'silent' returned None"):
+        Silent()(put([[1.0]]))
+
+
+def test_an_error_inside_a_layer_says_which_and_on_what(put):
+    class Broken(nn.Layer):
+        def forward(self, x):
+            raise ValueError("no")
+
+    model = nn.Sequential([nn.Activation("relu"), Broken()], backend=nn.get_backend("numpy"))
+    with pytest.raises(ValueError, match="no") as caught:
+        model(np.ones((2, 3)))
+    assert caught.value.__notes__ == ["in Broken 'broken', called on shape (1, 3)"]

@@ -245,10 +245,16 @@ def test_weights_that_do_not_fit_change_nothing(backend):
         (lambda: nn.Dense(1, name="a/b"), "has no '/'"),
         (lambda: nn.Sequential([]).build((3,)), "needs at least one layer"),
         (lambda: nn.Sequential([nn.Dense(1, name="a"), nn.Dense(1, name="a")]).build((3,)), "the name 'a'"),
-        (lambda: nn.optimizers.SGD(-1.0), "SGD expects learning_rate to be zero or more, got -1.0"),
+        (
+            lambda: nn.optimizers.SGD(-1.0),
+            "SGD expects learning_rate to be zero or more, and finite, got -1.0",
+        ),
         (lambda: nn.optimizers.SGD(0.1, nesterov=True), "expects momentum above 0 with nesterov=True"),
         (lambda: nn.optimizers.Adam(beta_1=1.0), "Adam expects beta_1 from 0 to below 1, got 1.0"),
-        (lambda: nn.optimizers.Adam(float("nan")), "expects learning_rate to be zero or more, got nan"),
+        (
+            lambda: nn.optimizers.Adam(float("nan")),
+            "expects learning_rate to be zero or more, and finite, got nan",
+        ),
     ],
 )
 def test_bad_arguments_are_named_with_the_nearest_known(call, message):
@@ -315,3 +321,42 @@ def test_layers_and_models_without_forward_say_so(backend):
 
     with pytest.raises(NotImplementedError, match=re.escape("Empty must define forward(self, x)")):
         nn.Sequential([Empty()], backend=backend).predict(X)
+
+
+def test_initial_epoch_and_shuffle_are_checked(backend):
+    model = nn.Sequential([nn.Dense(1)], backend=backend)
+    model.compile("sgd", "mse")
+    for wrong in (-1, 2, 0.5):
+        with pytest.raises(ValueError, match="fit expects initial_epoch from 0 to epochs - 1 = 1"):
+            model.fit([[1.0]], [1.0], epochs=2, initial_epoch=wrong, verbose=0)
+    with pytest.raises(TypeError, match="expects shuffle to be True or False, got 'batch'"):
+        model.fit([[1.0]], [1.0], shuffle="batch", verbose=0)
+
+
+def test_sequential_wants_a_list():
+    with pytest.raises(TypeError, match="Sequential expects a list of layers"):
+        nn.Sequential(nn.Dense(3))
+
+
+def test_true_is_no_number_of_units():
+    with pytest.raises(TypeError, match="Dense expects units to be a whole number, got True"):
+        nn.Dense(True)
+
+
+def test_a_rate_in_words_is_refused():
+    with pytest.raises(TypeError, match="SGD expects learning_rate to be a number, got 'fast'"):
+        nn.optimizers.SGD("fast")
+
+
+def test_a_single_callback_needs_no_list(backend):
+    class Count(nn.callbacks.Callback):
+        batches = 0
+
+        def on_batch_end(self, batch, logs):
+            self.batches += 1
+
+    model, count = nn.Sequential([nn.Dense(1)], backend=backend), Count()
+    model.compile("sgd", "mse")
+    model.fit([[1.0], [2.0]], [1.0, 2.0], 1, 2, verbose=0, callbacks=count)
+    model.fit([[1.0]], [1.0], verbose=0, callbacks=None)
+    assert count.batches == 4
