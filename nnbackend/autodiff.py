@@ -643,10 +643,11 @@ def _pull_back(tape: _Tape, results: Sequence[Any], cotangents: Sequence[Any]) -
                     "zeros where the derivative is zero."
                 )
             source, index = parent
-            if tuple(getattr(gradient, "shape", ("a Python number",))) != source.shapes[index]:
+            came = tuple(gradient.shape) if hasattr(gradient, "shape") else "none"
+            if came != source.shapes[index]:
                 raise GradientError(
-                    f"The backward of {node.rule} answered a gradient of shape {getattr(gradient, 'shape', None)} for "
-                    f"an argument of shape {source.shapes[index]}. Sum it over the axes that were broadcast."
+                    f"The backward of {node.rule} answered a gradient of shape {came} for an argument of shape "
+                    f"{source.shapes[index]}. Sum it over the axes that were broadcast."
                 )
             send(source, index, gradient)
         node.free()
