@@ -23,9 +23,11 @@ def get(which: str | Callable[..., Any] | None) -> Callable[..., Any]:
     ------
     ValueError
         If the name is unknown; the nearest known one is named.
+    TypeError
+        If it is a class.
     """
     if which is None:
         return _BY_NAME["linear"]
-    if callable(which):
+    if callable(which) and not isinstance(which, type):
         return which
     return find("activation", which, _BY_NAME)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from nnbackend import functional
 from nnbackend.autodiff import Operators, Tensor
-from nnbackend.backend import backend_of, namespace, plain
+from nnbackend.backend import backend_of, is_array, namespace, plain
 from nnbackend.config import Configurable, find, snake_case
 from nnbackend.typing import Shape
 
@@ -71,6 +71,8 @@ class Loss(Configurable):
             The weight of each sample.
         """
         with backend_of(plain(y_pred)).scope():
+            if isinstance(y_pred, Operators) and is_array(y_true):
+                y_true = Tensor(y_true)  # not every library's operators leave room for a tensor on the right
             values = self.per_sample(y_true, y_pred)
             if len(values.shape) > 1:
                 values = functional.mean(values, axis=tuple(range(1, len(values.shape))))
@@ -100,9 +102,11 @@ class Loss(Configurable):
 
 
 def match_targets(y: Any, like: Any) -> Any:
-    """Cast targets to the output's dtype, and give single numbers the output's last axis of length one."""
+    """Cast targets to the output's dtype, and give or take the last axis of length one that single numbers may have."""
     if y.dtype != like.dtype:
         y = namespace(y).astype(y, like.dtype)
+    if len(y.shape) == len(like.shape) + 1 and y.shape[-1] == 1:
+        return namespace(y).squeeze(y, axis=-1)
     if len(y.shape) == len(like.shape) - 1 and like.shape[-1] == 1:
         y = namespace(y).expand_dims(y, axis=-1)
     return y
@@ -125,6 +129,26 @@ def check_same_shape(owner: str, y: Any, output_shape: Shape) -> None:
         f"the last layer {shape[-1] if shape else 1} units, or reshape the targets."
     )
 
+
+def check_classes(owner: str, output_shape: Shape, binary: str) -> None:
+    """Refuse outputs that are not one for each of several classes; `binary` is what serves for yes or no."""
+    if not output_shape or output_shape[-1] == 1:
+        raise ValueError(
+            f"{owner} expects one output for each of two or more classes, got one output. For yes or no use "
+            f"{binary!r}; for classes give the last layer one unit per class."
+        )
+
+
+def check_returned(owner: str, values: Any) -> None:
+    """Refuse what a function of one's own returned, if it is no array."""
+    if not isinstance(values, Operators) and not is_array(values):
+        raise TypeError(
+            f"{owner} must return an array, got {type(values).__name__}. Return one value for each sample."
+        )
+
+
+#: How far the sum of target probabilities may be from 1: half precision has three digits.
+_SUM_TOLERANCE = 1e-2
 
 #: Rules that make probabilities of logits.
 _LINKS = ("sigmoid", "softmax")
@@ -240,8 +264,12 @@ class _Crossentropy(Loss):
         if logits is None:
             return f"{self.name} on probabilities (from_logits=False)"
         if logits is y_pred:
-            why = "from_logits=True" if self.from_logits else "no softmax or sigmoid at the end"
-            return f"{self.name} on logits ({why})"
+            if self.from_logits:
+                return f"{self.name} on logits (from_logits=True)"
+            return (
+                f"{self.name} on logits (no softmax or sigmoid at the end); if the output holds probabilities, say "
+                "from_logits=False"
+            )
         return f"{self.name} on the logits that the last {self.link} is given"
 
 
@@ -269,12 +297,9 @@ class CategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets that are not one row of class probabilities per output."""
-        if tuple(output_shape[-1:]) == (1,):
-            raise ValueError(
-                f"The loss {self.name} expects one output for each of two or more classes, got one output. For "
-                "yes or no use the loss 'binary_crossentropy'."
-            )
+        check_classes(f"The loss {self.name}", output_shape, "binary_crossentropy")
         if tuple(y.shape[1:]) == tuple(output_shape):
+            self._check_probabilities(y)
             return
         cure = (
             "For whole-number labels use the loss 'sparse_categorical_crossentropy'."
@@ -285,6 +310,24 @@ class CategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
             f"The loss {self.name} expects one-hot targets of shape {('n', *output_shape)}, got "
             f"{tuple(y.shape)}. {cure}"
         )
+
+    def _check_probabilities(self, y: Any) -> None:
+        """Refuse rows of targets that are negative, not finite, or do not sum to 1."""
+        array = plain(y)
+        if 0 in array.shape:
+            return
+        backend = backend_of(array)
+        with backend.scope():
+            xp = backend.xp
+            values = xp.astype(array, xp.float64)
+            sums = xp.sum(values, axis=-1)
+            least, low, high = float(xp.min(values)), float(xp.min(sums)), float(xp.max(sums))
+        if not (least >= 0.0 and low >= 1.0 - _SUM_TOLERANCE and high <= 1.0 + _SUM_TOLERANCE):  # NaN as well
+            raise ValueError(
+                f"The loss {self.name} expects targets of zero or more that sum to 1 in each row, got sums from "
+                f"{low:g} to {high:g} and the least target {least:g}. Divide each row by its sum; for several yes-or-"
+                "no targets per sample use sigmoid outputs and the loss 'binary_crossentropy'."
+            )
 
 
 class SparseCategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
@@ -318,11 +361,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse labels of the wrong shape, labels that are not whole, and labels out of range."""
-        if not output_shape:
-            raise ValueError(
-                f"The loss {self.name} expects outputs of shape (n, classes), got one number per sample. Give the last "
-                "layer one unit per class."
-            )
+        check_classes(f"The loss {self.name}", output_shape, "binary_crossentropy")
         classes = output_shape[-1]
         shape = tuple(y.shape[1:])
         if shape not in (tuple(output_shape[:-1]), (*output_shape[:-1], 1)):
@@ -413,8 +452,7 @@ class FunctionLoss(Loss):
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         """Return what the function returns."""
         values = self.function(y_true, y_pred)
-        if not isinstance(values, Operators) and not hasattr(values, "shape"):
-            raise TypeError(f"The loss {self.name} must return an array, got {type(values).__name__}.")
+        check_returned(f"The loss {self.name}", values)
         return values if values.shape else functional.reshape(values, (1,))
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from nnbackend import functional
 from nnbackend.backend import Backend, backend_of, namespace, plain, to_numpy
 from nnbackend.config import Configurable, find, snake_case
-from nnbackend.losses import as_columns, check_same_shape, match_targets
+from nnbackend.losses import as_columns, check_classes, check_returned, check_same_shape, match_targets
 from nnbackend.typing import Shape, Tree
 
 __all__ = [
@@ -85,7 +85,7 @@ class Metric(Configurable):
         """Return the metric of one set of targets and outputs."""
         backend = backend_of(plain(y_pred))
         with backend.scope():
-            return self.result(self.update(self.init(backend), y_true, y_pred, sample_weight))
+            return self.result(self.update(self.init(backend), plain(y_true), plain(y_pred), sample_weight))
 
 
 class MeanMetric(Metric):
@@ -183,7 +183,7 @@ class CategoricalAccuracy(MeanMetric):
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets that are not one-hot."""
-        _check_classes(self, output_shape)
+        check_classes(f"The metric {self.name}", output_shape, "binary_accuracy")
         _check_same_shape(self, y, output_shape, "For whole-number labels use 'sparse_categorical_accuracy'.")
 
 
@@ -208,7 +208,7 @@ class SparseCategoricalAccuracy(MeanMetric):
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets that are not one label for each row of outputs."""
-        _check_classes(self, output_shape)
+        check_classes(f"The metric {self.name}", output_shape, "binary_accuracy")
         rows, shape = tuple(output_shape[:-1]), tuple(y.shape[1:])
         if shape not in (rows, (*rows, 1)):
             raise ValueError(
@@ -222,14 +222,6 @@ def _check_same_shape(metric: Metric, y: Any, output_shape: Shape, cure: str) ->
         check_same_shape(f"The metric {metric.name}", y, output_shape)
     except ValueError as error:
         raise ValueError(f"{error} {cure}") from None
-
-
-def _check_classes(metric: Metric, output_shape: Shape) -> None:
-    if not output_shape or output_shape[-1] == 1:
-        raise ValueError(
-            f"The metric {metric.name} expects one output for each of two or more classes, got one output. For yes or "
-            "no use 'binary_accuracy'."
-        )
 
 
 class Accuracy(MeanMetric):
@@ -325,7 +317,14 @@ class FunctionMetric(MeanMetric):
 
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: bool) -> Any:
         """Return what the function returns."""
-        return self.function(match_targets(y_true, y_pred), y_pred)
+        values = self.function(match_targets(y_true, y_pred), y_pred)
+        check_returned(f"The metric {self.name}", values)
+        if tuple(values.shape[:1]) != tuple(y_pred.shape[:1]):
+            raise ValueError(
+                f"The metric {self.name} must return one value for each of {y_pred.shape[0]} samples, got shape "
+                f"{tuple(values.shape)}. Leave out the mean over samples: the metric takes it over all batches."
+            )
+        return values
 
 
 _BY_NAME: dict[str, Callable[..., Metric]] = {

@@ -158,3 +158,13 @@ def test_a_name_is_found_however_it_is_capitalized_or_the_nearest_is_named():
         find("loss", 3, table)
     with pytest.raises(TypeError, match=r"Expected an activation, got the class Thing. Make one: Thing\(\)"):
         find("activation", Thing, table)
+
+
+def test_the_nearest_name_is_found_however_the_word_is_capitalized():
+    with pytest.raises(ValueError, match="Unknown activation 'RELUU'.*Did you mean 'relu'"):
+        find("activation", "RELUU", {"relu": 1, "tanh": 2})
+
+
+def test_a_class_is_no_activation():
+    with pytest.raises(TypeError, match=r"Expected an activation, got the class Dense\. Make one"):
+        nn.Dense(1, activation=nn.Dense)

@@ -137,6 +137,8 @@ def test_labels_stay_whole_numbers_without_a_last_axis(backend, put, shape):
         (losses.SparseCategoricalCrossentropy(), LABELS.astype("uint8")[:, None], (3,)),
         (losses.SparseCategoricalCrossentropy(), LABELS.astype(float), (2,)),
         (losses.CategoricalCrossentropy(), ONE_HOT, (3,)),
+        (losses.CategoricalCrossentropy(), ONE_HOT.astype(bool), (3,)),
+        (losses.CategoricalCrossentropy(), P.astype("float32"), (3,)),
         (losses.BinaryCrossentropy(), LABELS.astype(bool), (1,)),
     ],
 )
@@ -148,6 +150,15 @@ def test_targets_that_fit_pass(put, loss, y, outputs):
     ("loss", "y", "outputs", "message"),
     [
         (losses.SparseCategoricalCrossentropy(), LABELS, (), "one unit per class"),
+        (
+            losses.SparseCategoricalCrossentropy(),
+            LABELS * 0,
+            (1,),
+            "one output for each of two or more classes",
+        ),
+        (losses.CategoricalCrossentropy(), 2 * ONE_HOT, (3,), "sum to 1 in each row, got sums from 2 to 2"),
+        (losses.CategoricalCrossentropy(), ONE_HOT * np.nan, (3,), "Divide each row by its sum"),
+        (losses.CategoricalCrossentropy(), np.array([[2.0, -1.0]]), (2,), "the least target -1"),
         (losses.SparseCategoricalCrossentropy(), LABELS + 1, (2,), "or give the last layer 3 units"),
         (losses.SparseCategoricalCrossentropy(), np.array([np.nan]), (2,), "whole-number labels"),
         (losses.BinaryCrossentropy(), np.array([np.nan, 1.0]), (), "expects targets from 0 to 1"),
@@ -175,3 +186,37 @@ def test_short_names_and_functions_are_losses():
 def test_a_function_that_returns_no_array_is_refused(put):
     with pytest.raises(TypeError, match="The loss <lambda> must return an array, got float"):
         losses.get(lambda y_true, y_pred: 1.0)(put(P), put(P))
+
+
+class Offset(losses.Loss):
+    """A loss of one's own whose targets stand on the left."""
+
+    def per_sample(self, y_true, y_pred):
+        return nn.functional.mean(nn.functional.square(y_true - y_pred), axis=-1)
+
+
+@pytest.mark.parametrize("loss", [Offset(), losses.get(Offset().per_sample)])
+def test_an_own_loss_may_have_the_targets_on_the_left_of_an_operator(put, loss):
+    y, outputs = put(ONE_HOT), put(P)
+    value, gradient = nn.value_and_grad(lambda p: loss(y, p))(outputs)
+    assert number(value) == pytest.approx(((ONE_HOT - P) ** 2).mean())
+    np.testing.assert_allclose(nn.to_numpy(gradient), 2 * (P - ONE_HOT) / 9, rtol=1e-12)
+
+
+def test_columns_of_targets_do_not_spread_over_outputs_of_one_number_per_sample(backend, put):
+    loss = losses.get(lambda y_true, y_pred: nn.functional.square(y_true - y_pred))
+    outputs = put(np.arange(3.0))
+    with backend.scope():
+        targets = loss.cast_targets(put(np.arange(3.0)[:, None]), outputs)
+    assert targets.shape == (3,)
+    assert number(loss(targets, outputs)) == 0.0
+
+
+def test_an_output_taken_for_logits_is_described_with_the_cure(put):
+    output = nn.functional.sigmoid(nn.Tensor(put(P)))[:, 0]
+    assert "if the output holds probabilities, say from_logits=False" in losses.BinaryCrossentropy().describe(
+        output
+    )
+    assert (
+        losses.BinaryCrossentropy(from_logits=True).describe(output).endswith("on logits (from_logits=True)")
+    )

@@ -75,3 +75,27 @@ def test_short_names_stay_as_they_were_written():
         assert metric.name == short
         assert kind.from_config(metric.get_config()).name == short
     assert metrics.get("binary_accuracy").name == "binary_accuracy"
+
+
+@pytest.mark.parametrize("tensor", [nn.Tensor, lambda array: array])
+def test_an_own_metric_may_have_the_targets_on_the_left_of_an_operator(put, tensor):
+    metric = metrics.get(lambda y, p: nn.functional.abs(y - p))
+    assert metric(put(YES[:, None]), tensor(put(COLUMN))) == pytest.approx(np.abs(YES - COLUMN[:, 0]).mean())
+
+
+def test_a_function_that_returns_no_array_is_refused(put):
+    with pytest.raises(TypeError, match="The metric <lambda> must return an array, got float"):
+        metrics.get(lambda y, p: 1.0)(put(YES), put(COLUMN))
+
+
+def test_a_function_that_takes_the_mean_itself_is_refused(put):
+    metric = metrics.get(lambda y, p: nn.functional.mean(nn.functional.abs(y - p)))
+    with pytest.raises(
+        ValueError, match=r"<lambda> must return one value for each of 4 samples, got shape \(\)"
+    ):
+        metric(put(YES), put(COLUMN))
+
+
+def test_one_output_is_refused_where_classes_are_compared(put):
+    with pytest.raises(ValueError, match=r"one output for each of two or more classes.*'binary_accuracy'"):
+        metrics.SparseCategoricalAccuracy().check_targets(put(YES), (1,))

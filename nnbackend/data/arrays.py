@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -84,27 +85,42 @@ def to_array(values: Any, name: str) -> Any:
     """
     if isinstance(values, Operators):
         return plain(values)
+    array: Any
     if is_array(values) and not host().owns(values):
         array = values
     elif is_array(values):
-        array = _native(values)
+        array = _native(values, name)
     else:
         try:
             array = host().from_host(values)
+            if str(array.dtype) == "object":  # columns of several dtypes: lists have the common one
+                array = host().from_host(array.tolist())
         except ValueError as error:
             raise TypeError(
                 f"{name} cannot be made an array: {error}. Its rows must have equal lengths."
             ) from error
     kind = str(array.dtype)
-    if not any(word in kind for word in ("float", "int", "bool")):
+    if kind == "object" and not array.shape:
         raise TypeError(
-            f"{name} must hold numbers, got dtype {kind}. Encode text and categories as numbers first."
+            f"{name} must be an array, a list of rows or a table, got {type(values).__name__}. Put the "
+            "numbers in a list."
         )
+    if not any(word in kind for word in ("float", "int", "bool")):
+        cure = (
+            "Pass real and imaginary parts as two columns."
+            if "complex" in kind
+            else "Encode text and categories as numbers, and fill missing values, first."
+        )
+        raise TypeError(f"{name} must hold numbers, got dtype {kind}. {cure}")
     return array
 
 
-def _native(array: Any) -> Any:
+def _native(array: Any, name: str) -> Any:
     """Return a host array as a plain one, not masked, in the machine's order of bytes."""
+    if hasattr(array, "filled") and bool(host().xp.any(array.mask)):
+        raise TypeError(
+            f"{name} is a masked array with masked entries, which would be taken for numbers. Fill them: x.filled(0)."
+        )
     plain_class = type(array) is type(host().xp.empty(0))
     return (
         array
@@ -185,7 +201,12 @@ def as_dataset(
 
 
 def _check_length(owner: str, name: str, array: Any, count: int) -> None:
-    length = int(array.shape[0]) if len(array.shape) else 0
+    if not array.shape:
+        raise ValueError(
+            f"{owner} expects {name} with one row for each row of x, got a single number for {count} rows of x. Put "
+            "one for each row in a list."
+        )
+    length = int(array.shape[0])
     if length != count:
         raise ValueError(
             f"{owner} expects {name} with one row for each row of x, got {length} rows of {name} for {count} of x."
@@ -197,14 +218,24 @@ def _check_weights(owner: str, weight: Any) -> None:
         raise ValueError(f"{owner} expects weights that are zero or more, got negative ones or NaN.")
 
 
-def weigh_classes(data: Dataset, class_weight: Mapping[int, float], dtype: str, owner: str) -> Dataset:
+def weigh_classes(data: Dataset, class_weight: Any, dtype: str, owner: str) -> Dataset:
     """Multiply the samples' weights by those of their classes; classes not named weigh 1.
 
     Raises
     ------
+    TypeError
+        If `class_weight` is no mapping of numbers to numbers.
     ValueError
-        If there is not one label for each sample, or a weight is negative.
+        If there is not one whole-number label for each sample, a weight is negative, or all of the data have no sample
+        of a class that is named.
     """
+    if not isinstance(class_weight, Mapping) or not all(
+        isinstance(number, numbers.Real) for pair in class_weight.items() for number in pair
+    ):
+        raise TypeError(
+            f"{owner} expects class_weight to be a dict of label and weight, such as {{0: 1.0, 1: 5.0}}, got "
+            f"{class_weight!r}."
+        )
     xp = host().xp
     labels = to_numpy(data.y)
     if labels.ndim > 1:
@@ -212,6 +243,16 @@ def weigh_classes(data: Dataset, class_weight: Mapping[int, float], dtype: str, 
     if labels.ndim != 1:
         raise ValueError(
             f"{owner} takes class_weight with one label for each sample, got y of shape {tuple(data.y.shape)}."
+        )
+    if not bool(xp.all(xp.floor(labels) == labels)):
+        raise ValueError(
+            f"{owner} takes class_weight with whole-number labels, got fractions in y. Use sample_weight."
+        )
+    absent = [label for label in class_weight if not bool(xp.any(labels == label))]
+    if absent and owner == "fit":  # a single batch may lack a class
+        raise ValueError(
+            f"{owner} got class_weight for the class {absent[0]!r}, which no target is of; they are from "
+            f"{xp.min(labels):g} to {xp.max(labels):g}. Leave it out, or number the classes as in y."
         )
     weight = xp.ones(labels.shape, dtype=xp.float64) if data.weight is None else to_numpy(data.weight)
     for label, value in class_weight.items():

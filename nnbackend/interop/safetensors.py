@@ -52,6 +52,8 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Js
     ------
     FileNotFoundError
         If the directory does not exist.
+    IsADirectoryError
+        If `path` is a directory.
     TypeError, ValueError
         If a tensor is not a NumPy array of numbers, or `metadata` is not JSON.
 
@@ -72,6 +74,11 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Js
     text = _canonical({"format_version": FORMAT_VERSION, "content": metadata})
     if not place.parent.is_dir():
         raise FileNotFoundError(f"The directory {str(place.parent)!r} does not exist. Make it first.")
+    if place.is_dir():
+        raise IsADirectoryError(
+            f"Expected the path of a file, got the directory {str(place)!r}. Name a file in it, such as "
+            f"{str(place / 'model.safetensors')!r}."
+        )
     beside = place.with_name(f".{place.name}.{secrets.token_hex(8)}.tmp")
     try:
         mode = _create(beside, place)

@@ -6,13 +6,14 @@ the file's. It is written on one backend and read on another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from nnbackend import config, losses, metrics, optimizers, tree
 from nnbackend.backend import Backend, get_backend, to_numpy, use_backend
 from nnbackend.interop.safetensors import ModelFileError, read, write
+from nnbackend.random import key_words
 from nnbackend.typing import Json, Tree
 
 if TYPE_CHECKING:
@@ -21,8 +22,31 @@ if TYPE_CHECKING:
 __all__ = ["load_model", "save_model"]
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_count, value))
+
+
 #: What the metadata of a model say; the version of the format stands beside them (`nnbackend.interop.safetensors`).
-_METADATA = frozenset({"dtype", "epochs_trained", "frozen", "input_shape", "model", "seed", "training"})
+_METADATA: dict[str, Callable[[Any], bool]] = {
+    "dtype": lambda value: value in ("float32", "float64"),
+    "epochs_trained": _is_count,
+    "frozen": _are_counts,
+    "input_shape": lambda value: value is None or _are_counts(value),
+    "model": lambda value: isinstance(value, dict),
+    "seed": lambda value: isinstance(value, str) and value.lstrip("-").isdecimal(),
+    "training": lambda value: (
+        value is None
+        or (
+            isinstance(value, dict)
+            and {"optimizer", "loss", "metrics"} <= value.keys()
+            and isinstance(value["metrics"], list)
+        )
+    ),
+}
 
 
 def save_model(model: Model, path: str | PathLike[str]) -> None:
@@ -88,9 +112,8 @@ def load_model(
     FileNotFoundError
         If there is no such file.
     ModelFileError
-        If the file is truncated, foreign, of a newer format, or does not fit its own architecture.
-    ValueError
-        If it uses a class or function that is not registered here.
+        If the file is truncated, foreign, of a newer format, does not fit its own architecture, or uses a class or
+        function that is not registered here.
 
     Examples
     --------
@@ -104,25 +127,54 @@ def load_model(
     >>> bool((loaded.predict([[1.0, 2.0]]) == before).all())
     True
     """
-    from nnbackend.models.model import Model
-
     metadata, tensors = read(path)
-    missing = _METADATA - set(metadata if isinstance(metadata, dict) else ())
+    missing = _METADATA.keys() - set(metadata if isinstance(metadata, dict) else ())
     if not isinstance(metadata, dict) or missing:
         raise ModelFileError(
             f"{path} holds no model of nnbackend: its metadata lack {', '.join(sorted(missing))}. Write one with "
             "Model.save."
         )
+    for name, fits in _METADATA.items():
+        if not fits(metadata[name]):
+            raise ModelFileError(
+                f"{path}: its metadata hold no valid {name}, but {metadata[name]!r}. The file is damaged: save "
+                "it again."
+            )
     target = get_backend(backend)
+    try:
+        model = _restore(metadata, target, custom_objects, path)
+        _fill(model, tensors, path)
+    except ModelFileError:
+        raise
+    except Exception as error:
+        raise ModelFileError(
+            f"{path}: what it describes cannot be made here ({type(error).__name__}): {error}"
+        ) from error
+    return model
+
+
+def _restore(
+    metadata: dict[str, Any], target: Backend, custom_objects: Mapping[str, Any] | None, path: Any
+) -> Model:
+    """Make the model that the metadata describe, without its weights."""
+    from nnbackend.models.model import Model
+
     with use_backend(target):
         model: Model = _expect(Model, config.restore(metadata["model"], custom_objects), path)
     model.backend = target
     model.dtype = metadata["dtype"]
     model.seed = int(metadata["seed"])
+    key_words(model.seed)  # refuses what is no seed
     model.epochs_trained = metadata["epochs_trained"]
     if metadata["input_shape"] is not None:
         model.build(tuple(metadata["input_shape"]))
-    for number, layer in enumerate(model.family()):
+    layers = list(model.family())
+    if any(number >= len(layers) for number in metadata["frozen"]):
+        raise ModelFileError(
+            f"{path} freezes the layers {metadata['frozen']}, but its architecture has {len(layers)}. The file is "
+            "damaged: save it again."
+        )
+    for number, layer in enumerate(layers):
         layer.trainable = number not in metadata["frozen"]
     training = metadata["training"]
     if training is not None:
@@ -134,7 +186,6 @@ def load_model(
                 for metric in training["metrics"]
             ],
         )
-    _fill(model, tensors, path)
     return model
 
 
@@ -148,38 +199,40 @@ def _fill(model: Model, tensors: Mapping[str, Any], path: Any) -> None:
     """Put the file's tensors in their places; every one must have one, and every place its tensor."""
     left = dict(tensors)
 
-    def take(name: str, shape: tuple[int, ...] | None = None) -> Any:
+    def take(name: str, shape: tuple[int, ...], dtype: str) -> Any:
         if name not in left:
             raise ModelFileError(
                 f"{path} lacks the tensor {name!r}, which its architecture has. It is incomplete."
             )
         value = left.pop(name)
-        if shape is not None and tuple(value.shape) != shape:
+        if tuple(value.shape) != shape or str(value.dtype) != dtype:
             raise ModelFileError(
-                f"{path}: {name} has shape {tuple(value.shape)}, its architecture needs {shape}."
+                f"{path}: {name} has shape {tuple(value.shape)} and dtype {value.dtype}, its architecture needs "
+                f"{shape} and {dtype}."
             )
         return value
 
-    for name, parameter in model.handles().items():
-        parameter.assign(take(f"parameters/{name}", parameter.shape))
+    handles = model.handles()
+    for name, parameter in handles.items():
+        parameter.assign(take(f"parameters/{name}", parameter.shape, parameter.dtype_name))
     model._training.random = {
-        name: model.backend.from_host(take(f"random/{name}", shape), "int64")
+        name: model.backend.from_host(take(f"random/{name}", shape, "int64"))
         for name, shape in (("seed", (2,)), ("step", ()))
     }
-    if any(name.startswith("optimizer/") for name in left) and model.optimizer is not None:
+    optimized = handles and any(name.startswith("optimizer/") for name in left)
+    if optimized and model.optimizer is not None:
         slots = model.optimizer.slots
         trained = {
             name: p._array
-            for name, p in model.handles().items()
+            for name, p in handles.items()
             if not slots or any(f"optimizer/slots/{slot}/{name}" in left for slot in slots)
         }
         empty = model.optimizer.init(trained, model.backend)
         named = dict(_named(empty, "optimizer"))
-        values = {name: take(name, tuple(array.shape)) for name, array in named.items()}
-        filled = iter([values[name] for name in named])
-        model._training.optimizer = tree.map(
-            lambda array: model.backend.from_host(next(filled), str(array.dtype).rpartition(".")[2]), empty
+        filled = iter(
+            [take(name, tuple(a.shape), str(a.dtype).rpartition(".")[2]) for name, a in named.items()]
         )
+        model._training.optimizer = tree.map(lambda _: model.backend.from_host(next(filled)), empty)
     if left:
         raise ModelFileError(
             f"{path} holds tensors that its architecture has no place for: {', '.join(sorted(left))}."

@@ -105,3 +105,79 @@ def test_an_array_on_another_device_of_its_library_is_moved(backend):
     moved = move(array, here, "float32")
     assert moved.device == here.from_host(0.0).device
     np.testing.assert_array_equal(nn.to_numpy(moved), nn.to_numpy(array))
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "error", "message"),
+    [
+        ("balanced", TypeError, r"to be a dict of label and weight.*got 'balanced'"),
+        ([1.0, 2.0], TypeError, "to be a dict of label and weight"),
+        ({"a": 9.0}, TypeError, "to be a dict of label and weight"),
+        ({0: "heavy"}, TypeError, "to be a dict of label and weight"),
+        ({0: 1.0, 5: 2.0}, ValueError, "for the class 5, which no target is of; they are from 0 to 2"),
+    ],
+)
+def test_weights_of_no_class_are_refused(backend, class_weight, error, message):
+    for y in (Y, np.eye(3)[Y]):
+        with pytest.raises(error, match=message):
+            weigh_classes(make(backend, y=y), class_weight, "float32", "fit")
+
+
+def test_a_batch_may_lack_a_class_that_has_a_weight(backend):
+    data = weigh_classes(make(backend), {1: 2.0, 5: 2.0}, "float32", "train_on_batch")
+    np.testing.assert_array_equal(nn.to_numpy(data.weight), 1.0 + (Y == 1))
+
+
+def test_weights_of_classes_need_whole_number_labels(backend):
+    with pytest.raises(ValueError, match="got fractions in y. Use sample_weight"):
+        weigh_classes(make(backend, y=Y / 2), {0: 1.0}, "float32", "fit")
+
+
+def test_masked_entries_are_refused(backend):
+    with pytest.raises(TypeError, match=r"test: x is a masked array with masked entries.*x\.filled"):
+        make(backend, np.ma.masked_less(X, 3.0))
+
+
+class Table:
+    """What NumPy makes an array of objects of, as of a table whose columns have several dtypes."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.rows, dtype=object)
+
+
+@pytest.mark.parametrize("rows", [[[1.5, True], [2.0, False]], [[1, 0.5], [np.int8(2), np.float32(1.0)]]])
+def test_tables_of_mixed_numbers_are_inputs(backend, rows):
+    np.testing.assert_array_equal(nn.to_numpy(make(backend, Table(rows), None).x), np.array(rows, "float32"))
+
+
+def test_frames_of_mixed_numbers_are_inputs(backend):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.5, 2.5], "b": [True, False], "c": pandas.array([3, 4], dtype="Int64")})
+    np.testing.assert_array_equal(
+        nn.to_numpy(make(backend, frame, None).x), [[1.5, 1.0, 3.0], [2.5, 0.0, 4.0]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (None, "x must be an array, a list of rows or a table, got NoneType"),
+        ({1.0, 2.0}, "a list of rows or a table, got set"),
+        ({"a": [1.0]}, "a list of rows or a table, got dict"),
+        ((row for row in X), "a list of rows or a table, got generator"),
+        (X * 1j, "Pass real and imaginary parts as two columns"),
+        (Table([[1.5, "2.5"]]), "Encode text and categories as numbers"),
+        (Table([[1.5, None]]), "and fill missing values"),
+    ],
+)
+def test_what_holds_no_numbers_is_refused_with_the_cure(backend, x, message):
+    with pytest.raises(TypeError, match=message):
+        make(backend, x, None)
+
+
+def test_a_single_number_is_no_targets(backend):
+    with pytest.raises(ValueError, match="expects y with one row for each row of x, got a single number"):
+        make(backend, X, 1.0)

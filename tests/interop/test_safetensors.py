@@ -302,3 +302,9 @@ def test_metadata_that_is_not_json_is_refused(tmp_path: Path, content: Any) -> N
     with pytest.raises((TypeError, ValueError), match="The metadata of a model file must be JSON"):
         write(tmp_path / "model", {}, content)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_is_refused(tmp_path):
+    with pytest.raises(IsADirectoryError, match=r"got the directory .*Name a file in it"):
+        write(tmp_path, {}, {})
+    assert not list(tmp_path.parent.glob(".*.tmp"))

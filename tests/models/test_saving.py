@@ -313,6 +313,17 @@ def test_a_missing_file_is_named(tmp_path):
         (lambda m, t: t.pop("random/step"), "lacks the tensor 'random/step'"),
         (lambda m, t: t.update({"parameters/dense/bias": np.ones(7)}), r"has shape \(7,\)"),
         (lambda m, t: t.update(surplus=np.ones(7)), "no place for: surplus"),
+        (lambda m, t: m.update(seed="x"), "hold no valid seed, but 'x'"),
+        (lambda m, t: m.update(input_shape="ab"), "no valid input_shape"),
+        (lambda m, t: m.update(input_shape=None), "no place for"),
+        (lambda m, t: m.update(frozen=None), "no valid frozen"),
+        (lambda m, t: m.update(frozen=[99]), r"freezes the layers \[99\], but its architecture has 5"),
+        (lambda m, t: m.update(training={}), "no valid training"),
+        (lambda m, t: m.update(epochs_trained="a"), "no valid epochs_trained"),
+        (lambda m, t: m.update(dtype="float16"), "no valid dtype, but 'float16'"),
+        (lambda m, t: m.update(dtype="float64"), "and dtype float32, its architecture needs .* and float64"),
+        (lambda m, t: m["model"]["config"].update(surplus=1), r"cannot be made here \(TypeError\).*surplus"),
+        (lambda m, t: m["model"].pop("config"), r"cannot be made here \(KeyError\)"),
     ],
 )
 def test_a_file_that_does_not_fit_itself_is_refused(file, change, message):
