@@ -242,9 +242,10 @@ _scoped: ContextVar[Backend | None] = ContextVar("nnbackend_use_backend", defaul
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the nearest known word, or an empty string."""
-    found = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {found[0]!r}?" if found else ""
+    """Return ``" Did you mean 'x'?"`` for the nearest known word, whatever its capitals, or an empty string."""
+    words = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(word.lower(), list(words), n=1)
+    return f" Did you mean {words[found[0]]!r}?" if found else ""
 
 
 def installed_version(module: str) -> str | None:

@@ -104,7 +104,7 @@ def find(kind: str, which: Any, table: Mapping[str, _T]) -> _T:
     if isinstance(which, str) and which.lower() in table:
         return table[which.lower()]
     raise ValueError(
-        f"Unknown {kind} {which!r}; the known ones are {', '.join(table)}.{nearest(str(which).lower(), table)}"
+        f"Unknown {kind} {which!r}; the known ones are {', '.join(table)}.{nearest(str(which), table)}"
     )
 
 

@@ -443,3 +443,8 @@ def test_memory_is_told_apart(backend: Backend) -> None:
     assert backend.memory(x) == backend.memory(x[1, ...]) == backend.memory(x.mT)
     assert backend.memory(x) != backend.memory(y)
     assert backend.memory(xp.broadcast_to(x, (4, 2, 3))) is None
+
+
+def test_the_nearest_backend_is_found_whatever_its_capitals():
+    with pytest.raises(ValueError, match="Did you mean 'numpy'"):
+        nn.get_backend("NUMPY")
