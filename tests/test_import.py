@@ -84,3 +84,28 @@ except Exception as error:
     answer = run(program)
     assert answer.startswith("BackendUnavailableError")
     assert "pip install" in answer
+
+
+def test_the_face_has_exactly_the_names_it_says():
+    import nnbackend as nn
+
+    public = {
+        name
+        for name, value in vars(nn).items()
+        if not name.startswith("_") and not isinstance(value, type(nn)) and name != "annotations"
+    }
+    rooms = {name for name in nn.__all__ if isinstance(getattr(nn, name), type(nn))}
+    assert set(nn.__all__) == public | rooms
+    assert nn.__all__ == sorted(nn.__all__)
+    assert rooms == {
+        "activations",
+        "callbacks",
+        "functional",
+        "initializers",
+        "layers",
+        "losses",
+        "metrics",
+        "optimizers",
+        "random",
+        "regularizers",
+    }
