@@ -158,6 +158,12 @@ class Model(Layer):
 
         Layers may have been added, replaced or called alone since the last time.
         """
+        if self.input_shape is not None and len(x.shape) <= len(self.input_shape):
+            wanted = f"({', '.join(['n', *map(str, self.input_shape)])})"
+            raise ValueError(
+                f"{type(self).__name__} {self.path!r} expects inputs of shape {wanted}, got {tuple(x.shape)}. One sample "
+                "alone is x[None]."
+            )
         if not self.built:
             self.build(tuple(x.shape[1:]))
         unbuilt = [layer for layer in self.family() if not layer.built]

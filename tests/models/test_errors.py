@@ -360,3 +360,12 @@ def test_a_single_callback_needs_no_list(backend):
     model.fit([[1.0], [2.0]], [1.0, 2.0], 1, 2, verbose=0, callbacks=count)
     model.fit([[1.0]], [1.0], verbose=0, callbacks=None)
     assert count.batches == 4
+
+
+def test_one_sample_without_its_axis_is_told_apart(backend):
+    model = nn.Sequential([nn.Dense(1)], backend=backend)
+    model.predict([[1.0, 2.0]])
+    with pytest.raises(
+        ValueError, match=r"expects inputs of shape \(n, 2\), got \(2,\). One sample alone is x\[None\]"
+    ):
+        model.predict([1.0, 2.0])
