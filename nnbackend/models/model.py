@@ -161,8 +161,8 @@ class Model(Layer):
         if self.input_shape is not None and len(x.shape) <= len(self.input_shape):
             wanted = f"({', '.join(['n', *map(str, self.input_shape)])})"
             raise ValueError(
-                f"{type(self).__name__} {self.path!r} expects inputs of shape {wanted}, got {tuple(x.shape)}. One sample "
-                "alone is x[None]."
+                f"{type(self).__name__} {self.path!r} expects inputs of shape {wanted}, got {tuple(x.shape)}. One "
+                "sample alone is x[None]."
             )
         if not self.built:
             self.build(tuple(x.shape[1:]))

@@ -366,6 +366,6 @@ def test_one_sample_without_its_axis_is_told_apart(backend):
     model = nn.Sequential([nn.Dense(1)], backend=backend)
     model.predict([[1.0, 2.0]])
     with pytest.raises(
-        ValueError, match=r"expects inputs of shape \(n, 2\), got \(2,\). One sample alone is x\[None\]"
+        ValueError, match=r"inputs of shape \(n, 2\), got \(2,\). One sample alone is x\[None\]"
     ):
         model.predict([1.0, 2.0])
