@@ -102,6 +102,8 @@ class Case:
         What tells it from the rule's other cases.
     bound : float
         The error allowed, in units in the last place of the largest element; the same for value and gradients.
+    exceptions : mapping of (str, str) to float
+        The bound for a backend and dtype whose library is known to be off, with the reason beside it.
     listed : bool
         Whether the function takes its arrays as one list.
     """
@@ -111,6 +113,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)
     variant: str = ""
     bound: float = 8.0
+    exceptions: Mapping[tuple[str, str], float] = field(default_factory=dict)
     listed: bool = False
 
     @property
@@ -180,6 +183,9 @@ _LARGE = real(6, 10, low=-1e4, high=1e4)
 _SHARE = real(6, 10, low=0.01, high=0.99)
 _LABELS = whole(6, below=10)
 
+#: XLA's log1p in float64 (JAX 0.10.2), and atanh by it, is off by up to 65 units between -0.5 and -0.1.
+_XLA_LOG1P = {("jax", "float64"): 80.0}
+
 #: The cases: every rule at least once, with broadcasting where it broadcasts.
 CASES: tuple[Case, ...] = (
     Case("abs", (_REAL,)),
@@ -192,7 +198,7 @@ CASES: tuple[Case, ...] = (
     Case("astype", (_REAL,), {"dtype": "float32"}),
     Case("atan", (_REAL,)),
     Case("atan2", (_REAL, _ROW)),
-    Case("atanh", (_INSIDE,), bound=64.0),  # XLA's in float64 is off by 28
+    Case("atanh", (_INSIDE,), exceptions=_XLA_LOG1P),
     Case("binary_crossentropy", (_SHARE, _SHARE)),
     Case("broadcast_to", (_ROW,), {"shape": (4, 5)}),
     Case("categorical_crossentropy", (_SHARE, _SHARE)),
@@ -215,6 +221,7 @@ CASES: tuple[Case, ...] = (
     Case("log", (_POSITIVE,)),
     Case("log10", (_POSITIVE,)),
     Case("log1p", (_POSITIVE,)),
+    Case("log1p", (_INSIDE,), variant="negative", exceptions=_XLA_LOG1P),
     Case("log2", (_POSITIVE,)),
     Case("log_softmax", (_LOGITS,)),
     Case("log_softmax", (_LARGE,), variant="large"),
@@ -539,7 +546,8 @@ def compare(paths: Sequence[str | Path]) -> Report:
         references = {dtype: item.reference(dtype) for dtype in item.bounds}
         for found in records:
             fresh = found.metadata["cases"].get(item.name) == item.digests
-            for dtype, bound in item.bounds.items():
+            for dtype, usual in item.bounds.items():
+                bound = item.exceptions.get((found.metadata["backend"], dtype), usual)
                 errors, missing = _errors(found, item.name, dtype, references[dtype]) if fresh else ({}, [])
                 results.append(
                     Result(item.name, item.topic, found.label, dtype, bound, errors, tuple(missing))
@@ -554,6 +562,7 @@ class _Item(NamedTuple):
     topic: str
     digests: Mapping[str, str]
     bounds: Mapping[str, float]
+    exceptions: Mapping[tuple[str, str], float]
     reference: Callable[[str], Mapping[str, Any]]
 
 
@@ -565,6 +574,7 @@ def _items() -> Iterator[_Item]:
             getattr(functional, case.rule).__module__.rpartition(".")[2],
             {"definition": case.definition, "inputs": _digest(case.arguments())},
             dict.fromkeys(DTYPES, case.bound),
+            case.exceptions,
             lambda dtype, reference=reference: reference,  # type: ignore[misc]
         )
     for long in TRAJECTORIES.values():
@@ -573,6 +583,7 @@ def _items() -> Iterator[_Item]:
             "trainings and draws",
             {"definition": long.definition, "inputs": ""},
             long.bounds,
+            {},
             functools.partial(long.function, host()),
         )
 

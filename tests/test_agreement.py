@@ -1,5 +1,7 @@
 """The agreement of backends: this one's record, and what a comparison says of records that are off."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -173,3 +175,20 @@ def test_another_model_file_is_no_record(tmp_path):
 )  # fmt: skip
 def test_errors_are_counted_in_units_of_the_largest_element(computed, expected, units):
     assert agreement._error(np.asarray(computed), np.asarray(expected), 2.0**-23) == pytest.approx(units)
+
+
+@pytest.mark.usefixtures("small")
+def test_an_exception_widens_the_bound_of_its_backend_and_dtype_only(backend, monkeypatch, tmp_path):
+    path = agreement.record(backend, tmp_path)
+
+    def change(metadata, tensors):
+        for dtype in agreement.DTYPES:
+            part = f"exp/{dtype}/value0"
+            tensors[part] = tensors[part] * (1 + 20 * agreement.EPSILON[dtype])
+
+    assert tamper(path, change).failed
+    known = {(backend.name, "float64"): 80.0}
+    cases = tuple(dataclasses.replace(case, exceptions=known) for case in agreement.CASES)
+    monkeypatch.setattr(agreement, "CASES", cases)
+    failed = [result for result in agreement.compare([path]).results if result.failed]
+    assert [(result.case, result.dtype) for result in failed] == [("exp", "float32")]
