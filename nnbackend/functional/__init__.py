@@ -10,6 +10,7 @@ import sys
 
 from nnbackend import autodiff
 from nnbackend.functional import activations as _activations
+from nnbackend.functional import convolution as _convolution
 from nnbackend.functional import dropout as _dropout
 from nnbackend.functional import dtypes as _dtypes
 from nnbackend.functional import elementary as _elementary
@@ -20,6 +21,7 @@ from nnbackend.functional import losses as _losses
 from nnbackend.functional import reduction as _reduction
 from nnbackend.functional import shaping as _shaping
 from nnbackend.functional.activations import *  # noqa: F403
+from nnbackend.functional.convolution import *  # noqa: F403
 from nnbackend.functional.dropout import *  # noqa: F403
 from nnbackend.functional.dtypes import *  # noqa: F403
 from nnbackend.functional.elementary import *  # noqa: F403
@@ -30,7 +32,14 @@ from nnbackend.functional.losses import *  # noqa: F403
 from nnbackend.functional.reduction import *  # noqa: F403
 from nnbackend.functional.shaping import *  # noqa: F403
 
-__all__ = _activations.__all__ + _dropout.__all__ + _dtypes.__all__ + _elementary.__all__ + _indexing.__all__
+__all__ = (
+    _activations.__all__
+    + _convolution.__all__
+    + _dropout.__all__
+    + _dtypes.__all__
+    + _elementary.__all__
+    + _indexing.__all__
+)
 __all__ += _linear.__all__ + _logic.__all__ + _losses.__all__ + _reduction.__all__ + _shaping.__all__
 
 autodiff.set_namespace(sys.modules[__name__])
