@@ -19,6 +19,7 @@ from nnbackend.functional import linear as _linear  # loaded before the activati
 from nnbackend.functional import logic as _logic
 from nnbackend.functional import losses as _losses
 from nnbackend.functional import reduction as _reduction
+from nnbackend.functional import resampling as _resampling
 from nnbackend.functional import shaping as _shaping
 from nnbackend.functional.activations import *  # noqa: F403
 from nnbackend.functional.convolution import *  # noqa: F403
@@ -30,6 +31,7 @@ from nnbackend.functional.linear import *  # noqa: F403
 from nnbackend.functional.logic import *  # noqa: F403
 from nnbackend.functional.losses import *  # noqa: F403
 from nnbackend.functional.reduction import *  # noqa: F403
+from nnbackend.functional.resampling import *  # noqa: F403
 from nnbackend.functional.shaping import *  # noqa: F403
 
 __all__ = (
@@ -40,6 +42,7 @@ __all__ = (
     + _elementary.__all__
     + _indexing.__all__
 )
-__all__ += _linear.__all__ + _logic.__all__ + _losses.__all__ + _reduction.__all__ + _shaping.__all__
+__all__ += _linear.__all__ + _logic.__all__ + _losses.__all__ + _reduction.__all__
+__all__ += _resampling.__all__ + _shaping.__all__
 
 autodiff.set_namespace(sys.modules[__name__])

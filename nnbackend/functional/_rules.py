@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from nnbackend.tree import map as tree_map
 from nnbackend.typing import Array, Axis, DType, Namespace, Shape
 
 __all__ = [
+    "borders",
     "common_namespace",
     "dtype_of",
     "floating_like",
@@ -22,6 +24,7 @@ __all__ = [
     "normalize_axis",
     "reduced_size",
     "restore_axes",
+    "sizes",
     "sum_to",
     "unbroadcast",
     "without_gradient",
@@ -143,3 +146,78 @@ def restore_axes(reduced: Any, shape: Shape, axes: tuple[int, ...], keepdims: bo
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     result: Array = namespace(reduced).reshape(reduced, kept)
     return result
+
+
+def sizes(owner: str, name: str, value: Any, ndim: int, least: int = 1) -> Shape:
+    """Return an argument as one whole number for each axis of space.
+
+    Parameters
+    ----------
+    owner, name : str
+        Whose argument it is and what it is called, for messages.
+    value : int or sequence of int
+        One number for all axes, or one for each.
+    ndim : int
+        How many axes of space there are.
+    least : int
+        The smallest number allowed.
+
+    Returns
+    -------
+    tuple of int
+        Of length `ndim`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no whole number or sequence of `ndim` of them, or one is too small.
+    """
+    given = list(value) if isinstance(value, (list, tuple)) else [value] * ndim
+    if len(given) != ndim:
+        raise ValueError(
+            f"{owner} expects {name} to be a whole number or {ndim} of them, got {value!r}. Give one for each axis "
+            "of space."
+        )
+    numbers = []
+    for each in given:
+        if isinstance(each, bool) or not hasattr(each, "__index__"):
+            raise TypeError(f"{owner} expects {name} to be whole numbers, got {value!r}.")
+        numbers.append(operator.index(each))
+    if min(numbers, default=least) < least:
+        raise ValueError(f"{owner} expects {name} to be at least {least}, got {value!r}.")
+    return tuple(numbers)
+
+
+def borders(owner: str, name: str, value: Any, ndim: int) -> tuple[tuple[int, int], ...]:
+    """Return widths of a border as a pair (before, after) for each axis of space.
+
+    Parameters
+    ----------
+    owner, name : str
+        Whose argument it is and what it is called, for messages.
+    value : int, or sequence of int or of pairs of int
+        The same on every side, the same on both sides of each axis, or each side of each axis. With one axis of
+        space, two numbers are its two sides.
+    ndim : int
+        How many axes of space there are.
+
+    Returns
+    -------
+    tuple of pairs of int
+        Of length `ndim`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these, or a number is negative.
+    """
+    given = list(value) if isinstance(value, (list, tuple)) else [value] * ndim
+    if ndim == 1 and len(given) == 2:
+        given = [given]
+    if len(given) != ndim:
+        raise ValueError(
+            f"{owner} expects {name} to be a whole number, or for each of the {ndim} axes of space one or a pair "
+            f"(before, after), got {value!r}."
+        )
+    pairs = [sizes(owner, name, each, 2, least=0) for each in given]
+    return tuple((before, after) for before, after in pairs)

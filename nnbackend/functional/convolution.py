@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from nnbackend.autodiff import Operators, Rule, differentiable
 from nnbackend.backend import namespace, nearest
-from nnbackend.functional._rules import like, zeros
+from nnbackend.functional._rules import borders, like, sizes, zeros
+from nnbackend.functional.resampling import surrounded
 from nnbackend.functional.shaping import reshape
 from nnbackend.typing import Array, Backward, Shape
 
@@ -79,81 +79,6 @@ class Geometry(NamedTuple):
 
 
 # What arguments mean
-
-
-def sizes(owner: str, name: str, value: Any, ndim: int, least: int = 1) -> Shape:
-    """Return an argument as one whole number for each axis of space.
-
-    Parameters
-    ----------
-    owner, name : str
-        Whose argument it is and what it is called, for messages.
-    value : int or sequence of int
-        One number for all axes, or one for each.
-    ndim : int
-        How many axes of space there are.
-    least : int
-        The smallest number allowed.
-
-    Returns
-    -------
-    tuple of int
-        Of length `ndim`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no whole number or sequence of `ndim` of them, or one is too small.
-    """
-    given = list(value) if isinstance(value, (list, tuple)) else [value] * ndim
-    if len(given) != ndim:
-        raise ValueError(
-            f"{owner} expects {name} to be a whole number or {ndim} of them, got {value!r}. Give one for each axis "
-            "of space."
-        )
-    numbers = []
-    for each in given:
-        if isinstance(each, bool) or not hasattr(each, "__index__"):
-            raise TypeError(f"{owner} expects {name} to be whole numbers, got {value!r}.")
-        numbers.append(operator.index(each))
-    if min(numbers, default=least) < least:
-        raise ValueError(f"{owner} expects {name} to be at least {least}, got {value!r}.")
-    return tuple(numbers)
-
-
-def borders(owner: str, name: str, value: Any, ndim: int) -> tuple[tuple[int, int], ...]:
-    """Return widths of a border as a pair (before, after) for each axis of space.
-
-    Parameters
-    ----------
-    owner, name : str
-        Whose argument it is and what it is called, for messages.
-    value : int, or sequence of int or of pairs of int
-        The same on every side, the same on both sides of each axis, or each side of each axis. With one axis of
-        space, two numbers are its two sides.
-    ndim : int
-        How many axes of space there are.
-
-    Returns
-    -------
-    tuple of pairs of int
-        Of length `ndim`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none of these, or a number is negative.
-    """
-    given = list(value) if isinstance(value, (list, tuple)) else [value] * ndim
-    if ndim == 1 and len(given) == 2:
-        given = [given]
-    if len(given) != ndim:
-        raise ValueError(
-            f"{owner} expects {name} to be a whole number, or for each of the {ndim} axes of space one or a pair "
-            f"(before, after), got {value!r}."
-        )
-    pairs = [sizes(owner, name, each, 2, least=0) for each in given]
-    return tuple((before, after) for before, after in pairs)
 
 
 def _named(owner: str, padding: Any, known: Sequence[str]) -> str | None:
@@ -1104,23 +1029,8 @@ def _interleave(parts: list[Any], plan: Geometry) -> Any:
 
 def _pad(x: Any, before: Shape, after: Shape) -> Any:
     """Put zeros around the axes of space; where a width is negative, cut off as much."""
-    xp = namespace(x)
-    lead = x.ndim - 1 - len(before)
-    if min(*before, *after) < 0:
-        kept = tuple(
-            slice(max(-low, 0), n - max(-high, 0))
-            for low, high, n in zip(before, after, x.shape[lead:-1], strict=True)
-        )
-        x = x[(slice(None),) * lead + kept + (slice(None),)]
-    for axis, (low, high) in reversed(list(enumerate(zip(before, after, strict=True), lead))):
-        pieces = [x]
-        if low > 0:
-            pieces.insert(0, zeros((*x.shape[:axis], low, *x.shape[axis + 1 :]), x))
-        if high > 0:
-            pieces.append(zeros((*x.shape[:axis], high, *x.shape[axis + 1 :]), x))
-        if len(pieces) > 1:
-            x = xp.concat(pieces, axis=axis)
-    return x
+    lead = [(0, 0)] * (x.ndim - 1 - len(before))
+    return surrounded(x, [*lead, *zip(before, after, strict=True), (0, 0)])
 
 
 def _window(source: Any, offset: Shape, counts: Shape, strides: Shape) -> Any:
