@@ -10,6 +10,7 @@ from __future__ import annotations
 from nnbackend import (
     activations,
     callbacks,
+    constraints,
     functional,
     initializers,
     layers,
@@ -61,6 +62,7 @@ __all__ = [
     "activations",
     "available_backends",
     "callbacks",
+    "constraints",
     "differentiable",
     "elementwise",
     "functional",

@@ -34,13 +34,24 @@ def _bind(model: Model, handles: Handles, arrays: Tree, seed: Any, step: Any) ->
     return Binding(values, seed, step, model.backend)
 
 
-def _loss(handles: Handles, loss: Loss, batch: Batch, output: Any) -> Any:
-    """Return the mean loss of a batch, with the penalties of the weights."""
+def _loss(handles: Handles, loss: Loss, batch: Batch, output: Any, added: list[Any]) -> Any:
+    """Return the mean loss of a batch, with the penalties of the weights and what layers added."""
     total = loss(loss.cast_targets(batch.y, output), output, batch.weight)
     for parameter in handles.values():
         if parameter.regularizer is not None:
             total = total + parameter.regularizer(parameter)
+    for value in added:
+        total = total + value
     return total
+
+
+def _constrained(handles: Handles, arrays: Tree) -> Tree:
+    """Bring the weights that have constraints back to where they must stay."""
+    constraints = {path: handles[path].constraint for path in arrays}
+    return {
+        path: array if (constraint := constraints[path]) is None else constraint(array)
+        for path, array in arrays.items()
+    }
 
 
 def _measure(metrics: list[Metric], state: Tree, batch: Batch, value: Any, output: Any, logits: bool) -> Tree:
@@ -74,9 +85,10 @@ def make_train_step(
         def objective(trainable: Tree) -> Any:
             nonlocal logits
             binding = _bind(model, handles, {**trainable, **state["fixed"]}, state["seed"], state["step"])
+            binding.losses = []
             with binding.bound():
                 output = model(Tensor(batch.x), training=True)
-                value = _loss(handles, loss, batch, output)
+                value = _loss(handles, loss, batch, output, binding.losses)
             logits = _outputs_logits(loss, output)
             for handle in map(handles.__getitem__, trainable):
                 if id(handle) in binding.assigned:
@@ -98,6 +110,7 @@ def make_train_step(
         trainable, optimizer_state = optimizer.update(
             gradients, state["optimizer"], state["trainable"], donate=True
         )
+        trainable = _constrained(handles, trainable)
         new_state = {
             "trainable": trainable,
             "fixed": fixed,
@@ -118,9 +131,11 @@ def make_test_step(
 
     def test_step(state: Tree, given: tuple[Tree, Batch]) -> tuple[Tree, Tree]:
         arrays, batch = given
-        with _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
+        binding = _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"])
+        binding.losses = []
+        with binding.bound():
             output = model(Tensor(batch.x), training=False)
-            value = _loss(handles, loss, batch, output)
+            value = _loss(handles, loss, batch, output, binding.losses)
         logits = _outputs_logits(loss, output)
         return _measure(metrics, state, batch, plain(value), plain(output), logits), {}
 
