@@ -12,6 +12,7 @@ from nnbackend.cases import (
     linear,
     losses,
     reduction,
+    resampling,
     shaping,
 )
 from nnbackend.cases.base import Case, Input, LayerCase
@@ -29,5 +30,6 @@ CASES: tuple[Case | LayerCase, ...] = (
     *linear.CASES,
     *losses.CASES,
     *reduction.CASES,
+    *resampling.CASES,
     *shaping.CASES,
 )
