@@ -789,9 +789,8 @@ def _conv_kernel_gradient(x: Array, dy: Array, *, plan: Geometry) -> tuple[Array
 
 def _over_positions(dy: Any) -> Any:
     """Sum over all axes but the channels, axis by axis, which keeps the rounding errors of long sums small."""
-    xp = namespace(dy)
     while dy.ndim > 1:
-        dy = xp.sum(dy, axis=dy.ndim - 2)
+        dy = namespace(dy).sum(dy, axis=0)
     return dy
 
 
@@ -800,11 +799,15 @@ def _over_positions(dy: Any) -> Any:
 
 def _correlate(x: Any, kernel: Any, bias: Any, plan: Geometry) -> Any:
     """Convolve: every output position adds up what its window holds."""
-    layout = _layout(x, plan)
-    source = _pad(_grouped(x, layout), plan.before, plan.after)
-    y = _over_taps(
-        source, _offsets(plan), _matrices(kernel, plan), plan.output, plan.strides, _multiplier(plan, x)
-    )
+    layout, multiplier = _layout(plan, x.shape[-1], kernel.shape[-1])
+    source, weights = _grouped(_repeated(x, multiplier), layout), _weights(kernel, layout)
+    if all(step == 1 for step in plan.strides):
+        shifts = [tuple(f - p for f, p in zip(offset, plan.before, strict=True)) for offset in _offsets(plan)]
+        y = _shifted(source, shifts, weights, plan.output)
+    else:
+        y = _over_taps(
+            _pad(source, plan.before, plan.after), _offsets(plan), weights, plan.output, plan.strides
+        )
     return _plus(_ungrouped(y, layout), bias)
 
 
@@ -815,67 +818,48 @@ def _spread(dy: Any, kernel: Any, bias: Any, plan: Geometry) -> Any:
     these phases is a convolution without strides of its own, and the result interleaves them.
     """
     xp = namespace(dy)
-    width = kernel.shape[-2]  # of one group of the result
-    depthwise = _depthwise(plan, width)
-    layout = plan._replace(groups=1) if depthwise else plan
-    matrices = _matrices(kernel, plan)
-    if not depthwise:
-        matrices = [xp.matrix_transpose(matrix) for matrix in matrices]
+    layout, multiplier = _layout(plan, kernel.shape[-2] * plan.groups, kernel.shape[-1])
+    source, weights = _grouped(dy, layout), _weights(kernel, layout)
+    if weights[0].ndim > 1:
+        weights = [xp.matrix_transpose(matrix) for matrix in weights]
     phases = [
         _phases(k, s, d, p)
         for k, s, d, p in zip(plan.kernel, plan.strides, plan.dilation, plan.before, strict=True)
     ]
-    shifts = [[shift for phase in axis for _, shift in phase] for axis in phases]
     counts = tuple(-(-n // s) for n, s in zip(plan.size, plan.strides, strict=True))
-    before = tuple(-min(axis) for axis in shifts)
-    after = tuple(count + max(axis) - o for count, axis, o in zip(counts, shifts, plan.output, strict=True))
-    source = _pad(_grouped(dy, layout), before, after)
-    multiply = _multiply_and_join if depthwise else _multiply_matrices
     parts: list[Any] = []
     for phase in itertools.product(*phases):
         met = list(itertools.product(*phase))
-        offsets = [tuple(shift + low for (_, shift), low in zip(each, before, strict=True)) for each in met]
-        chosen = [matrices[_number([tap for tap, _ in each], plan.kernel)] for each in met]
-        parts.append(_over_taps(source, offsets, chosen, counts, (1,) * len(counts), multiply))
+        chosen = [weights[_number([tap for tap, _ in each], plan.kernel)] for each in met]
+        shifts = [tuple(shift for _, shift in each) for each in met]
+        parts.append(_shifted(source, shifts, chosen, counts) if met else None)
     made = next(part for part in parts if part is not None)
     parts = [zeros(tuple(made.shape), made) if part is None else part for part in parts]
-    return _plus(_ungrouped(_interleave(parts, plan), layout), bias)
+    return _plus(_joined(_ungrouped(_interleave(parts, plan), layout), multiplier), bias)
 
 
 def _meet(x: Any, dy: Any, plan: Geometry) -> Any:
     """Compute the kernel's gradient: for every tap, what it saw with the gradients of where that went."""
     xp = namespace(x)
     width, made = x.shape[-1] // plan.groups, dy.shape[-1]
-    layout = _layout(x, plan)
-    source = _pad(_grouped(x, layout), plan.before, plan.after)
-    if _depthwise(plan, width):
-        return _meet_depthwise(source, dy, plan)
-    rows = _rows(_grouped(dy, plan), plan.groups)
+    layout, multiplier = _layout(plan, x.shape[-1], made)
+    source = _pad(_grouped(_repeated(x, multiplier), layout), plan.before, plan.after)
+    if layout.groups == 0:
+        sums = [
+            _over_positions(_window(source, offset, plan.output, plan.strides) * dy)
+            for offset in _offsets(plan)
+        ]
+        return xp.reshape(xp.stack(sums), (*plan.kernel, width, made))
+    rows = _rows(_grouped(dy, layout), layout.groups)
     parts = []
     for some in _batched(_offsets(plan), _together(plan.taps, width, made // plan.groups)):
-        columns = _rows(_columns(source, some, plan.output, plan.strides), plan.groups)
+        columns = _rows(_columns(source, some, plan.output, plan.strides), layout.groups)
         product = xp.matmul(xp.matrix_transpose(columns), rows)  # ([groups,] taps in, out)
         parts.append(xp.reshape(product, (*product.shape[:-2], len(some), width, product.shape[-1])))
     stacked = xp.concat(parts, axis=parts[0].ndim - 3) if len(parts) > 1 else parts[0]
     if plan.groups > 1:
         stacked = xp.permute_dims(stacked, (1, 2, 0, 3))
     return xp.reshape(stacked, (*plan.kernel, width, made))
-
-
-def _meet_depthwise(source: Any, dy: Any, plan: Geometry) -> Any:
-    xp = namespace(source)
-    made = dy.shape[-1]
-    multiplier = made // plan.groups
-    if multiplier > 1:
-        dy = xp.reshape(dy, (*dy.shape[:-1], plan.groups, multiplier))
-    sums = []
-    for offset in _offsets(plan):
-        seen = _window(source, offset, plan.output, plan.strides)
-        product = (xp.expand_dims(seen, axis=seen.ndim) if multiplier > 1 else seen) * dy
-        for axis in reversed(range(seen.ndim - 1)):  # axis by axis: errors of long sums stay small
-            product = xp.sum(product, axis=axis)
-        sums.append(product)
-    return xp.reshape(xp.stack(sums), (*plan.kernel, 1, made))
 
 
 def _plus(y: Any, bias: Any) -> Any:
@@ -887,32 +871,49 @@ def _plus(y: Any, bias: Any) -> Any:
     return y + bias
 
 
-# How channels lie in memory, and products of channels
+# How channels lie in memory
 
 
-def _depthwise(plan: Geometry, width: int) -> bool:
-    """Tell whether every group is one channel: then products of matrices are products of numbers."""
-    return plan.groups > 1 and width == 1
+def _layout(plan: Geometry, width: int, made: int) -> tuple[Geometry, int]:
+    """Return how channels are laid out, and how often each that comes in is repeated first.
+
+    Groups of one channel each have numbers for matrices, and stay where they are: a plan of 0 groups says so. Where m
+    channels are made of one, it is repeated as often, so that again one comes of one.
+    """
+    if plan.groups > 1 and width == plan.groups:
+        return plan._replace(groups=0), made // width
+    return plan, 1
 
 
-def _layout(x: Any, plan: Geometry) -> Geometry:
-    """Return the plan, without its groups where they are single channels: these stay where they are."""
-    return plan._replace(groups=1) if _depthwise(plan, x.shape[-1] // plan.groups) else plan
-
-
-def _grouped(x: Any, plan: Geometry) -> Any:
-    """Put groups of channels first, (groups, n, ..., channels of one); without groups nothing is done."""
-    if plan.groups == 1:
+def _repeated(x: Any, multiplier: int) -> Any:
+    if multiplier == 1:
         return x
     xp = namespace(x)
-    split = xp.reshape(x, (*x.shape[:-1], plan.groups, x.shape[-1] // plan.groups))
+    copies = xp.broadcast_to(xp.expand_dims(x, axis=x.ndim), (*x.shape, multiplier))
+    return xp.reshape(copies, (*x.shape[:-1], x.shape[-1] * multiplier))
+
+
+def _joined(y: Any, multiplier: int) -> Any:
+    """Add up the channels that came of one; undoes `_repeated` as gradients do."""
+    if multiplier == 1:
+        return y
+    xp = namespace(y)
+    return xp.sum(xp.reshape(y, (*y.shape[:-1], y.shape[-1] // multiplier, multiplier)), axis=y.ndim)
+
+
+def _grouped(x: Any, layout: Geometry) -> Any:
+    """Put groups of channels first, (groups, n, ..., channels of one); without groups nothing is done."""
+    if layout.groups <= 1:
+        return x
+    xp = namespace(x)
+    split = xp.reshape(x, (*x.shape[:-1], layout.groups, x.shape[-1] // layout.groups))
     last = split.ndim - 1
     return xp.permute_dims(split, (last - 1, *range(last - 1), last))
 
 
-def _ungrouped(y: Any, plan: Geometry) -> Any:
+def _ungrouped(y: Any, layout: Geometry) -> Any:
     """Undo `_grouped`."""
-    if plan.groups == 1:
+    if layout.groups <= 1:
         return y
     xp = namespace(y)
     last = y.ndim - 1
@@ -926,54 +927,34 @@ def _rows(x: Any, groups: int) -> Any:
     return namespace(x).reshape(x, (*lead, math.prod(x.shape[len(lead) : -1]), x.shape[-1]))
 
 
-def _matrices(kernel: Any, plan: Geometry) -> list[Any]:
-    """Return the weights of each tap: ([groups,] in of one, out of one), or (channels, multiplier) if depthwise."""
+def _weights(kernel: Any, layout: Geometry) -> list[Any]:
+    """Return the weights of each tap: ([groups,] in, out), or of each channel one number, (channels,)."""
     xp = namespace(kernel)
     width, made = kernel.shape[-2:]
-    if plan.groups == 1:
-        flat = xp.reshape(kernel, (plan.taps, width, made))
-    elif _depthwise(plan, width):
-        flat = xp.reshape(kernel, (plan.taps, plan.groups, made // plan.groups))
+    if layout.groups == 0:
+        flat = xp.reshape(kernel, (layout.taps, made))
     else:
-        flat = xp.reshape(kernel, (plan.taps, width, plan.groups, made // plan.groups))
+        flat = xp.reshape(kernel, (layout.taps, width, made))
+    if layout.groups > 1:
+        flat = xp.reshape(flat, (layout.taps, width, layout.groups, made // layout.groups))
         flat = xp.permute_dims(flat, (0, 2, 1, 3))
     rest = (slice(None),) * (flat.ndim - 1)
-    return [flat[(tap, *rest)] for tap in range(plan.taps)]
+    return [flat[(tap, *rest)] for tap in range(layout.taps)]
 
 
-def _multiplier(plan: Geometry, x: Any) -> Callable[[Any, Any, bool], Any]:
-    depthwise = _depthwise(plan, x.shape[-1] // plan.groups)
-    return _multiply_and_spread if depthwise else _multiply_matrices
-
-
-def _multiply_matrices(seen: Any, matrix: Any, in_one_piece: bool) -> Any:
-    """Multiply what is seen, ([groups,] n, ..., in), by ([groups,] in, out)."""
+def _multiply(seen: Any, weights: Any, in_one_piece: bool) -> Any:
+    """Multiply what is seen, ([groups,] n, ..., in), by ([groups,] in, out), or each channel by its own number."""
+    if weights.ndim == 1:
+        return seen * weights
     xp = namespace(seen)
-    groups = matrix.shape[0] if matrix.ndim == 3 else 1
+    groups = weights.shape[0] if weights.ndim == 3 else 1
     # rows in one piece make one product; what is cut out would have to be copied, and a product of each line need not
     if in_one_piece or seen.shape[-2] < SHORT:
-        product = xp.matmul(_rows(seen, groups), matrix)
-        return xp.reshape(product, (*seen.shape[:-1], matrix.shape[-1]))
+        product = xp.matmul(_rows(seen, groups), weights)
+        return xp.reshape(product, (*seen.shape[:-1], weights.shape[-1]))
     if groups > 1:
-        matrix = xp.reshape(matrix, (groups, *(1,) * (seen.ndim - 3), *matrix.shape[1:]))
-    return xp.matmul(seen, matrix)
-
-
-def _multiply_and_spread(seen: Any, weights: Any, in_one_piece: bool) -> Any:
-    """Multiply each channel by its own weights, (channels, m), which makes m of it."""
-    xp = namespace(seen)
-    if weights.shape[1] == 1:
-        return seen * xp.reshape(weights, (weights.shape[0],))
-    product = xp.expand_dims(seen, axis=seen.ndim) * weights
-    return xp.reshape(product, (*seen.shape[:-1], weights.shape[0] * weights.shape[1]))
-
-
-def _multiply_and_join(seen: Any, weights: Any, in_one_piece: bool) -> Any:
-    """Multiply the m channels that came of one by their weights, (channels, m), and add them up."""
-    xp = namespace(seen)
-    if weights.shape[1] == 1:
-        return seen * xp.reshape(weights, (weights.shape[0],))
-    return xp.sum(xp.reshape(seen, (*seen.shape[:-1], *weights.shape)) * weights, axis=seen.ndim)
+        weights = xp.reshape(weights, (groups, *(1,) * (seen.ndim - 3), *weights.shape[1:]))
+    return xp.matmul(seen, weights)
 
 
 # Taps and windows
@@ -1052,10 +1033,10 @@ def _columns(source: Any, offsets: Sequence[Shape], counts: Shape, strides: Shap
 
 
 def _together(taps: int, width: int, made: int) -> int:
-    """Return how many taps go into one product.
+    """Return how many taps go into one product, for channels of this width that would lie side by side.
 
-    One at a time, unless the channels that come in are so few that products would be thin; then as many as make the
-    gathered columns at most twice as wide as input and output together, so that memory stays in proportion.
+    One at a time, unless the channels are so few that products would be thin; then as many as make the columns at most
+    twice as wide as input and output together, so that memory stays in proportion.
     """
     if width >= THIN or width == 0:
         return 1
@@ -1067,26 +1048,59 @@ def _batched(items: Sequence[Any], count: int) -> list[Sequence[Any]]:
     return [items[start : start + count] for start in range(0, len(items), count)]
 
 
-def _over_taps(
-    source: Any,
-    offsets: Sequence[Shape],
-    weights: Sequence[Any],
-    counts: Shape,
-    strides: Shape,
-    multiply: Callable[[Any, Any, bool], Any],
-) -> Any:
-    r"""Sum over taps of what each sees times its weights,  :math:`\sum_t x_{s o + f_t} W_t`; None without taps."""
+def _shifted(source: Any, shifts: Sequence[Shape], weights: Sequence[Any], counts: Shape) -> Any:
+    r"""Sum over taps without strides,  :math:`y_q = \sum_t x_{q + f_t} W_t`, where x is zero beyond its borders.
+
+    Either each tap looks at the padded input, or what each makes of the input is put where it belongs. The second is
+    for few channels that come out, when the products of several taps are one, and for an input much smaller than the
+    output, most of whose padding would be multiplied in vain.
+    """
+    space = tuple(source.shape[source.ndim - 1 - len(counts) : -1])
+    if weights[0].ndim > 1:
+        width, made = weights[0].shape[-2:]
+        if made < THIN <= width or 2 * math.prod(space) <= math.prod(counts):
+            return _placed(source, shifts, weights, counts)
+    before = tuple(-min(axis) for axis in zip(*shifts, strict=True))
+    after = tuple(
+        count + max(axis) - length
+        for count, axis, length in zip(counts, zip(*shifts, strict=True), space, strict=True)
+    )
+    offsets = [tuple(f + low for f, low in zip(shift, before, strict=True)) for shift in shifts]
+    return _over_taps(_pad(source, before, after), offsets, weights, counts, (1,) * len(counts))
+
+
+def _placed(source: Any, shifts: Sequence[Shape], weights: Sequence[Any], counts: Shape) -> Any:
+    """Multiply the input by several taps at once, and add the products up, each moved by its shift."""
     xp = namespace(source)
-    together = 1
-    if multiply is _multiply_matrices and len(offsets) > 1:
-        together = _together(len(offsets), *weights[0].shape[-2:])
+    made = weights[0].shape[-1]
+    space = tuple(source.shape[source.ndim - 1 - len(counts) : -1])
+    together = _together(len(shifts), made, weights[0].shape[-2])
+    total: Any = None
+    for some, matrices in zip(_batched(shifts, together), _batched(weights, together), strict=True):
+        matrix = xp.concat(list(matrices), axis=matrices[0].ndim - 1) if len(matrices) > 1 else matrices[0]
+        products = _multiply(source, matrix, in_one_piece=True)
+        for number, shift in enumerate(some):
+            own = slice(number * made, (number + 1) * made)
+            product = products[(slice(None),) * (products.ndim - 1) + (own,)]
+            after = tuple(count + f - n for count, f, n in zip(counts, shift, space, strict=True))
+            product = _pad(product, tuple(-f for f in shift), after)
+            total = product if total is None else total + product
+    return total
+
+
+def _over_taps(
+    source: Any, offsets: Sequence[Shape], weights: Sequence[Any], counts: Shape, strides: Shape
+) -> Any:
+    r"""Sum over taps of what each sees times its weights,  :math:`y_o = \sum_t x_{s o + f_t} W_t`."""
+    xp = namespace(source)
+    together = _together(len(offsets), *weights[0].shape[-2:]) if weights[0].ndim > 1 else 1
     total: Any = None
     for some, matrices in zip(_batched(offsets, together), _batched(weights, together), strict=True):
         seen = _columns(source, some, counts, strides)
         matrix = xp.concat(list(matrices), axis=matrices[0].ndim - 2) if len(matrices) > 1 else matrices[0]
-        product = multiply(seen, matrix, len(some) > 1 or seen is source)
+        product = _multiply(seen, matrix, in_one_piece=len(some) > 1 or seen is source)
         if total is None:
             total = product
         else:
-            total += product
+            total += product  # this function's own memory
     return total
