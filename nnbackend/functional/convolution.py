@@ -730,8 +730,9 @@ def _cost(x: Any, kernel: Any, bias: Any = None, *, plan: Geometry) -> int:
     return x.shape[0] * math.prod(plan.output) * math.prod(kernel.shape)
 
 
-#: Fewer channels than this make thin products. Measured on one thread of an AMD EPYC (Zen 4) with 3x3 kernels: with 1
-#: and 3 channels gathered taps are 8 to 30 and 3 times faster, with 8 channels 1.5 times slower.
+#: This many channels or fewer make thin products. Measured on one thread of an AMD EPYC (Zen 4) with 3x3 kernels, taps
+#: gathered into one product against one at a time: 1 channel to 32 is 28 times faster, 3 to 32 3.5 times, 8 to 16 as
+#: fast, and 16 to 32 takes 1.3 times as long.
 THIN = 8
 #: Shorter last axes are laid out as rows of one product: NumPy's product of a stack is one call for each line.
 SHORT = 4
@@ -851,10 +852,17 @@ def _meet(x: Any, dy: Any, plan: Geometry) -> Any:
         ]
         return xp.reshape(xp.stack(sums), (*plan.kernel, width, made))
     rows = _rows(_grouped(dy, layout), layout.groups)
+    gathers = _gathers(plan.taps, width, made // plan.groups)
+    planes = _planes(source, layout.groups) if gathers else None
+    together = _together(plan.taps, width, made // plan.groups) if gathers else 1
     parts = []
-    for some in _batched(_offsets(plan), _together(plan.taps, width, made // plan.groups)):
-        columns = _rows(_columns(source, some, plan.output, plan.strides), layout.groups)
-        product = xp.matmul(xp.matrix_transpose(columns), rows)  # ([groups,] taps in, out)
+    for some in _batched(_offsets(plan), together):
+        if gathers:
+            seen = _gathered(planes, some, plan.output, plan.strides, layout.groups)
+        else:
+            seen = _rows(_window(source, some[0], plan.output, plan.strides), layout.groups)
+            seen = xp.matrix_transpose(seen)
+        product = xp.matmul(seen, rows)  # ([groups,] taps in, out)
         parts.append(xp.reshape(product, (*product.shape[:-2], len(some), width, product.shape[-1])))
     stacked = xp.concat(parts, axis=parts[0].ndim - 3) if len(parts) > 1 else parts[0]
     if plan.groups > 1:
@@ -1019,29 +1027,50 @@ def _window(source: Any, offset: Shape, counts: Shape, strides: Shape) -> Any:
     lead = source.ndim - 1 - len(offset)
     if counts == tuple(source.shape[lead:-1]):
         return source
-    seen = tuple(
+    return source[(..., *_slices(offset, counts, strides), slice(None))]
+
+
+def _slices(offset: Shape, counts: Shape, strides: Shape) -> tuple[slice, ...]:
+    return tuple(
         slice(start, start + (count - 1) * step + 1, step)
         for start, count, step in zip(offset, counts, strides, strict=True)
     )
-    return source[(slice(None),) * lead + seen + (slice(None),)]
 
 
-def _columns(source: Any, offsets: Sequence[Shape], counts: Shape, strides: Shape) -> Any:
-    """Return what several taps see, side by side in the last axis."""
-    windows = [_window(source, offset, counts, strides) for offset in offsets]
-    return namespace(source).concat(windows, axis=source.ndim - 1) if len(windows) > 1 else windows[0]
+def _gathers(taps: int, width: int, made: int) -> bool:
+    """Tell whether taps are gathered into one product: where few channels come in, and no fewer go out."""
+    return taps > 1 and 0 < width <= THIN and width <= made
 
 
 def _together(taps: int, width: int, made: int) -> int:
-    """Return how many taps go into one product, for channels of this width that would lie side by side.
+    """Return how many taps go into one product, when channels of this width lie side by side.
 
-    One at a time, unless the channels are so few that products would be thin; then as many as make the columns at most
-    twice as wide as input and output together, so that memory stays in proportion.
+    They take at most twice as much as input and output together, so that memory stays in proportion.
     """
-    if width >= THIN or width == 0:
-        return 1
-    most = max(2 * (width + made), THIN) // width
+    most = max(2 * (width + made) // max(width, 1), 1)
     return -(-taps // -(-taps // most))  # products of about equal width
+
+
+def _planes(source: Any, groups: int) -> Any:
+    """Put channels before positions, ([groups,] channels, n, ...), so that windows are cut out line by line."""
+    xp = namespace(source)
+    lead = tuple(source.shape[:1]) if groups > 1 else ()
+    space = tuple(source.shape[len(lead) : -1])
+    whole = (slice(None),) * (source.ndim - 1)
+    flat = [
+        xp.reshape(source[(*whole, channel)], (*lead, 1, math.prod(space)))
+        for channel in range(source.shape[-1])
+    ]
+    return xp.reshape(xp.concat(flat, axis=len(lead)), (*lead, source.shape[-1], *space))
+
+
+def _gathered(planes: Any, offsets: Sequence[Shape], counts: Shape, strides: Shape, groups: int) -> Any:
+    """Return what several taps see of planes, as rows of all positions: ([groups,] taps channels, positions)."""
+    xp = namespace(planes)
+    lead = tuple(planes.shape[:1]) if groups > 1 else ()
+    windows = [planes[(..., *_slices(offset, counts, strides))] for offset in offsets]
+    joined = xp.concat(windows, axis=len(lead))
+    return xp.reshape(joined, (*lead, joined.shape[len(lead)], math.prod(joined.shape[len(lead) + 1 :])))
 
 
 def _batched(items: Sequence[Any], count: int) -> list[Sequence[Any]]:
@@ -1058,7 +1087,7 @@ def _shifted(source: Any, shifts: Sequence[Shape], weights: Sequence[Any], count
     space = tuple(source.shape[source.ndim - 1 - len(counts) : -1])
     if weights[0].ndim > 1:
         width, made = weights[0].shape[-2:]
-        if made < THIN <= width or 2 * math.prod(space) <= math.prod(counts):
+        if made < THIN < width or 2 * math.prod(space) <= math.prod(counts):
             return _placed(source, shifts, weights, counts)
     before = tuple(-min(axis) for axis in zip(*shifts, strict=True))
     after = tuple(
@@ -1092,15 +1121,35 @@ def _over_taps(
     source: Any, offsets: Sequence[Shape], weights: Sequence[Any], counts: Shape, strides: Shape
 ) -> Any:
     r"""Sum over taps of what each sees times its weights,  :math:`y_o = \sum_t x_{s o + f_t} W_t`."""
-    xp = namespace(source)
-    together = _together(len(offsets), *weights[0].shape[-2:]) if weights[0].ndim > 1 else 1
+    if weights[0].ndim > 1 and _gathers(len(offsets), *weights[0].shape[-2:]):
+        return _over_gathered_taps(source, offsets, weights, counts, strides)
     total: Any = None
-    for some, matrices in zip(_batched(offsets, together), _batched(weights, together), strict=True):
-        seen = _columns(source, some, counts, strides)
-        matrix = xp.concat(list(matrices), axis=matrices[0].ndim - 2) if len(matrices) > 1 else matrices[0]
-        product = _multiply(seen, matrix, in_one_piece=len(some) > 1 or seen is source)
+    for offset, matrix in zip(offsets, weights, strict=True):
+        seen = _window(source, offset, counts, strides)
+        product = _multiply(seen, matrix, in_one_piece=seen is source)
         if total is None:
             total = product
         else:
             total += product  # this function's own memory
     return total
+
+
+def _over_gathered_taps(
+    source: Any, offsets: Sequence[Shape], weights: Sequence[Any], counts: Shape, strides: Shape
+) -> Any:
+    """Compute the same sum with one product for several taps."""
+    xp = namespace(source)
+    groups = weights[0].shape[0] if weights[0].ndim == 3 else 1
+    together = _together(len(offsets), *weights[0].shape[-2:])
+    planes = _planes(source, groups)
+    total: Any = None
+    for some, matrices in zip(_batched(offsets, together), _batched(weights, together), strict=True):
+        seen = _gathered(planes, some, counts, strides, groups)
+        matrix = xp.concat(list(matrices), axis=matrices[0].ndim - 2)
+        product = xp.matmul(xp.matrix_transpose(seen), matrix)
+        if total is None:
+            total = product
+        else:
+            total += product  # this function's own memory
+    lead = source.ndim - 1 - len(counts)
+    return xp.reshape(total, (*source.shape[:lead], *counts, total.shape[-1]))

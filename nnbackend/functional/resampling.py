@@ -8,7 +8,9 @@ from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace, nearest
-from nnbackend.functional._rules import normalize_axis, sizes, zeros
+from nnbackend.functional._rules import sizes, zeros
+from nnbackend.functional.elementary import add, multiply
+from nnbackend.functional.indexing import getitem
 from nnbackend.functional.shaping import broadcast_to, concat, reshape, stack
 from nnbackend.typing import Array, Backward
 
@@ -159,7 +161,7 @@ def upsample(x: Array, *, size: int | Sequence[int], interpolation: str = "neare
         return _repeated(x, factors)
     for axis, factor in enumerate(factors, 1):
         if factor > 1 and x.shape[axis] > 0:
-            x = _interpolated(x, normalize_axis(axis, x.ndim), factor)
+            x = _interpolated(x, axis, factor)
     return x
 
 
@@ -177,7 +179,7 @@ def _interpolated(x: Any, axis: int, factor: int) -> Any:
     """Interpolate along one axis: each of the `factor` fine cells within a coarse one has weights of its own."""
 
     def part(start: int | None, stop: int | None) -> Any:
-        return x[(*(slice(None),) * axis, slice(start, stop), ...)]
+        return getitem(x, (*(slice(None),) * axis, slice(start, stop), ...))
 
     before = concat([part(0, 1), part(0, -1)], axis=axis)
     after = concat([part(1, None), part(-1, None)], axis=axis)
@@ -185,6 +187,6 @@ def _interpolated(x: Any, axis: int, factor: int) -> Any:
     for index in range(factor):
         away = (index + 0.5) / factor - 0.5  # from the centre of the coarse cell
         neighbour = after if away > 0 else before
-        fine.append(x * (1.0 - abs(away)) + neighbour * abs(away) if away else x)
+        fine.append(add(multiply(x, 1.0 - abs(away)), multiply(neighbour, abs(away))) if away else x)
     longer = (*x.shape[:axis], x.shape[axis] * factor, *x.shape[axis + 1 :])
     return reshape(stack(fine, axis=axis + 1), longer)
