@@ -165,6 +165,9 @@ class Backend(ABC):
         """Return the device of `array`, fit for the ``device=`` of creation functions."""
         return array_api_compat.device(array)
 
+    #: Whether products of many matrices cut out of one array are fast as they are; else their rows are copied into one.
+    multiplies_stacks: ClassVar[bool] = False
+
     #: Whether arrays may be written to in place, so that who gets one must have it alone.
     writable: ClassVar[bool] = True
 

@@ -18,6 +18,7 @@ class NumpyBackend(Backend):
     name: ClassVar[str] = "numpy"
     install: ClassVar[str] = "pip install numpy"
     roots: ClassVar[frozenset[str]] = frozenset({"numpy"})
+    multiplies_stacks: ClassVar[bool] = True
 
     def __init__(self) -> None:
         import array_api_compat.numpy as xp

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from nnbackend.autodiff import Operators, Rule, differentiable
-from nnbackend.backend import namespace, nearest
+from nnbackend.backend import backend_of, namespace, nearest
 from nnbackend.functional._rules import borders, like, sizes, zeros
 from nnbackend.functional.resampling import surrounded
 from nnbackend.functional.shaping import reshape
@@ -734,7 +734,7 @@ def _cost(x: Any, kernel: Any, bias: Any = None, *, plan: Geometry) -> int:
 #: gathered into one product against one at a time: 1 channel to 32 is 28 times faster, 3 to 32 3.5 times, 8 to 16 as
 #: fast, and 16 to 32 takes 1.3 times as long.
 THIN = 8
-#: Shorter last axes are laid out as rows of one product: NumPy's product of a stack is one call for each line.
+#: Shorter last axes are laid out as rows of one product: a stack takes one product for each line.
 SHORT = 4
 
 
@@ -957,7 +957,7 @@ def _multiply(seen: Any, weights: Any, in_one_piece: bool) -> Any:
     xp = namespace(seen)
     groups = weights.shape[0] if weights.ndim == 3 else 1
     # rows in one piece make one product; what is cut out would have to be copied, and a product of each line need not
-    if in_one_piece or seen.shape[-2] < SHORT:
+    if in_one_piece or seen.shape[-2] < SHORT or not backend_of(seen).multiplies_stacks:
         product = xp.matmul(_rows(seen, groups), weights)
         return xp.reshape(product, (*seen.shape[:-1], weights.shape[-1]))
     if groups > 1:
