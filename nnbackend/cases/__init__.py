@@ -10,6 +10,8 @@ from nnbackend.cases import (
     indexing,
     linear,
     losses,
+    normalization,
+    pooling,
     reduction,
     shaping,
 )
@@ -26,6 +28,8 @@ CASES: tuple[Case | LayerCase, ...] = (
     *indexing.CASES,
     *linear.CASES,
     *losses.CASES,
+    *normalization.CASES,
+    *pooling.CASES,
     *reduction.CASES,
     *shaping.CASES,
 )

@@ -375,7 +375,11 @@ def _average_over(x: Any, windows: Sequence[_Windows]) -> tuple[Any, Backward]:
 
 @differentiable
 def max_pool(
-    x: Array, *, pool_size: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: str = "valid"
+    x: Array,
+    *,
+    pool_size: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: str = "valid",
 ) -> tuple[Array, Backward]:
     r"""Largest element of each window of the axes of space; for any number of them.
 
@@ -430,7 +434,11 @@ def max_pool(
 
 @differentiable
 def average_pool(
-    x: Array, *, pool_size: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: str = "valid"
+    x: Array,
+    *,
+    pool_size: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: str = "valid",
 ) -> tuple[Array, Backward]:
     r"""Mean of each window of the axes of space; for any number of them.
 
