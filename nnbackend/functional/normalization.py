@@ -235,7 +235,10 @@ def _over_axes(
 
     exact = _total(only(x), axes) / count
     mean = _cast(exact, x)
-    rest = exact - xp.astype(mean, exact.dtype)
+    if x.dtype == exact.dtype:  # no wider dtype tells what rounding took, so it is summed up
+        rest = _total(only(x - mean), axes) / count
+    else:
+        rest = exact - xp.astype(mean, exact.dtype)
     squares = _total(only(_squared_distance(x, mean)), axes) / count
     exact_variance = squares - xp.square(rest)
     rest, variance = _cast(rest, x), _cast(exact_variance, x)
@@ -249,7 +252,6 @@ def _over_axes(
         dbeta = _gradient_of(beta, dy) if needs[2] else None
         if not (needs[0] or needs[1]):
             return None, None, dbeta, None
-        xp = namespace(dy)
         z, product = _normal_and_product(x, mean, rest, r, dy)
         dgamma = _gradient_of(gamma, product) if needs[1] else None
         if not needs[0]:
@@ -266,7 +268,7 @@ def _over_axes(
         dx = _combined(*parts) if mask is None else _combined_where(mask, *parts)
         return dx, dgamma, dbeta, None
 
-    return (y, mean, variance), backward
+    return (y, mean + rest, variance), backward
 
 
 def _on_axis(parameter: Any, axis: int, ndim: int) -> Any:

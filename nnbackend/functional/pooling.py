@@ -215,8 +215,7 @@ class _Adaptive(_Windows):
 
 def _whole_numbers(owner: str, name: str, value: int | Sequence[int], axes: int) -> tuple[int, ...]:
     """Return a positive whole number for each axis of space."""
-    several = isinstance(value, (tuple, list))
-    given = tuple(value) if several else (value,) * axes  # type: ignore[arg-type]
+    given: tuple[Any, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
     try:
         numbers = tuple(operator.index(number) for number in given)
         if any(isinstance(number, bool) for number in given):
@@ -241,9 +240,7 @@ def _space(owner: str, shape: Shape) -> Shape:
     return tuple(shape[1:-1])
 
 
-def _sliding(
-    owner: str, space: Shape, pool_size: Any, strides: Any, padding: str, received: Shape
-) -> list[_Sliding]:
+def _sliding(owner: str, space: Shape, pool_size: Any, strides: Any, padding: str) -> list[_Sliding]:
     """Return the windows along each axis of space, as TensorFlow and Keras lay them out."""
     sizes = _whole_numbers(owner, "pool_size", pool_size, len(space))
     steps = sizes if strides is None else _whole_numbers(owner, "strides", strides, len(space))
@@ -253,8 +250,8 @@ def _sliding(
     for length, size, stride in zip(space, sizes, steps, strict=True):
         if length < (size if padding == "valid" else 1):
             raise ValueError(
-                f"{owner} expects each axis of space to hold a window of {sizes if len(sizes) > 1 else size} with "
-                f"padding {padding!r}, got shape {tuple(received)}. Make the windows smaller, or pad with 'same'."
+                f"{owner} expects axes of space that hold a window of {sizes} with padding {padding!r}, got {space}. "
+                "Make the windows smaller, or let them reach over the edges with padding='same'."
             )
         if padding == "valid":
             windows.append(_Sliding(length, (length - size) // stride + 1, size, stride, 0))
@@ -300,7 +297,7 @@ def pooled_shape(
     >>> nn.functional.pooled_shape("pool", (7, 8), 3, 2, "same")
     (4, 4)
     """
-    return tuple(w.count for w in _sliding(owner, tuple(space), pool_size, strides, padding, tuple(space)))
+    return tuple(w.count for w in _sliding(owner, tuple(space), pool_size, strides, padding))
 
 
 def _adaptive(owner: str, shape: Shape, output_size: Any) -> list[_Windows]:
@@ -428,8 +425,8 @@ def max_pool(
     >>> nn.functional.max_pool(x, pool_size=3, strides=2, padding="same")[0, :, 0]
     array([3., 4., 4.])
     """
-    shape = tuple(x.shape)
-    return _max_over(x, _sliding("max_pool", _space("max_pool", shape), pool_size, strides, padding, shape))
+    space = _space("max_pool", tuple(x.shape))
+    return _max_over(x, _sliding("max_pool", space, pool_size, strides, padding))
 
 
 @differentiable
@@ -483,9 +480,8 @@ def average_pool(
     >>> nn.functional.average_pool(x, pool_size=2, padding="same")[0, :, 0]
     array([2., 3., 6.])
     """
-    shape = tuple(x.shape)
-    space = _space("average_pool", shape)
-    return _average_over(x, _sliding("average_pool", space, pool_size, strides, padding, shape))
+    space = _space("average_pool", tuple(x.shape))
+    return _average_over(x, _sliding("average_pool", space, pool_size, strides, padding))
 
 
 @differentiable
