@@ -9,7 +9,7 @@ from typing import Any
 
 from nnbackend import constraints, functional, initializers, regularizers
 from nnbackend.autodiff import Operators
-from nnbackend.backend import host, is_array, plain, to_numpy
+from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy, use_backend
 from nnbackend.layers.base import Binding, Layer, Masked, Parameter, _binding
 from nnbackend.layers.core import positive_integer
 from nnbackend.random import Stream
@@ -289,7 +289,7 @@ class BatchNormalization(_OverOneAxis):
 BatchNormalization._configured = BatchNormalization._configured | {"trainable"}
 
 
-class LayerNormalization(_Scaled):
+class LayerNormalization(_Scaled):  # numpydoc ignore=PR02
     r"""Normalise each sample over its features.
 
     .. math:: y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
@@ -421,7 +421,7 @@ class GroupNormalization(_OverOneAxis):
         )
 
 
-class InstanceNormalization(_OverOneAxis):
+class InstanceNormalization(_OverOneAxis):  # numpydoc ignore=PR02
     r"""Normalise each channel of each sample over its places.
 
     .. math:: y = \gamma \frac{x - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}} + \beta
@@ -830,6 +830,8 @@ class Normalization(_OverAxes):
     def adapt(self, data: Any) -> None:
         """Take mean and variance from data; what was taken before is forgotten.
 
+        A layer that is not built yet is built for them: where they lie; for data on the host, on the backend in force.
+
         Parameters
         ----------
         data : array of shape (n, ...), nested lists, or iterable of arrays
@@ -845,12 +847,13 @@ class Normalization(_OverAxes):
                 f"Normalization {self.path!r} was given its mean and variance, so it does not adapt. Make it without."
             )
         seen = _Seen()
-        for batch in _batches(data):
+        for batch, home in _batches(data):
             if batch.ndim == 0:
                 raise ValueError(f"Normalization {self.path!r} expects data of shape (n, ...), got a number.")
             sample = tuple(batch.shape[1:])
             self.check_input(sample)
-            self.build(sample)
+            with use_backend(get_backend() if home is host() else home):
+                self.build(sample)
             kept = self._axes(sample)
             seen.add(batch, tuple(axis for axis in range(batch.ndim) if axis not in kept))
         if not seen.count:
@@ -903,14 +906,14 @@ def _plain_numbers(values: Any) -> Any:
     return to_numpy(values).tolist() if isinstance(values, Operators) or is_array(values) else values
 
 
-def _batches(data: Any) -> Iterator[Any]:
-    """Yield data as arrays on the host, batch by batch."""
+def _batches(data: Any) -> Iterator[tuple[Any, Backend]]:
+    """Yield data as arrays on the host, batch by batch, with the backend that they come from."""
     if isinstance(data, Operators) or is_array(data):
-        yield to_numpy(plain(data))
+        yield to_numpy(data), backend_of(plain(data))
         return
     listed = isinstance(data, (list, tuple))
     if listed and not all(isinstance(item, Operators) or is_array(item) for item in data):
-        yield host().from_host(data)
+        yield host().from_host(data), host()
         return
     if not isinstance(data, Iterable):
         raise TypeError(
@@ -918,8 +921,5 @@ def _batches(data: Any) -> Iterator[Any]:
         )
     for batch in data:
         batch = batch[0] if isinstance(batch, tuple) else batch
-        yield (
-            to_numpy(plain(batch))
-            if isinstance(batch, Operators) or is_array(batch)
-            else host().from_host(batch)
-        )
+        array = batch if isinstance(batch, Operators) or is_array(batch) else host().from_host(batch)
+        yield to_numpy(array), backend_of(plain(array))

@@ -110,7 +110,7 @@ class _AdaptivePooling(Layer):
         return getattr(functional, self._rule)(x, output_size=self.output_size)
 
 
-class AveragePooling1D(_Pooling):
+class AveragePooling1D(_Pooling):  # numpydoc ignore=PR02
     """Mean of each window of sequences.
 
     Inputs have the shape (n, t, c), outputs (n, t', c). The mathematics is that of `nnbackend.functional.average_pool`.
@@ -146,7 +146,7 @@ class AveragePooling1D(_Pooling):
     _rule = "average_pool"
 
 
-class AveragePooling2D(_Pooling):
+class AveragePooling2D(_Pooling):  # numpydoc ignore=PR02
     """Mean of each window of images.
 
     Inputs have the shape (n, h, w, c), outputs (n, h', w', c).
@@ -183,7 +183,7 @@ class AveragePooling2D(_Pooling):
     _rule = "average_pool"
 
 
-class AveragePooling3D(_Pooling):
+class AveragePooling3D(_Pooling):  # numpydoc ignore=PR02
     """Mean of each window of volumes.
 
     Inputs have the shape (n, d, h, w, c), outputs (n, d', h', w', c).
@@ -220,7 +220,7 @@ class AveragePooling3D(_Pooling):
     _rule = "average_pool"
 
 
-class MaxPooling1D(_Pooling):
+class MaxPooling1D(_Pooling):  # numpydoc ignore=PR02
     """Largest element of each window of sequences.
 
     Inputs have the shape (n, t, c), outputs (n, t', c). The mathematics is that of `nnbackend.functional.max_pool`.
@@ -256,7 +256,7 @@ class MaxPooling1D(_Pooling):
     _rule = "max_pool"
 
 
-class MaxPooling2D(_Pooling):
+class MaxPooling2D(_Pooling):  # numpydoc ignore=PR02
     """Largest element of each window of images.
 
     Inputs have the shape (n, h, w, c), outputs (n, h', w', c).
@@ -293,7 +293,7 @@ class MaxPooling2D(_Pooling):
     _rule = "max_pool"
 
 
-class MaxPooling3D(_Pooling):
+class MaxPooling3D(_Pooling):  # numpydoc ignore=PR02
     """Largest element of each window of volumes.
 
     Inputs have the shape (n, d, h, w, c), outputs (n, d', h', w', c).
@@ -330,7 +330,7 @@ class MaxPooling3D(_Pooling):
     _rule = "max_pool"
 
 
-class GlobalAveragePooling1D(_GlobalPooling):
+class GlobalAveragePooling1D(_GlobalPooling):  # numpydoc ignore=PR02
     """Mean of all steps of sequences.
 
     Inputs have the shape (n, t, c), outputs (n, c).
@@ -360,7 +360,7 @@ class GlobalAveragePooling1D(_GlobalPooling):
         return functional.global_average_pool(x, mask, keepdims=self.keepdims)
 
 
-class GlobalAveragePooling2D(_GlobalPooling):
+class GlobalAveragePooling2D(_GlobalPooling):  # numpydoc ignore=PR02
     """Mean of all places of images.
 
     Inputs have the shape (n, h, w, c), outputs (n, c).
@@ -384,7 +384,7 @@ class GlobalAveragePooling2D(_GlobalPooling):
     _rule = "global_average_pool"
 
 
-class GlobalAveragePooling3D(_GlobalPooling):
+class GlobalAveragePooling3D(_GlobalPooling):  # numpydoc ignore=PR02
     """Mean of all places of volumes.
 
     Inputs have the shape (n, d, h, w, c), outputs (n, c).
@@ -408,7 +408,7 @@ class GlobalAveragePooling3D(_GlobalPooling):
     _rule = "global_average_pool"
 
 
-class GlobalMaxPooling1D(_GlobalPooling):
+class GlobalMaxPooling1D(_GlobalPooling):  # numpydoc ignore=PR02
     """Largest element of all steps of sequences.
 
     Inputs have the shape (n, t, c), outputs (n, c). The mathematics is that of `nnbackend.functional.global_max_pool`.
@@ -431,7 +431,7 @@ class GlobalMaxPooling1D(_GlobalPooling):
     _rule = "global_max_pool"
 
 
-class GlobalMaxPooling2D(_GlobalPooling):
+class GlobalMaxPooling2D(_GlobalPooling):  # numpydoc ignore=PR02
     """Largest element of all places of images.
 
     Inputs have the shape (n, h, w, c), outputs (n, c).
@@ -455,7 +455,7 @@ class GlobalMaxPooling2D(_GlobalPooling):
     _rule = "global_max_pool"
 
 
-class GlobalMaxPooling3D(_GlobalPooling):
+class GlobalMaxPooling3D(_GlobalPooling):  # numpydoc ignore=PR02
     """Largest element of all places of volumes.
 
     Inputs have the shape (n, d, h, w, c), outputs (n, c).
@@ -479,7 +479,7 @@ class GlobalMaxPooling3D(_GlobalPooling):
     _rule = "global_max_pool"
 
 
-class AdaptiveAveragePooling1D(_AdaptivePooling):
+class AdaptiveAveragePooling1D(_AdaptivePooling):  # numpydoc ignore=PR02
     """Mean of each of a given number of windows of sequences.
 
     Inputs have the shape (n, t, c), outputs (n, t', c) whatever the input's lengths. The
@@ -508,7 +508,7 @@ class AdaptiveAveragePooling1D(_AdaptivePooling):
     _rule = "adaptive_average_pool"
 
 
-class AdaptiveAveragePooling2D(_AdaptivePooling):
+class AdaptiveAveragePooling2D(_AdaptivePooling):  # numpydoc ignore=PR02
     """Mean of each of a given number of windows of images.
 
     Inputs have the shape (n, h, w, c), outputs (n, h', w', c) whatever the input's lengths. The
@@ -537,7 +537,7 @@ class AdaptiveAveragePooling2D(_AdaptivePooling):
     _rule = "adaptive_average_pool"
 
 
-class AdaptiveAveragePooling3D(_AdaptivePooling):
+class AdaptiveAveragePooling3D(_AdaptivePooling):  # numpydoc ignore=PR02
     """Mean of each of a given number of windows of volumes.
 
     Inputs have the shape (n, d, h, w, c), outputs (n, d', h', w', c) whatever the input's lengths. The
@@ -566,7 +566,7 @@ class AdaptiveAveragePooling3D(_AdaptivePooling):
     _rule = "adaptive_average_pool"
 
 
-class AdaptiveMaxPooling1D(_AdaptivePooling):
+class AdaptiveMaxPooling1D(_AdaptivePooling):  # numpydoc ignore=PR02
     """Largest element of each of a given number of windows of sequences.
 
     Inputs have the shape (n, t, c), outputs (n, t', c) whatever the input's lengths. The
@@ -595,7 +595,7 @@ class AdaptiveMaxPooling1D(_AdaptivePooling):
     _rule = "adaptive_max_pool"
 
 
-class AdaptiveMaxPooling2D(_AdaptivePooling):
+class AdaptiveMaxPooling2D(_AdaptivePooling):  # numpydoc ignore=PR02
     """Largest element of each of a given number of windows of images.
 
     Inputs have the shape (n, h, w, c), outputs (n, h', w', c) whatever the input's lengths. The
@@ -624,7 +624,7 @@ class AdaptiveMaxPooling2D(_AdaptivePooling):
     _rule = "adaptive_max_pool"
 
 
-class AdaptiveMaxPooling3D(_AdaptivePooling):
+class AdaptiveMaxPooling3D(_AdaptivePooling):  # numpydoc ignore=PR02
     """Largest element of each of a given number of windows of volumes.
 
     Inputs have the shape (n, d, h, w, c), outputs (n, d', h', w', c) whatever the input's lengths. The

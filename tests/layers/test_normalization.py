@@ -4,6 +4,14 @@ import numpy as np
 import pytest
 
 import nnbackend as nn
+from nnbackend.backend import backend_of
+
+
+@pytest.fixture(autouse=True)
+def in_force(backend):
+    """Layers that are built before they see data live on the backend under test."""
+    with nn.use_backend(backend):
+        yield
 
 
 def test_running_statistics_follow_those_of_the_batches(put, rng):
@@ -367,6 +375,14 @@ def test_statistics_are_taken_for_each_index_of_the_axes(axis, kept, put, rng):
     np.testing.assert_allclose(nn.to_numpy(back(put(y))), x, rtol=1e-12, atol=1e-13)
 
 
+def test_a_layer_that_adapts_is_built_where_the_data_lie(put, rng):
+    x = put(rng.normal(size=(4, 2)))
+    layer = nn.Normalization(dtype="float64")
+    with nn.use_backend("numpy"):
+        layer.adapt(x)
+        assert backend_of(layer(x)) is backend_of(x)
+
+
 def test_what_was_taken_before_is_forgotten(rng):
     layer = nn.Normalization()
     layer.adapt(rng.normal(size=(10, 2)) + 50.0)
@@ -384,8 +400,7 @@ def test_a_feature_without_deviation_stays_finite(put):
 def test_an_adapted_layer_is_part_of_a_model_and_of_its_file(tmp_path, backend, rng):
     x = rng.normal(size=(50, 3)) * 7.0 + 100.0
     layer = nn.Normalization()
-    with nn.use_backend(backend):
-        layer.adapt(x)
+    layer.adapt(x)
     model = nn.Sequential([layer, nn.Dense(1)], backend=backend, seed=0)
     predicted = nn.to_numpy(model.predict(x))
     w, b = model.layers[1].kernel.numpy(), model.layers[1].bias.numpy()
