@@ -85,12 +85,19 @@ def _multiply_adds(x: Array, kernel: Array, recurrent_kernel: Array) -> int:
     return int(n * t * (c + recurrent_kernel.shape[0]) * kernel.shape[1])
 
 
+@elementwise
+def _plus(y: Array, bias: Array) -> Any:
+    return y + bias
+
+
 def _projected(x: Array, kernel: Array, bias: Array | None) -> Array:
     """Return x W + b for all steps at once."""
     n, t, c = x.shape
     xp = namespace(x)
     y = xp.matmul(xp.reshape(x, (n * t, c)), kernel)
-    return xp.reshape(y if bias is None else y + bias, (n, t, kernel.shape[1]))
+    if bias is not None:
+        y = _plus(y, bias, donate=(0,))  # into the product's own memory: it is the largest array here
+    return xp.reshape(y, (n, t, kernel.shape[1]))
 
 
 def _rows(sequence: Array) -> Array:
