@@ -40,24 +40,53 @@ from nnbackend.callbacks import History
 from nnbackend.checking import gradcheck
 from nnbackend.config import register
 from nnbackend.elementwise import elementwise, rowwise
-from nnbackend.layers import Activation, Dense, Dropout, Flatten, Layer, Parameter
+from nnbackend.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Activation,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Flatten,
+    GRUCell,
+    Layer,
+    LSTMCell,
+    Masking,
+    Parameter,
+    SimpleRNN,
+    SimpleRNNCell,
+    StackedRNNCells,
+    TimeDistributed,
+)
 from nnbackend.models import Model, Sequential, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "BackendUnavailableError",
+    "Bidirectional",
     "Dense",
     "Dropout",
     "Flatten",
+    "GRUCell",
     "GradientError",
     "History",
+    "LSTMCell",
     "Layer",
+    "Masking",
     "Model",
     "Parameter",
     "Sequential",
+    "SimpleRNN",
+    "SimpleRNNCell",
+    "StackedRNNCells",
     "Tensor",
+    "TimeDistributed",
     "activations",
     "available_backends",
     "callbacks",

@@ -84,7 +84,13 @@ class JaxBackend(Backend):
         return self._jax.lax.fori_loop(0, times, lambda _, present: body(present), state)
 
     def _scan(
-        self, step: Callable[..., Any], states: Any, sequences: Any, constants: Any = (), *, reverse: bool = False
+        self,
+        step: Callable[..., Any],
+        states: Any,
+        sequences: Any,
+        constants: Any = (),
+        *,
+        reverse: bool = False,
     ) -> Any:
         # unrolled, a loop over a hundred steps takes minutes to compile; here a step is compiled once
         if (step, reverse) not in self._scans:

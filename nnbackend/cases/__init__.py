@@ -10,6 +10,7 @@ from nnbackend.cases import (
     indexing,
     linear,
     losses,
+    recurrent,
     reduction,
     shaping,
 )
@@ -26,6 +27,7 @@ CASES: tuple[Case | LayerCase, ...] = (
     *indexing.CASES,
     *linear.CASES,
     *losses.CASES,
+    *recurrent.CASES,
     *reduction.CASES,
     *shaping.CASES,
 )

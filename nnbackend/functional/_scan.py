@@ -20,7 +20,12 @@ Step: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 def scan(
-    step: Step, states: tuple[Any, ...], sequences: tuple[Any, ...], constants: Any = (), *, reverse: bool = False
+    step: Step,
+    states: tuple[Any, ...],
+    sequences: tuple[Any, ...],
+    constants: Any = (),
+    *,
+    reverse: bool = False,
 ) -> tuple[Any, tuple[History, ...]]:
     r"""Carry states through time:  :math:`(s_t, y_t) = f(s_{t-1}, x_t)`, from the first step to the last.
 
@@ -54,7 +59,9 @@ def scan(
     if not any(isinstance(array, Operators) for array in arrays):
         native = backend_of(arrays[0]).native_rules.get("scan")
         if native is not None:
-            found: tuple[Any, tuple[History, ...]] = native(step, states, sequences, constants, reverse=reverse)
+            found: tuple[Any, tuple[History, ...]] = native(
+                step, states, sequences, constants, reverse=reverse
+            )
             return found
     columns = [None if sequence is None else _slices(sequence) for sequence in sequences]
     length = next(len(column) for column in columns if column is not None)

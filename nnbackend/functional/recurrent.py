@@ -79,8 +79,8 @@ def _check(
         raise ValueError(f"{rule} expects 0 <= recurrent_dropout < 1, got {rate}.")
 
 
-def _multiply_adds(x: Array, kernel: Array, recurrent_kernel: Array) -> int:
-    """Return the products of one pass: that with the inputs and that with the states."""
+def _multiply_adds(x: Array, kernel: Array, recurrent_kernel: Array, *others: Any, **options: Any) -> int:
+    """Return how many products with an addition it takes: with the inputs, and with the states."""
     n, t, c = x.shape
     return int(n * t * (c + recurrent_kernel.shape[0]) * kernel.shape[1])
 
@@ -125,7 +125,7 @@ def _columns(mask: Array | None) -> Array | None:
 
 
 def _scale(keep: Array | None, rate: float, x: Array) -> Array | None:
-    """Return what the state is multiplied by on its way into the recurrent product: 0 where dropped, else 1 / (1 - p)."""
+    """Return what the state is multiplied by before the recurrent product: 0 where dropped, else 1 / (1 - p)."""
     if keep is None:
         return None
     xp = namespace(x)
@@ -203,7 +203,7 @@ def _simple_step_back(gradients: Any, inputs: Any, constants: Any) -> Any:
     return (after.plus(dh),), (dz,)
 
 
-@differentiable
+@differentiable(multiply_adds=_multiply_adds)
 def simple_rnn(
     x: Array,
     kernel: Array,
@@ -345,7 +345,7 @@ def _lstm_step_back(gradients: Any, inputs: Any, constants: Any) -> Any:
     return (after_h.plus(dh), after_c.plus(dc)), (dz,)
 
 
-@differentiable
+@differentiable(multiply_adds=_multiply_adds)
 def lstm(
     x: Array,
     kernel: Array,
@@ -552,7 +552,7 @@ def _gru_before_step_back(gradients: Any, inputs: Any, constants: Any) -> Any:
     return (after.plus(past + _scaled(dseen, scale)),), (xp.concat([dz, dr, dg], axis=1),)
 
 
-@differentiable
+@differentiable(multiply_adds=_multiply_adds)
 def gru(
     x: Array,
     kernel: Array,
@@ -712,7 +712,9 @@ def _gru_reset_before(
 ) -> tuple[Any, Backward]:
     units = recurrent_kernel.shape[0]
     parts = (recurrent_kernel[:, : 2 * units], recurrent_kernel[:, 2 * units :], scale)
-    (state,), (states, z, r, g) = scan(_gru_before_step, (first,), (_projected(x, kernel, bias), valid), parts)
+    (state,), (states, z, r, g) = scan(
+        _gru_before_step, (first,), (_projected(x, kernel, bias), valid), parts
+    )
 
     def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         outputs, last = dy

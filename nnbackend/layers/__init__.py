@@ -2,5 +2,27 @@
 
 from nnbackend.layers.base import Binding, Layer, Parameter
 from nnbackend.layers.core import Activation, Dense, Dropout, Flatten
+from nnbackend.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
+from nnbackend.layers.recurrent_cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from nnbackend.layers.sequences import Bidirectional, Masking, TimeDistributed
 
-__all__ = ["Activation", "Binding", "Dense", "Dropout", "Flatten", "Layer", "Parameter"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Activation",
+    "Bidirectional",
+    "Binding",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GRUCell",
+    "LSTMCell",
+    "Layer",
+    "Masking",
+    "Parameter",
+    "SimpleRNN",
+    "SimpleRNNCell",
+    "StackedRNNCells",
+    "TimeDistributed",
+]

@@ -19,6 +19,7 @@ scatter_add searchsorted sigmoid sigmoid_binary_crossentropy sign signbit sin si
 sparse_categorical_crossentropy sparse_softmax_crossentropy sqrt square squared_error squeeze stack std step subtract
 sum take take_along_axis tan tanh tensordot tile tril triu trunc uint16 uint32 uint64 uint8 unstack var vecdot where
 zeros_like
+gru lstm simple_rnn
 """.split()
 
 
