@@ -10,6 +10,7 @@ from __future__ import annotations
 from nnbackend import (
     activations,
     callbacks,
+    constraints,
     functional,
     initializers,
     layers,
@@ -58,6 +59,13 @@ from nnbackend.layers import (
     SimpleRNNCell,
     StackedRNNCells,
     TimeDistributed,
+    Activation,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    Layer,
+    Parameter,
 )
 from nnbackend.models import Model, Sequential, load_model
 
@@ -77,6 +85,7 @@ __all__ = [
     "GradientError",
     "History",
     "LSTMCell",
+    "Input",
     "Layer",
     "Masking",
     "Model",
@@ -90,6 +99,7 @@ __all__ = [
     "activations",
     "available_backends",
     "callbacks",
+    "constraints",
     "differentiable",
     "elementwise",
     "functional",

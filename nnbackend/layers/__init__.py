@@ -12,6 +12,10 @@ __all__ = [
     "RNN",
     "Activation",
     "Bidirectional",
+from nnbackend.layers.graph import Input
+
+__all__ = [
+    "Activation",
     "Binding",
     "Dense",
     "Dropout",
@@ -25,4 +29,7 @@ __all__ = [
     "SimpleRNNCell",
     "StackedRNNCells",
     "TimeDistributed",
+    "Input",
+    "Layer",
+    "Parameter",
 ]
