@@ -51,6 +51,7 @@ from nnbackend.layers import (
     Dropout,
     Flatten,
     GRUCell,
+    Input,
     Layer,
     LSTMCell,
     Masking,
@@ -59,13 +60,6 @@ from nnbackend.layers import (
     SimpleRNNCell,
     StackedRNNCells,
     TimeDistributed,
-    Activation,
-    Dense,
-    Dropout,
-    Flatten,
-    Input,
-    Layer,
-    Parameter,
 )
 from nnbackend.models import Model, Sequential, load_model
 
@@ -84,8 +78,8 @@ __all__ = [
     "GRUCell",
     "GradientError",
     "History",
-    "LSTMCell",
     "Input",
+    "LSTMCell",
     "Layer",
     "Masking",
     "Model",

@@ -2,6 +2,7 @@
 
 from nnbackend.layers.base import Binding, Layer, Parameter
 from nnbackend.layers.core import Activation, Dense, Dropout, Flatten
+from nnbackend.layers.graph import Input
 from nnbackend.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from nnbackend.layers.recurrent_cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from nnbackend.layers.sequences import Bidirectional, Masking, TimeDistributed
@@ -12,15 +13,12 @@ __all__ = [
     "RNN",
     "Activation",
     "Bidirectional",
-from nnbackend.layers.graph import Input
-
-__all__ = [
-    "Activation",
     "Binding",
     "Dense",
     "Dropout",
     "Flatten",
     "GRUCell",
+    "Input",
     "LSTMCell",
     "Layer",
     "Masking",
@@ -29,7 +27,4 @@ __all__ = [
     "SimpleRNNCell",
     "StackedRNNCells",
     "TimeDistributed",
-    "Input",
-    "Layer",
-    "Parameter",
 ]

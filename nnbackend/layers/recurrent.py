@@ -258,7 +258,7 @@ def _broad(mask: Any, array: Any) -> Any:
 #: The arguments of `RNN` and `Layer`; the others are the cell's.
 _OF_THE_LAYER = frozenset(
     "return_sequences return_state go_backwards stateful batch_size zero_output_for_mask "
-    "name dtype trainable".split()
+    "name dtype trainable activity_regularizer".split()
 )
 
 
@@ -290,8 +290,8 @@ class SimpleRNN(_OfUnits):
     activation : str or callable, optional
         :math:`f`; none leaves it linear. With tanh the sequence is run by one rule, `nnbackend.functional.simple_rnn`.
     **options
-        The other arguments of `SimpleRNNCell` (``use_bias``, initializers, regularizers, ``dropout``,
-        ``recurrent_dropout``), those of `RNN` (``return_sequences``, ``return_state``, ``go_backwards``,
+        The other arguments of `SimpleRNNCell` (``use_bias``, initializers, regularizers, constraints,
+        ``dropout``, ``recurrent_dropout``), those of `RNN` (``return_sequences``, ``return_state``, ``go_backwards``,
         ``stateful``, ``batch_size``, ``zero_output_for_mask``), and ``name``, ``dtype`` and ``trainable`` of `Layer`.
 
     Attributes
@@ -336,7 +336,7 @@ class LSTM(_OfUnits):
         :math:`\sigma`, that of the gates. With tanh and sigmoid the sequence is run by one rule,
         `nnbackend.functional.lstm`, which has the derivatives, too.
     **options
-        The other arguments of `LSTMCell` (``unit_forget_bias``, ``use_bias``, initializers, regularizers,
+        The other arguments of `LSTMCell` (``unit_forget_bias``, ``use_bias``, initializers, regularizers, constraints,
         ``dropout``, ``recurrent_dropout``), those of `RNN` (``return_sequences``, ``return_state``,
         ``go_backwards``, ``stateful``, ``batch_size``, ``zero_output_for_mask``), and ``name``, ``dtype`` and
         ``trainable`` of `Layer`.
@@ -401,8 +401,8 @@ class GRU(_OfUnits):
         :math:`\sigma`, that of the gates. With tanh and sigmoid the sequence is run by one rule,
         `nnbackend.functional.gru`, which has the derivatives, too.
     **options
-        The other arguments of `GRUCell` (``reset_after``, ``use_bias``, initializers, regularizers, ``dropout``,
-        ``recurrent_dropout``), those of `RNN` (``return_sequences``, ``return_state``, ``go_backwards``,
+        The other arguments of `GRUCell` (``reset_after``, ``use_bias``, initializers, regularizers, constraints,
+        ``dropout``, ``recurrent_dropout``), those of `RNN` (``return_sequences``, ``return_state``, ``go_backwards``,
         ``stateful``, ``batch_size``, ``zero_output_for_mask``), and ``name``, ``dtype`` and ``trainable`` of `Layer`.
 
     Attributes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeAlias
 
-from nnbackend import activations, functional, initializers, regularizers
+from nnbackend import activations, constraints, functional, initializers, regularizers
+from nnbackend.autodiff import Operators, Tensor
 from nnbackend.backend import host
 from nnbackend.layers.base import Layer
 from nnbackend.layers.core import positive_integer
@@ -17,14 +18,14 @@ __all__ = ["GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"]
 #: Where dropout keeps the inputs and the state of a cell through a sequence; None where it does nothing.
 Keeps: TypeAlias = Any
 
-_RECURRENT_INITIALIZER = "glorot_uniform"
-
 
 def flat(states: Any) -> list[Any]:
-    """Return states as a flat list: one may be given alone, several as a list."""
+    """Return states as a flat list of tensors: one may be given alone, several as a list."""
     if isinstance(states, (list, tuple)):
         return [state for part in states for state in flat(part)]
-    return [] if states is None else [states]
+    if states is None:
+        return []
+    return [states if isinstance(states, Operators) else Tensor(states)]
 
 
 def state_shapes(cell: Layer) -> list[Shape]:
@@ -131,11 +132,14 @@ class _UnitsCell(Cell):
         *,
         use_bias: bool = True,
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
-        recurrent_initializer: str | initializers.Initializer = _RECURRENT_INITIALIZER,
+        recurrent_initializer: str | initializers.Initializer = "orthogonal",
         bias_initializer: str | initializers.Initializer = "zeros",
         kernel_regularizer: str | regularizers.Regularizer | None = None,
         recurrent_regularizer: str | regularizers.Regularizer | None = None,
         bias_regularizer: str | regularizers.Regularizer | None = None,
+        kernel_constraint: str | constraints.Constraint | None = None,
+        recurrent_constraint: str | constraints.Constraint | None = None,
+        bias_constraint: str | constraints.Constraint | None = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         **options: Any,
@@ -151,6 +155,9 @@ class _UnitsCell(Cell):
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
         self.dropout = _rate(owner, "dropout", dropout)
         self.recurrent_dropout = _rate(owner, "recurrent_dropout", recurrent_dropout)
 
@@ -168,19 +175,28 @@ class _UnitsCell(Cell):
         """Make the kernels and the bias for inputs of shape (c,)."""
         wide = self.gates * self.units
         self.kernel = self.add_weight(
-            "kernel", (input_shape[-1], wide), self.kernel_initializer, regularizer=self.kernel_regularizer
+            "kernel",
+            (input_shape[-1], wide),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
         )
         self.recurrent_kernel = self.add_weight(
             "recurrent_kernel",
             (self.units, wide),
             self.recurrent_initializer,
             regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
         )
-        self.bias = (
-            self.add_weight("bias", self._bias_shape(), self._first_bias(), regularizer=self.bias_regularizer)
-            if self.use_bias
-            else None
-        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                "bias",
+                self._bias_shape(),
+                self._first_bias(),
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
 
     def _bias_shape(self) -> Shape:
         return (self.gates * self.units,)
@@ -270,6 +286,8 @@ class SimpleRNNCell(_UnitsCell):  # numpydoc ignore=PR02
         First values of :math:`W`, :math:`R` and :math:`b`.
     kernel_regularizer, recurrent_regularizer, bias_regularizer : str or Regularizer, optional
         Penalties on them.
+    kernel_constraint, recurrent_constraint, bias_constraint : str or Constraint, optional
+        What they are held to after each step of training.
     dropout, recurrent_dropout : float
         The shares of the inputs, and of the state on its way into the product with R, that are dropped in training:
         from 0 to below 1. In a sequence the same ones are dropped at every step.
