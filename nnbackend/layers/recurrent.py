@@ -29,7 +29,9 @@ __all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
 
 
 class RNN(Layer):
-    r"""Carry a cell through time:  :math:`(y_t, s_t) = \mathrm{cell}(x_t, s_{t-1})`.
+    r"""Carry a cell, any layer that has states, through the steps of a sequence.
+
+    .. math:: y_t, s_t = \mathrm{cell}(x_t, s_{t-1})
 
     Parameters
     ----------
@@ -281,7 +283,9 @@ class _OfUnits(RNN):
 
 
 class SimpleRNN(_OfUnits):
-    r"""Elman's recurrent network:  :math:`h_t = f(x_t W + h_{t-1} R + b)`.
+    r"""Elman's recurrent network: the next state is a function of the inputs and the present one.
+
+    .. math:: h_t = f(x_t W + h_{t-1} R + b)
 
     Parameters
     ----------

@@ -71,7 +71,9 @@ def test_values_and_gradients_are_pytorch_s(name, lengths, steps, put, rng, dtyp
         output, _ = torch.nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=steps)
     last = last if name == "lstm" else (last,)
     total = (output * torch.tensor(dy, dtype=kind)).sum()
-    total = total + sum((s[0] * torch.tensor(d, dtype=kind)).sum() for s, d in zip(last, dstates, strict=True))
+    total = total + sum(
+        (s[0] * torch.tensor(d, dtype=kind)).sum() for s, d in zip(last, dstates, strict=True)
+    )
     total.backward()
 
     def run(*arrays):
@@ -163,7 +165,9 @@ def test_a_sequence_in_two_pieces_is_the_sequence(name, options, put, rng):
 def test_dropping_all_of_the_state_forgets_it(name, options, put, rng):
     x, weights = put(rng.normal(size=(N, T, C))), weights_of(name, rng, **options)
     nothing = put(np.zeros((N, U), bool))
-    dropped = getattr(fn, name)(x, *map(put, weights), recurrent_keep=nothing, recurrent_dropout=0.5, **options)
+    dropped = getattr(fn, name)(
+        x, *map(put, weights), recurrent_keep=nothing, recurrent_dropout=0.5, **options
+    )
     without = getattr(fn, name)(x, put(weights[0]), put(0 * weights[1]), put(weights[2]), **options)
     for one, other in zip(dropped, without, strict=True):
         np.testing.assert_allclose(nn.to_numpy(one), nn.to_numpy(other), rtol=1e-12)
@@ -205,7 +209,9 @@ def test_what_is_kept_for_the_way_back_is_a_small_multiple_of_inputs_and_outputs
     x = rng.normal(size=(n, t, c)).astype("float32")
     for name, gates in GATES.items():
         rows = (2, gates * u) if name == "gru" else (gates * u,)
-        weights = [(rng.normal(size=s) * 0.1).astype("float32") for s in ((c, gates * u), (u, gates * u), rows)]
+        weights = [
+            (rng.normal(size=s) * 0.1).astype("float32") for s in ((c, gates * u), (u, gates * u), rows)
+        ]
         tracemalloc.start()
         value, pullback = nn.vjp(getattr(fn, name), x, *weights)
         kept = tracemalloc.get_traced_memory()[0]
@@ -237,7 +243,10 @@ def test_a_long_lstm_is_compiled_in_reasonable_time(backend, rng):
     [
         ({0: (N, C)}, r"lstm expects x of shape \(n, t, c\) and a kernel of shape \(c, 24\)"),
         ({1: (C + 1, 4 * U)}, r"lstm expects x of shape \(n, t, c\)"),
-        ({2: (U, 4 * U + 1)}, r"lstm expects a recurrent kernel of shape \(units, 4 \* units\), got \(6, 25\)"),
+        (
+            {2: (U, 4 * U + 1)},
+            r"lstm expects a recurrent kernel of shape \(units, 4 \* units\), got \(6, 25\)",
+        ),
         ({3: (U,)}, r"lstm expects a bias of shape \(24,\), got \(6,\)"),
         ({4: (N, U + 1)}, r"lstm expects initial states of shape \(n, units\) = \(3, 6\), got \(3, 7\)"),
         ({0: (N, 0, C)}, r"sequences of at least one step"),
@@ -256,7 +265,9 @@ def test_masks_and_rates_that_do_not_fit_are_refused(put, rng):
         fn.gru(*arrays, mask=put(np.ones((N, T + 1), bool)))
     with pytest.raises(ValueError, match="gru expects a boolean mask"):
         fn.gru(*arrays, mask=put(np.ones((N, T))))
-    with pytest.raises(ValueError, match=r"gru expects a boolean recurrent_keep of shape \(n, units\) = \(3, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"gru expects a boolean recurrent_keep of shape \(n, units\) = \(3, 6\)"
+    ):
         fn.gru(*arrays, recurrent_keep=put(np.ones((N, T), bool)))
     with pytest.raises(ValueError, match="gru expects 0 <= recurrent_dropout < 1, got 1"):
         fn.gru(*arrays, recurrent_dropout=1)
