@@ -303,10 +303,12 @@ class Masking(Layer):
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Return where a step has a number that is not the mask value."""
         axes = tuple(range(2, x.ndim))
-        own = functional.any(x != self.mask_value, axis=axes)
+        own = functional.any(functional.not_equal(x, self.mask_value), axis=axes)
         return own if mask is None else functional.logical_and(own, mask)
 
     def forward(self, x: Any) -> Any:
         """Set the steps to zero that are left out."""
-        kept = functional.any(x != self.mask_value, axis=tuple(range(2, x.ndim)), keepdims=True)
+        kept = functional.any(
+            functional.not_equal(x, self.mask_value), axis=tuple(range(2, x.ndim)), keepdims=True
+        )
         return functional.where(kept, x, 0.0)

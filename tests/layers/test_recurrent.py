@@ -344,3 +344,26 @@ def test_a_model_masks_learns_and_is_read_again(backend, rng, tmp_path):
     model.save(tmp_path / "model.safetensors")
     again = nn.load_model(tmp_path / "model.safetensors", backend=backend)
     np.testing.assert_array_equal(again.predict(x), model.predict(x))
+
+
+def adding_problem(count, length, rng):
+    """Hochreiter and Schmidhuber's: the sum of two marked numbers, one in each half of a sequence of them."""
+    marks = np.zeros((count, length), "float32")
+    samples = np.arange(count)
+    marks[samples, rng.integers(0, length // 2, count)] = 1.0
+    marks[samples, rng.integers(length // 2, length, count)] = 1.0
+    numbers = rng.random((count, length), dtype="float32")
+    return np.stack([numbers, marks], axis=2), (numbers * marks).sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("kind", "steps"), [(nn.LSTM, 800), (nn.GRU, 400)])
+def test_gates_remember_over_forty_steps(kind, steps, backend, rng):
+    if backend.name != "numpy":
+        pytest.skip("hundreds of steps are for the fastest backend of this machine")
+    x, y = adding_problem(32 * steps, 40, rng)
+    model = nn.Sequential([kind(32), nn.Dense(1)], backend=backend, seed=0)
+    model.compile(nn.optimizers.Adam(0.01), loss="mean_squared_error")
+    model.fit(x, y, batch_size=32, verbose=0)
+    fresh, sums = adding_problem(1000, 40, rng)
+    assert float(np.var(sums)) == pytest.approx(1 / 6, rel=0.1)  # what the best constant answer leaves
+    assert model.evaluate(fresh, sums)["loss"] < 0.01
