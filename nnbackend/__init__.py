@@ -42,6 +42,9 @@ from nnbackend.checking import gradcheck
 from nnbackend.config import register
 from nnbackend.elementwise import elementwise, rowwise
 from nnbackend.layers import (
+    GRU,
+    LSTM,
+    RNN,
     Activation,
     Conv1D,
     Conv1DTranspose,
@@ -62,6 +65,7 @@ from nnbackend.layers import (
     AveragePooling2D,
     AveragePooling3D,
     BatchNormalization,
+    Bidirectional,
     Dense,
     DepthwiseConv1D,
     DepthwiseConv2D,
@@ -74,6 +78,7 @@ from nnbackend.layers import (
     GlobalMaxPooling2D,
     GlobalMaxPooling3D,
     GroupNormalization,
+    GRUCell,
     Input,
     InstanceNormalization,
     Layer,
@@ -94,12 +99,22 @@ from nnbackend.layers import (
     RMSNormalization,
     SpectralNormalization,
     UnitNormalization,
+    LSTMCell,
+    Masking,
+    Parameter,
+    SimpleRNN,
+    SimpleRNNCell,
+    StackedRNNCells,
+    TimeDistributed,
 )
 from nnbackend.models import Model, Sequential, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "AdaptiveAveragePooling1D",
     "AdaptiveAveragePooling2D",
@@ -121,6 +136,7 @@ __all__ = [
     "Cropping2D",
     "Cropping3D",
     "BatchNormalization",
+    "Bidirectional",
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
@@ -132,6 +148,7 @@ __all__ = [
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
+    "GRUCell",
     "GradientError",
     "GroupNormalization",
     "History",
@@ -142,6 +159,9 @@ __all__ = [
     "MaxPooling1D",
     "MaxPooling2D",
     "MaxPooling3D",
+    "LSTMCell",
+    "Layer",
+    "Masking",
     "Model",
     "Normalization",
     "Parameter",
@@ -158,6 +178,11 @@ __all__ = [
     "ZeroPadding2D",
     "ZeroPadding3D",
     "UnitNormalization",
+    "SimpleRNN",
+    "SimpleRNNCell",
+    "StackedRNNCells",
+    "Tensor",
+    "TimeDistributed",
     "activations",
     "available_backends",
     "callbacks",

@@ -41,6 +41,8 @@ class JaxBackend(Backend):
         self.xp = xp
         self._jax = jax
         self._device = None if device is None else _find_device(jax, device)
+        self._scans: dict[Any, Callable[..., Any]] = {}
+        self.native_rules = {"scan": self._scan}
 
     @classmethod
     def probe(cls) -> Availability:
@@ -80,6 +82,32 @@ class JaxBackend(Backend):
     def _repeat(self, times: int, body: Callable[[Any], Any], state: Any) -> Any:
         # XLA fuses rounds written one after the other into one kernel that computes them again for each result
         return self._jax.lax.fori_loop(0, times, lambda _, present: body(present), state)
+
+    def _scan(
+        self,
+        step: Callable[..., Any],
+        states: Any,
+        sequences: Any,
+        constants: Any = (),
+        *,
+        reverse: bool = False,
+    ) -> Any:
+        # unrolled, a loop over a hundred steps takes minutes to compile; here a step is compiled once
+        if (step, reverse) not in self._scans:
+            jax = self._jax
+
+            def scan(states: Any, sequences: Any, constants: Any) -> Any:
+                states, outputs = jax.lax.scan(
+                    lambda states, inputs: step(states, inputs, constants),
+                    states,
+                    _with_axis(jax, sequences, 1, 0),
+                    reverse=reverse,
+                )
+                return states, _with_axis(jax, outputs, 0, 1)
+
+            self._scans[step, reverse] = jax.jit(scan)
+        with self.scope():
+            return self._scans[step, reverse](states, sequences, constants)
 
     def compile(self, step: Callable[..., Any]) -> CompiledStep:
         return CompiledStep(self, step)
@@ -123,6 +151,11 @@ class CompiledStep:
     def __call__(self, state: Any, *rest: Any) -> Any:
         with self._backend.scope():
             return self._compiled(state, *rest)
+
+
+def _with_axis(jax: Any, tree: Any, source: int, destination: int) -> Any:
+    """Move an axis of every array of a tree."""
+    return jax.tree.map(lambda array: jax.numpy.moveaxis(array, source, destination), tree)
 
 
 def _find_device(jax: Any, name: str) -> Any:

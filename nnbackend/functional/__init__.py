@@ -20,6 +20,7 @@ from nnbackend.functional import logic as _logic
 from nnbackend.functional import losses as _losses
 from nnbackend.functional import normalization as _normalization
 from nnbackend.functional import pooling as _pooling
+from nnbackend.functional import recurrent as _recurrent
 from nnbackend.functional import reduction as _reduction
 from nnbackend.functional import resampling as _resampling
 from nnbackend.functional import shaping as _shaping
@@ -34,6 +35,7 @@ from nnbackend.functional.logic import *  # noqa: F403
 from nnbackend.functional.losses import *  # noqa: F403
 from nnbackend.functional.normalization import *  # noqa: F403
 from nnbackend.functional.pooling import *  # noqa: F403
+from nnbackend.functional.recurrent import *  # noqa: F403
 from nnbackend.functional.reduction import *  # noqa: F403
 from nnbackend.functional.resampling import *  # noqa: F403
 from nnbackend.functional.shaping import *  # noqa: F403
@@ -51,5 +53,7 @@ __all__ += _resampling.__all__ + _shaping.__all__
 __all__ = _activations.__all__ + _dropout.__all__ + _dtypes.__all__ + _elementary.__all__ + _indexing.__all__
 __all__ += _linear.__all__ + _logic.__all__ + _losses.__all__ + _normalization.__all__ + _pooling.__all__
 __all__ += _reduction.__all__ + _shaping.__all__
+__all__ += _linear.__all__ + _logic.__all__ + _losses.__all__ + _reduction.__all__ + _shaping.__all__
+__all__ += _recurrent.__all__
 
 autodiff.set_namespace(sys.modules[__name__])

@@ -55,8 +55,14 @@ from nnbackend.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
+from nnbackend.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
+from nnbackend.layers.recurrent_cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from nnbackend.layers.sequences import Bidirectional, Masking, TimeDistributed
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "AdaptiveAveragePooling1D",
     "AdaptiveAveragePooling2D",
@@ -68,6 +74,7 @@ __all__ = [
     "AveragePooling2D",
     "AveragePooling3D",
     "BatchNormalization",
+    "Bidirectional",
     "Binding",
     "Conv1D",
     "Conv1DTranspose",
@@ -110,4 +117,14 @@ __all__ = [
     "RMSNormalization",
     "SpectralNormalization",
     "UnitNormalization",
+    "GRUCell",
+    "Input",
+    "LSTMCell",
+    "Layer",
+    "Masking",
+    "Parameter",
+    "SimpleRNN",
+    "SimpleRNNCell",
+    "StackedRNNCells",
+    "TimeDistributed",
 ]

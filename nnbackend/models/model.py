@@ -509,8 +509,15 @@ class Model(Layer):
     def _measure_all(self, data: Dataset, batch_size: int) -> dict[str, float]:
         step, given, measured = self._step("test"), self._given(), self._no_metrics()
         for batch in data.batches(batch_size):
-            measured, _ = step(measured, (given, batch))
+            measured, carried = step(measured, (given, batch))
+            given = self._carry(given, carried)
         return self._numbers(measured)
+
+    def _carry(self, given: Tree, carried: Tree) -> Tree:
+        """Keep what layers carry from batch to batch, such as states; return what the next batch reads."""
+        for path, array in carried.items():
+            self._handles[path]._array = array
+        return {**given, "parameters": {**given["parameters"], **carried}} if carried else given
 
     def evaluate(
         self,
@@ -567,18 +574,22 @@ class Model(Layer):
             require_finite(data, "predict")
         self._prepare(data.x)
         step, given = self._step("predict"), self._given()
-        parts = [step({}, (given, batch.x))[1] for batch in data.batches(batch_size)]
+        parts = []
+        for batch in data.batches(batch_size):
+            _, (output, carried) = step({}, (given, batch.x))
+            given = self._carry(given, carried)
+            parts.append(output)
         with self.backend.scope():
             output = tree.map(lambda *pieces: self._joined(pieces), *parts)
-        given = x
-        while isinstance(given, (list, tuple, dict)) and self._takes_several(x):
-            given = next(iter(given.values() if isinstance(given, dict) else given))
-        given = plain(given) if isinstance(given, Operators) else given
-        if not is_array(given):
+        asked = x
+        while isinstance(asked, (list, tuple, dict)) and self._takes_several(x):
+            asked = next(iter(asked.values() if isinstance(asked, dict) else asked))
+        asked = plain(asked) if isinstance(asked, Operators) else asked
+        if not is_array(asked):
             return tree.map(to_numpy, output)
-        if is_at_home(given, self.backend):
+        if is_at_home(asked, self.backend):
             return output
-        return tree.map(lambda part: backend_of(given).from_host(to_numpy(part)), output)
+        return tree.map(lambda part: backend_of(asked).from_host(to_numpy(part)), output)
 
     def _joined(self, pieces: tuple[Any, ...]) -> Any:
         """Put the outputs of batches together; one alone is copied, since it may be a layer's weight."""

@@ -59,6 +59,15 @@ def _constrained(handles: Handles, arrays: Tree) -> Tree:
     }
 
 
+def _carried(handles: Handles, binding: Binding) -> Tree:
+    """Return copies of what layers assigned to, by path: outside of training, what they carry to the next batch."""
+    return {
+        path: copy_of(plain(binding.assigned[id(handle)]))
+        for path, handle in handles.items()
+        if id(handle) in binding.assigned
+    }
+
+
 def make_train_step(
     model: Model, handles: Handles, objective: Objective, optimizer: Optimizer
 ) -> Callable[[Tree, Batch], tuple[Tree, Tree]]:
@@ -114,7 +123,7 @@ def make_train_step(
 def make_test_step(
     model: Model, handles: Handles, objective: Objective
 ) -> Callable[[Tree, tuple[Tree, Batch]], tuple[Tree, Tree]]:
-    """Return the step that measures a model on a batch."""
+    """Return the step that measures a model on a batch; its second result is what layers carry to the next."""
 
     def test_step(state: Tree, given: tuple[Tree, Batch]) -> tuple[Tree, Tree]:
         arrays, batch = given
@@ -127,17 +136,20 @@ def make_test_step(
             value = _penalties(handles, value, binding.losses)
         logits = objective.logits(output)
         values, parts, outputs = plain(value), tree.map(plain, parts), tree.map(plain, output)
-        return objective.update(state, batch.y, outputs, values, parts, weights, logits), {}
+        measured = objective.update(state, batch.y, outputs, values, parts, weights, logits)
+        return measured, _carried(handles, binding)
 
     return test_step
 
 
 def make_predict_step(model: Model, handles: Handles) -> Callable[[Tree, tuple[Tree, Any]], tuple[Tree, Any]]:
-    """Return the step that computes a model's output."""
+    """Return the step that computes a model's output, and what layers carry to the next batch."""
 
     def predict_step(state: Tree, given: tuple[Tree, Any]) -> tuple[Tree, Any]:
         arrays, x = given
-        with _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
-            return state, tree.map(plain, _run(model, x, False)[0])
+        binding = _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"])
+        with binding.bound():
+            output = tree.map(plain, _run(model, x, False)[0])
+        return state, (output, _carried(handles, binding))
 
     return predict_step

@@ -33,6 +33,9 @@ sigmoid_binary_crossentropy sign signbit sin sinh softmax softmax_crossentropy s
 sparse_softmax_crossentropy spectral_norm sqrt square squared_error squeeze stack standardize std step subtract sum
 take take_along_axis tan tanh tensordot tile tril triu trunc uint16 uint32 uint64 uint8 unit_norm unstack var vecdot
 where zeros_like
+sum take take_along_axis tan tanh tensordot tile tril triu trunc uint16 uint32 uint64 uint8 unstack var vecdot where
+zeros_like
+gru lstm simple_rnn
 """.split()
 
 
