@@ -323,11 +323,11 @@ class Layer(Configurable):
         Without a definition of its own, a layer is tried on an array of zeros; one that is not built is left so.
         """
         if self.built:
-            return _sample_shape(self._try_out(input_shape, *others))
+            return sample_shape(self._try_out(input_shape, *others))
         before = _attributes_of(self)
         try:
             self.build(*(input_shape, *others)[: self._built_from])
-            return _sample_shape(self._try_out(input_shape, *others))
+            return sample_shape(self._try_out(input_shape, *others))
         finally:
             _reset(before)
 
@@ -730,7 +730,7 @@ class Layer(Configurable):
         parent = _frame.get()
         if parent is None:
             x = self._receive(x)
-            if not _holds_tensors(x):  # given plain arrays, a layer answers with them
+            if not holds_tensors(x):  # given plain arrays, a layer answers with them
                 with backend_of(_first_of(x)).scope():
                     given = (tree.map(Tensor, x), *inputs[1:])
                     output, mask, known = self._call(given, training, options)
@@ -753,7 +753,7 @@ class Layer(Configurable):
                     f"The forward of {type(self).__name__} {self.path!r} returned None. End it with return."
                 )
             if self.output_shape is None:
-                self.output_shape = _sample_shape(y)
+                self.output_shape = sample_shape(y)
             return y, mask, known
         except Exception as error:
             self._note(error, x)
@@ -816,14 +816,14 @@ def _map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
     return function(tuple(shapes))
 
 
-def _sample_shape(y: Any) -> Any:
+def sample_shape(y: Any) -> Any:
     """Return the shape of an output without the axis of samples; a list of them for several outputs."""
     return _map_arrays(lambda array: tuple(getattr(array, "shape", ()))[1:], y)
 
 
 def _shapes_of(inputs: Sequence[Any]) -> list[Any]:
     """Return the shapes of a layer's inputs, None for those that are no arrays."""
-    return [_sample_shape(x) if hasattr(x, "shape") or _is_structure(x) else None for x in inputs]
+    return [sample_shape(x) if hasattr(x, "shape") or _is_structure(x) else None for x in inputs]
 
 
 def _first_of(x: Any) -> Any:
@@ -831,7 +831,7 @@ def _first_of(x: Any) -> Any:
     return x if hasattr(x, "shape") else tree.flatten(x)[0][0]
 
 
-def _holds_tensors(x: Any) -> bool:
+def holds_tensors(x: Any) -> bool:
     return isinstance(x, Operators) or (
         isinstance(x, (list, tuple, dict)) and any(isinstance(leaf, Operators) for leaf in tree.flatten(x)[0])
     )
