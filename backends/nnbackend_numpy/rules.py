@@ -58,4 +58,29 @@ def scatter_add(
     return sums.reshape((length, *rest)), backward
 
 
-NATIVE_RULES: Mapping[str, Callable[..., Any]] = {"scatter_add": scatter_add}
+def embedding(
+    indices: np.ndarray[Any, Any], table: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], Backward]:
+    """Take rows of a table, and refuse indices that are no row's number, since here they can be looked at."""
+    if not np.issubdtype(np.asarray(indices).dtype, np.integer):
+        raise TypeError(f"embedding expects integer indices, got {indices.dtype}. Cast them with astype.")
+    if table.ndim != 2 or not len(table):
+        raise ValueError(f"embedding expects a table of shape (v, d) with v above 0, got {table.shape}.")
+    flat, (count, width) = np.asarray(indices).reshape(-1), table.shape
+    if flat.size and not 0 <= flat.min() <= flat.max() < count:
+        wrong = flat[np.argmax((flat < 0) | (flat >= count))]
+        raise IndexError(
+            f"embedding expects indices from 0 to {count - 1}, got {wrong}. Make the table larger, or check how "
+            "the data are numbered."
+        )
+
+    def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        rows = namespace(dy).reshape(dy, (flat.size, width))
+        if isinstance(rows, np.ndarray):
+            return None, scatter_add(rows, flat, length=count)[0]
+        return None, namespace(dy).scatter_add(rows, flat, length=count)  # a tensor's namespace has the rules
+
+    return np.take(table, flat, axis=0).reshape((*indices.shape, width)), backward
+
+
+NATIVE_RULES: Mapping[str, Callable[..., Any]] = {"embedding": embedding, "scatter_add": scatter_add}

@@ -15,6 +15,7 @@ from nnbackend.functional import dropout as _dropout
 from nnbackend.functional import dtypes as _dtypes
 from nnbackend.functional import einsum as _einsum
 from nnbackend.functional import elementary as _elementary
+from nnbackend.functional import embedding as _embedding
 from nnbackend.functional import indexing as _indexing
 from nnbackend.functional import linear as _linear  # loaded before the activation of that name is bound
 from nnbackend.functional import logic as _logic
@@ -28,6 +29,7 @@ from nnbackend.functional.dropout import *  # noqa: F403
 from nnbackend.functional.dtypes import *  # noqa: F403
 from nnbackend.functional.einsum import *  # noqa: F403
 from nnbackend.functional.elementary import *  # noqa: F403
+from nnbackend.functional.embedding import *  # noqa: F403
 from nnbackend.functional.indexing import *  # noqa: F403
 from nnbackend.functional.linear import *  # noqa: F403
 from nnbackend.functional.logic import *  # noqa: F403
@@ -38,6 +40,6 @@ from nnbackend.functional.shaping import *  # noqa: F403
 
 __all__ = _activations.__all__ + _dropout.__all__ + _dtypes.__all__ + _elementary.__all__ + _indexing.__all__
 __all__ += _linear.__all__ + _logic.__all__ + _losses.__all__ + _reduction.__all__ + _shaping.__all__
-__all__ += _attention.__all__ + _einsum.__all__ + _positions.__all__
+__all__ += _attention.__all__ + _einsum.__all__ + _embedding.__all__ + _positions.__all__
 
 autodiff.set_namespace(sys.modules[__name__])

@@ -191,7 +191,13 @@ def _spread_gradient(parts: list[Any], argument: Any, keys: int) -> Any:
     return namespace(joined).reshape(joined, tuple(argument.shape))
 
 
-@differentiable
+def _attention_multiply_adds(query: Any, key: Any, value: Any, *others: Any, **options: Any) -> int:
+    """Return those of the two products of matrices; what a causal mask spares is not taken off."""
+    n, t, heads, d = query.shape
+    return n * t * heads * key.shape[1] * (d + value.shape[3])
+
+
+@differentiable(multiply_adds=_attention_multiply_adds)
 def scaled_dot_product_attention(
     query: Array,
     key: Array,
@@ -413,7 +419,12 @@ def _tanh_slope(y: Array, dy: Array) -> Any:
     return dy * (1.0 - y * y)
 
 
-@differentiable
+def _additive_multiply_adds(query: Any, key: Any, value: Any, *others: Any, **options: Any) -> int:
+    n, t, d = query.shape
+    return n * t * key.shape[1] * (d + value.shape[2])
+
+
+@differentiable(multiply_adds=_additive_multiply_adds)
 def additive_attention(
     query: Array,
     key: Array,

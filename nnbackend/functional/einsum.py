@@ -202,11 +202,11 @@ def _plan(words: Sequence[str], output: str, sizes: Mapping[str, int]) -> list[t
     return steps
 
 
-def _einsum_work(*shapes: Any, subscripts: str) -> int:
+def _einsum_work(*arrays: Any, subscripts: str) -> int:
     """Return the multiply-adds of all steps."""
     left, _, output = subscripts.partition("->")
     words = left.split(",")
-    sizes = _lengths(words, [tuple(array.shape) for array in shapes])
+    sizes = _lengths(words, [tuple(array.shape) for array in arrays])
     total = 0
     for first, second, result in _plan(words, output, sizes):
         total += _work(words[first], words[second], sizes)
@@ -214,7 +214,7 @@ def _einsum_work(*shapes: Any, subscripts: str) -> int:
     return total
 
 
-@differentiable
+@differentiable(multiply_adds=_einsum_work)
 def _einsum(*arrays: Array, subscripts: str) -> tuple[Array, Backward]:
     """The product of two or more arrays, in which every letter stands in two places or more, never twice in one."""
     left, _, output = subscripts.partition("->")
