@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nnbackend.cases import (
     activations,
+    attention,
     core,
     dropout,
     elementary,
@@ -20,6 +21,7 @@ __all__ = ["CASES", "Case", "Input", "LayerCase"]
 #: Every rule and every layer at least once.
 CASES: tuple[Case | LayerCase, ...] = (
     *activations.CASES,
+    *attention.CASES,
     *core.CASES,
     *dropout.CASES,
     *elementary.CASES,
