@@ -91,7 +91,7 @@ class TorchBackend(Backend):
         return self.from_host(signed, "int64")
 
     def _scatter_add(self, x: Any, indices: Any, *, length: int) -> tuple[Any, Backward]:
-        """Add up in float64, in the order of the rows; on a GPU by sorting, since its atomic additions have no order."""
+        """Add up in float64, in the order of the rows; on a GPU by sorting, since atomic additions have no order."""
         torch = self._torch
         indices = indices.to(torch.int64)
         indices = torch.where(indices < 0, indices + length, indices)

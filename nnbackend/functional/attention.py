@@ -399,13 +399,13 @@ def _attention_sizes(query: Any, key: Any, value: Any) -> tuple[int, int, int, i
             if groups and heads % groups == 0:
                 return n, t, heads, d, s, groups, width
             raise ValueError(
-                f"scaled_dot_product_attention expects as many heads of the query as of key and value, or a multiple, "
+                "scaled_dot_product_attention expects as many heads of the query as of key and value, or a multiple, "
                 f"got {heads} and {groups}."
             )
     raise ValueError(
         "scaled_dot_product_attention expects a query of shape (n, t, heads, d), a key of shape (n, s, groups, d) and "
-        f"a value of shape (n, s, groups, v), got {shapes[0]}, {shapes[1]} and {shapes[2]}. A single head is an axis of "
-        "length one: xp.expand_dims(x, axis=2)."
+        f"a value of shape (n, s, groups, v), got {shapes[0]}, {shapes[1]} and {shapes[2]}. A single head is an axis "
+        "of length one: xp.expand_dims(x, axis=2)."
     )
 
 

@@ -117,7 +117,9 @@ def _parsed(subscripts: str, shapes: Sequence[Shape]) -> tuple[list[str], str]:
                 f"einsum {subscripts!r}: axes are named by letters, got {odd[0]!r}. Three dots stand for the others."
             )
     if dots and any(letter not in output for letter in dots):
-        raise ValueError(f"einsum {subscripts!r} has three dots before the arrow, so they must stand behind it, too.")
+        raise ValueError(
+            f"einsum {subscripts!r} has three dots before the arrow, so they must stand behind it, too."
+        )
     twice = [letter for letter in output if output.count(letter) > 1]
     if twice:
         raise ValueError(f"einsum {subscripts!r}: the output has the axis {twice[0]!r} twice.")
@@ -177,7 +179,9 @@ def _without_lonely(word: str, array: Any, elsewhere: set[str]) -> tuple[str, An
 
 def _lengths(words: Sequence[str], shapes: Sequence[Shape]) -> dict[str, int]:
     return {
-        letter: size for word, shape in zip(words, shapes, strict=True) for letter, size in zip(word, shape, strict=True)
+        letter: size
+        for word, shape in zip(words, shapes, strict=True)
+        for letter, size in zip(word, shape, strict=True)
     }
 
 
@@ -191,7 +195,9 @@ def _plan(words: Sequence[str], output: str, sizes: Mapping[str, int]) -> list[t
     left = dict(enumerate(words))
     steps = []
     for number in range(len(words), 2 * len(words) - 1):
-        pair = min(itertools.combinations(left, 2), key=lambda ij: (_work(left[ij[0]], left[ij[1]], sizes), ij))
+        pair = min(
+            itertools.combinations(left, 2), key=lambda ij: (_work(left[ij[0]], left[ij[1]], sizes), ij)
+        )
         first, second = left.pop(pair[0]), left.pop(pair[1])
         wanted = set(output).union(*left.values())
         result = "".join(letter for letter in dict.fromkeys(first + second) if letter in wanted)
@@ -216,7 +222,7 @@ def _einsum_work(*arrays: Any, subscripts: str) -> int:
 
 @differentiable(multiply_adds=_einsum_work)
 def _einsum(*arrays: Array, subscripts: str) -> tuple[Array, Backward]:
-    """The product of two or more arrays, in which every letter stands in two places or more, never twice in one."""
+    """Multiply two or more arrays; every letter stands in two places or more, never twice in one."""
     left, _, output = subscripts.partition("->")
     words = left.split(",")
     sizes = _lengths(words, [tuple(array.shape) for array in arrays])
@@ -236,7 +242,9 @@ def _einsum(*arrays: Array, subscripts: str) -> tuple[Array, Backward]:
             inputs = ",".join([output, *(words[other] for other in others)])
             gradient = _einsum(dy, *(arrays[other] for other in others), subscripts=f"{inputs}->{word}")
             kind = dtypes[place]
-            gradients.append(gradient if gradient.dtype == kind else namespace(gradient).astype(gradient, kind))
+            gradients.append(
+                gradient if gradient.dtype == kind else namespace(gradient).astype(gradient, kind)
+            )
         return tuple(gradients)
 
     return pool[-1], backward
@@ -263,7 +271,8 @@ def _pair(a: str, x: Any, b: str, y: Any, output: str, sizes: Mapping[str, int])
 
     if not summed:
         product = xp.multiply(
-            arranged(a, x, *([s] for s in shared), rows, []), arranged(b, y, *([s] for s in shared), [], columns)
+            arranged(a, x, *([s] for s in shared), rows, []),
+            arranged(b, y, *([s] for s in shared), [], columns),
         )
     elif shared:
         product = xp.matmul(arranged(a, x, shared, rows, summed), arranged(b, y, shared, summed, columns))

@@ -62,7 +62,9 @@ def embedding(indices: Array, table: Array) -> tuple[Array, Backward]:
     if "int" not in str(indices.dtype):
         raise TypeError(f"embedding expects integer indices, got {indices.dtype}. Cast them with astype.")
     if table.ndim != 2 or not table.shape[0]:
-        raise ValueError(f"embedding expects a table of shape (v, d) with v above 0, got {tuple(table.shape)}.")
+        raise ValueError(
+            f"embedding expects a table of shape (v, d) with v above 0, got {tuple(table.shape)}."
+        )
     backend = backend_of(indices)
     own, (count, width) = backend.xp, table.shape
     shape = tuple(indices.shape)

@@ -17,7 +17,9 @@ __all__ = ["AdditiveAttention", "Attention", "GroupQueryAttention", "MultiHeadAt
 
 def _share_dropped(owner: str, dropout: float) -> float:
     if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"{owner} expects dropout from 0 to below 1, the share that is dropped, got {dropout}.")
+        raise ValueError(
+            f"{owner} expects dropout from 0 to below 1, the share that is dropped, got {dropout}."
+        )
     return float(dropout)
 
 
@@ -27,13 +29,13 @@ def _shown(shape: Any) -> str:
 
 def _boolean(mask: Any) -> Any:
     """Return a mask as booleans; numbers stand for True where they are not zero."""
-    return mask if "bool" in str(plain(mask).dtype) else functional.not_equal(mask, 0)
+    return mask if "bool" in str(plain(mask).dtype) else mask != 0
 
 
 def _pairs(
     query_mask: Any, value_mask: Any, key_mask: Any, attention_mask: Any, heads: bool, layer: Layer
 ) -> Any:
-    """Bring what masks say of queries, of keys and of pairs together: (n, t, s), with an axis for heads if there are."""
+    """Bring together what masks say of queries, keys and pairs: (n, t, s), with an axis for heads if there are."""
     parts = []
     if query_mask is not None:
         parts.append(functional.expand_dims(_boolean(query_mask), axis=2))
@@ -194,7 +196,9 @@ class Attention(_ListedAttention):
             return functional.additive_attention(query, key, value, weight, allowed, kept, **options)
         one_head = [functional.expand_dims(array, axis=2) for array in (query, key, value)]
         wide = [None if m is None else functional.expand_dims(m, axis=1) for m in (allowed, kept)]
-        result = functional.scaled_dot_product_attention(*one_head, wide[0], None, wide[1], scale=1.0, **options)
+        result = functional.scaled_dot_product_attention(
+            *one_head, wide[0], None, wide[1], scale=1.0, **options
+        )
         if not options["return_scores"]:
             return functional.squeeze(result, axis=2)
         return functional.squeeze(result[0], axis=2), functional.squeeze(result[1], axis=1)
@@ -294,7 +298,9 @@ class _HeadedAttention(Layer):
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
 
-    def _projection(self, name: str, equation: str, shape: Sequence[int | None], bias_axes: str) -> EinsumDense:
+    def _projection(
+        self, name: str, equation: str, shape: Sequence[int | None], bias_axes: str
+    ) -> EinsumDense:
         return EinsumDense(
             equation,
             shape,

@@ -153,7 +153,7 @@ class EinsumDense(Layer):
         return _plan(self, input_shape).output
 
     def forward(self, x: Any) -> Any:
-        """Compute :math:`f(\\operatorname{einsum}(x, W) + b)`."""
+        r"""Compute :math:`f(\operatorname{einsum}(x, W) + b)`."""
         y = functional.einsum(self._subscripts, x, self.kernel)
         if self.bias is not None:
             y = y + self.bias
@@ -213,17 +213,18 @@ def _plan(layer: EinsumDense, input_shape: Shape) -> _Plan:
         )
     for letter, size in zip(output[1:], wanted, strict=True):
         known = sizes.get(letter)
-        if known is None and size is None:
+        length = known if size is None else size
+        if length is None:
             raise ValueError(
                 f"EinsumDense {layer.path!r} ({layer.equation}) needs the length of the axis {letter!r} in "
-                f"output_shape, got None."
+                "output_shape, got None."
             )
-        if known is not None and size not in (None, known):
+        if known not in (None, length):
             raise ValueError(
                 f"EinsumDense {layer.path!r} ({layer.equation}) is to give an axis {letter!r} of length {size}, got an "
                 f"input of shape {came}, in which it has {known}."
             )
-        sizes[letter] = known if size is None else size
+        sizes[letter] = length
     bias = None
     if layer.bias_axes:
         unknown = [letter for letter in layer.bias_axes if letter not in output[1:]]
@@ -360,7 +361,10 @@ class Bilinear(Layer):
         if fits and self.built:
             fits = self.kernel.shape[:2] == (first[-1], second[-1])  # type: ignore[index]
         if not fits:
-            shown = [None if shape is None else f"({', '.join(['n', *map(str, shape)])})" for shape in (first, second)]
+            shown = [
+                None if shape is None else f"({', '.join(['n', *map(str, shape)])})"
+                for shape in (first, second)
+            ]
             sizes = self.kernel.shape[:2] if self.built else ("n1", "n2")
             raise ValueError(
                 f"Bilinear {self.path!r} expects two inputs of shapes (n, ..., {sizes[0]}) and (n, ..., {sizes[1]}), "

@@ -111,8 +111,7 @@ class Embedding(Layer):
         """Return where the input is not 0, if that stands for nothing."""
         if not self.mask_zero:
             return None
-        there: Any = functional.not_equal(x, 0)
-        return there
+        return x != 0
 
     def forward(self, x: Any) -> Any:
         """Take the vectors."""
@@ -211,7 +210,7 @@ class PositionEmbedding(Layer):
                 f"PositionEmbedding {self.path!r} has vectors for the positions 0 to {self.sequence_length - 1}, got a "
                 f"sequence from {start_index} to {end - 1}."
             )
-        vectors = functional.getitem(self.position_embeddings, (slice(start_index, end), ...))
+        vectors = self.position_embeddings[start_index:end, ...]
         return x + vectors if self.add else functional.broadcast_to(vectors, tuple(x.shape))
 
 
@@ -397,7 +396,11 @@ class TokenAndPositionEmbedding(Layer):
         super().__init__(**options)
         self.embedding_dim = embedding_dim
         self.token_embedding = Embedding(
-            vocabulary_size, embedding_dim, embeddings_initializer, mask_zero=mask_zero, name="token_embedding"
+            vocabulary_size,
+            embedding_dim,
+            embeddings_initializer,
+            mask_zero=mask_zero,
+            name="token_embedding",
         )
         self.position_embedding = PositionEmbedding(
             sequence_length, embeddings_initializer, add=True, name="position_embedding"

@@ -25,7 +25,12 @@ def turned(x, positions, wavelength=10000.0, interleaved=False):
 @pytest.mark.parametrize("shape", [(2, 5, 6), (2, 5, 3, 6), (1, 1, 1, 2), (0, 5, 3, 4)], ids=str)
 def test_rotary_embedding_is_a_product_of_complex_numbers(interleaved, shape, put, rng, dtype):
     x, t = rng.normal(size=shape), shape[1]
-    for positions, offset in ((None, 0), (None, 3), (rng.integers(0, 50, (t,)), 0), (rng.integers(0, 50, shape[:2]), 1)):
+    for positions, offset in (
+        (None, 0),
+        (None, 3),
+        (rng.integers(0, 50, (t,)), 0),
+        (rng.integers(0, 50, shape[:2]), 1),
+    ):
         expected = turned(x, (np.arange(t) if positions is None else positions) + offset, 100.0, interleaved)
         value = fn.rotary_embedding(
             put(x, dtype),
