@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
-from nnbackend.backend import Availability, Backend, host, installed_version
+from nnbackend.backend import Availability, Backend, host, installed_version, namespace
 from nnbackend.elementwise import Program
 from nnbackend.philox import philox_words
-from nnbackend.typing import Array, Device
+from nnbackend.typing import Array, Backward, Device
 
 __all__ = ["CompiledStep", "JaxBackend"]
 
@@ -43,6 +43,8 @@ class JaxBackend(Backend):
         self._device = None if device is None else _find_device(jax, device)
         self._scans: dict[Any, Callable[..., Any]] = {}
         self.native_rules = {"scan": self._scan}
+        if jax.default_backend() == "cpu":  # elsewhere the order of a scatter's additions is not fixed
+            self.native_rules |= {"scatter_add": self._scatter_add}
 
     @classmethod
     def probe(cls) -> Availability:
@@ -116,6 +118,20 @@ class JaxBackend(Backend):
         compiled = program.keep(self, lambda: self._jax.jit(program.plain))
         with self.scope():
             return compiled(*arguments)
+
+    def _scatter_add(self, x: Any, indices: Any, *, length: int) -> tuple[Any, Backward]:
+        """Add up in float64, in the order of the rows."""
+        xp = self.xp
+        indices = xp.astype(indices, xp.int64)
+        indices = xp.where(indices < 0, indices + length, indices)
+        indices = xp.where(indices < 0, length, indices)  # JAX would count it from the end once more
+        wide = xp.astype(x, xp.float64) if xp.isdtype(x.dtype, "real floating") else x
+        sums = xp.zeros((length, *x.shape[1:]), dtype=wide.dtype).at[indices].add(wide, mode="drop")
+
+        def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+            return namespace(dy).take(dy, indices, axis=0), None
+
+        return xp.astype(sums, x.dtype), backward
 
     def device(self, array: Array) -> Device:
         """Return the device of `array`; None, which is the default device, for a tracer."""

@@ -25,11 +25,13 @@ class NumpyBackend(Backend):
         import numpy
 
         from nnbackend_numpy.blocks import Evaluator
+        from nnbackend_numpy.rules import NATIVE_RULES
 
         self.xp = xp
         self._numpy = numpy
         self._evaluator = Evaluator()
         self._philox = numpy.random.Philox
+        self.native_rules = NATIVE_RULES
 
     @classmethod
     def probe(cls) -> Availability:

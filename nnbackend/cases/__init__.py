@@ -5,6 +5,7 @@ from __future__ import annotations
 from nnbackend.cases import (
     activations,
     convolution,
+    attention,
     core,
     dropout,
     elementary,
@@ -26,6 +27,7 @@ __all__ = ["CASES", "Case", "Input", "LayerCase"]
 CASES: tuple[Case | LayerCase, ...] = (
     *activations.CASES,
     *convolution.CASES,
+    *attention.CASES,
     *core.CASES,
     *dropout.CASES,
     *elementary.CASES,

@@ -1,5 +1,11 @@
 """Layers: parameters, shapes and names around the mathematics of `nnbackend.functional`."""
 
+from nnbackend.layers.attention import (
+    AdditiveAttention,
+    Attention,
+    GroupQueryAttention,
+    MultiHeadAttention,
+)
 from nnbackend.layers.base import Binding, Layer, Parameter
 from nnbackend.layers.convolution import (
     Conv1D,
@@ -14,6 +20,14 @@ from nnbackend.layers.convolution import (
     SeparableConv2D,
 )
 from nnbackend.layers.core import Activation, Dense, Dropout, Flatten
+from nnbackend.layers.einsum import Bilinear, EinsumDense
+from nnbackend.layers.embedding import (
+    Embedding,
+    PositionEmbedding,
+    RotaryEmbedding,
+    SinusoidalPositionEncoding,
+    TokenAndPositionEmbedding,
+)
 from nnbackend.layers.graph import Input
 from nnbackend.layers.resampling import (
     Cropping1D,
@@ -75,6 +89,9 @@ __all__ = [
     "AveragePooling3D",
     "BatchNormalization",
     "Bidirectional",
+    "AdditiveAttention",
+    "Attention",
+    "Bilinear",
     "Binding",
     "Conv1D",
     "Conv1DTranspose",
@@ -89,6 +106,8 @@ __all__ = [
     "DepthwiseConv1D",
     "DepthwiseConv2D",
     "Dropout",
+    "EinsumDense",
+    "Embedding",
     "Flatten",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
@@ -97,6 +116,7 @@ __all__ = [
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
     "GroupNormalization",
+    "GroupQueryAttention",
     "Input",
     "InstanceNormalization",
     "Layer",
@@ -127,4 +147,10 @@ __all__ = [
     "SimpleRNNCell",
     "StackedRNNCells",
     "TimeDistributed",
+    "MultiHeadAttention",
+    "Parameter",
+    "PositionEmbedding",
+    "RotaryEmbedding",
+    "SinusoidalPositionEncoding",
+    "TokenAndPositionEmbedding",
 ]
