@@ -40,6 +40,7 @@ class TorchBackend(Backend):
         self.xp = xp
         self._torch = torch
         self._device = torch.device(device)
+        self.native_functions = {"erf": torch.special.erf, "erfc": torch.special.erfc}
 
     @classmethod
     def probe(cls) -> Availability:

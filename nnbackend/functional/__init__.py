@@ -13,24 +13,31 @@ from nnbackend.functional import activations as _activations
 from nnbackend.functional import dropout as _dropout
 from nnbackend.functional import dtypes as _dtypes
 from nnbackend.functional import elementary as _elementary
+from nnbackend.functional import gates as _gates
 from nnbackend.functional import indexing as _indexing
 from nnbackend.functional import linear as _linear  # loaded before the activation of that name is bound
 from nnbackend.functional import logic as _logic
 from nnbackend.functional import losses as _losses
+from nnbackend.functional import rectifiers as _rectifiers
 from nnbackend.functional import reduction as _reduction
 from nnbackend.functional import shaping as _shaping
+from nnbackend.functional import special as _special
 from nnbackend.functional.activations import *  # noqa: F403
 from nnbackend.functional.dropout import *  # noqa: F403
 from nnbackend.functional.dtypes import *  # noqa: F403
 from nnbackend.functional.elementary import *  # noqa: F403
+from nnbackend.functional.gates import *  # noqa: F403
 from nnbackend.functional.indexing import *  # noqa: F403
 from nnbackend.functional.linear import *  # noqa: F403
 from nnbackend.functional.logic import *  # noqa: F403
 from nnbackend.functional.losses import *  # noqa: F403
+from nnbackend.functional.rectifiers import *  # noqa: F403
 from nnbackend.functional.reduction import *  # noqa: F403
 from nnbackend.functional.shaping import *  # noqa: F403
+from nnbackend.functional.special import *  # noqa: F403
 
 __all__ = _activations.__all__ + _dropout.__all__ + _dtypes.__all__ + _elementary.__all__ + _indexing.__all__
+__all__ += _gates.__all__ + _rectifiers.__all__ + _special.__all__
 __all__ += _linear.__all__ + _logic.__all__ + _losses.__all__ + _reduction.__all__ + _shaping.__all__
 
 autodiff.set_namespace(sys.modules[__name__])
