@@ -5,13 +5,15 @@ from __future__ import annotations
 from nnbackend.cases import (
     activations,
     core,
-    dropout,
     elementary,
     indexing,
     linear,
     losses,
+    merging,
+    noise,
     reduction,
     shaping,
+    structure,
 )
 from nnbackend.cases.base import Case, Input, LayerCase
 
@@ -21,11 +23,13 @@ __all__ = ["CASES", "Case", "Input", "LayerCase"]
 CASES: tuple[Case | LayerCase, ...] = (
     *activations.CASES,
     *core.CASES,
-    *dropout.CASES,
     *elementary.CASES,
     *indexing.CASES,
     *linear.CASES,
     *losses.CASES,
+    *merging.CASES,
+    *noise.CASES,
     *reduction.CASES,
     *shaping.CASES,
+    *structure.CASES,
 )

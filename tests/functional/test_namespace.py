@@ -8,9 +8,9 @@ from nnbackend import agreement
 from nnbackend import functional as fn
 
 NAMES = """
-EPSILON abs absolute_error acos acosh add all any argmax argmin argsort asin asinh astype atan atan2 atanh
-binary_crossentropy bool broadcast_arrays broadcast_to categorical_crossentropy ceil celu clip concat copysign cos
-cosh count_nonzero cumulative_sum dense divide dropout elu equal erf erfc exp expand_dims expm1 finfo flip float32
+EPSILON abs absolute_error acos acosh add all alpha_dropout any argmax argmin argsort asin asinh astype atan atan2
+atanh binary_crossentropy bool broadcast_arrays broadcast_to categorical_crossentropy ceil celu clip concat copysign
+cos cosh count_nonzero cumulative_sum dense divide dropout elu equal erf erfc exp expand_dims expm1 finfo flip float32
 float64 floor floor_divide full_like gelu getitem glu greater greater_equal hard_shrink hard_sigmoid hard_silu
 hard_tanh hypot iinfo int16 int32 int64 int8 isdtype isfinite isinf isnan leaky_relu less less_equal linear log log10
 log1p log2 log_sigmoid log_softmax logaddexp logical_and logical_not logical_or logical_xor logsumexp matmul
