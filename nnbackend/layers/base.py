@@ -113,7 +113,7 @@ class Parameter(Reference):
             )
         binding = _binding.get()
         if binding is not None:
-            binding.assign(self, _cast(value, self._dtype))
+            binding.assign(self, cast(value, self._dtype))
         else:
             self._array = self.backend.from_host(to_numpy(value), self._dtype)
 
@@ -204,6 +204,12 @@ class _Frame:
 
 
 _frame: ContextVar[_Frame | None] = ContextVar("nnbackend_frame", default=None)
+
+
+def current_layer() -> Layer | None:
+    """Return the layer that is being called or built, the innermost."""
+    frame = _frame.get()
+    return None if frame is None else frame.layer
 
 
 class Layer(Configurable):
@@ -322,14 +328,7 @@ class Layer(Configurable):
 
         Without a definition of its own, a layer is tried on an array of zeros; one that is not built is left so.
         """
-        if self.built:
-            return _sample_shape(self._try_out(input_shape, *others))
-        before = _attributes_of(self)
-        try:
-            self.build(*(input_shape, *others)[: self._built_from])
-            return _sample_shape(self._try_out(input_shape, *others))
-        finally:
-            _reset(before)
+        return self.try_shapes((input_shape, *others))
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Return the mask of the output, or None, for an input (a list of them for a list of inputs) and its mask.
@@ -375,26 +374,42 @@ class Layer(Configurable):
                 )
 
     @property
+    def mask_arguments(self) -> Mapping[str, int]:
+        """The arguments of ``forward`` that take masks, each with the position of the input that it belongs to."""
+        return self._mask_arguments
+
+    def try_shapes(self, shapes: Sequence[Any], options: Mapping[str, Any] | None = None) -> Any:
+        """Return the shapes that it answers with, found on one sample of zeros; one that is not built is left so."""
+        if self.built:
+            return sample_shape(self._try_out(*shapes, options=options))
+        before = _attributes_of(self)
+        try:
+            self.build(*shapes[: self._built_from])
+            return sample_shape(self._try_out(*shapes, options=options))
+        finally:
+            _reset(before)
+
+    @property
     def takes_several_shapes(self) -> bool:
         """Whether ``build`` and ``compute_output_shape`` take a shape for each of several inputs."""
         return self._built_from != 1
 
-    def _try_out(self, *shapes: Any) -> Any:
+    def _try_out(self, *shapes: Any, options: Mapping[str, Any] | None = None) -> Any:
         """Run it on one sample of zeros, changing nothing."""
         frame = self._current_frame()
         kind = frame.dtype if self.casts_input else "int64"
         count = next((layer.batch_size for layer in self.family() if getattr(layer, "stateful", False)), 1)
         zeros = [
-            _map_shapes(
-                lambda shape: Tensor(frame.backend.from_host(host().xp.zeros((count, *shape)), kind)), given
+            map_shapes(
+                lambda shape: Tensor(frame.backend.from_host(host().xp.zeros((count, *shape)), kind)), shape
             )
-            for given in shapes
+            for shape in shapes
         ]
         token = _frame.set(frame)
         try:
             with frame.backend.scope(), Binding({}, frame.seed, 0, frame.backend, builds=True).bound():
-                options = {"training": False} if self._takes_training else {}
-                return _unmasked(self.forward(*zeros, **options))[0]
+                given = dict(options or {}) | ({"training": False} if self._takes_training else {})
+                return _unmasked(self.forward(*zeros, **given))[0]
         except Exception as error:
             self._note(error, zeros[0])
             raise
@@ -730,7 +745,7 @@ class Layer(Configurable):
         parent = _frame.get()
         if parent is None:
             x = self._receive(x)
-            if not _holds_tensors(x):  # given plain arrays, a layer answers with them
+            if not holds_tensors(x):  # given plain arrays, a layer answers with them
                 with backend_of(_first_of(x)).scope():
                     given = (tree.map(Tensor, x), *inputs[1:])
                     output, mask, known = self._call(given, training, options)
@@ -753,7 +768,7 @@ class Layer(Configurable):
                     f"The forward of {type(self).__name__} {self.path!r} returned None. End it with return."
                 )
             if self.output_shape is None:
-                self.output_shape = _sample_shape(y)
+                self.output_shape = sample_shape(y)
             return y, mask, known
         except Exception as error:
             self._note(error, x)
@@ -764,7 +779,7 @@ class Layer(Configurable):
     def _note(self, error: Exception, x: Any) -> None:
         """Add to an error in which layer it arose; the innermost speaks."""
         if not getattr(error, "__notes__", None):
-            shapes = _map_arrays(lambda array: tuple(getattr(array, "shape", ())), x)
+            shapes = map_arrays(lambda array: tuple(getattr(array, "shape", ())), x)
             error.add_note(f"in {type(self).__name__} {self.path!r}, called on shape {shapes}")
 
     def _receive(self, x: Any) -> Any:
@@ -798,32 +813,32 @@ def _is_structure(x: Any) -> bool:
     )
 
 
-def _map_arrays(function: Callable[[Any], Any], x: Any) -> Any:
+def map_arrays(function: Callable[[Any], Any], x: Any) -> Any:
     """Apply a function to an input, or to each of a list or dict of them; lists come back for tuples."""
     if isinstance(x, dict):
-        return {name: _map_arrays(function, item) for name, item in x.items()}
+        return {name: map_arrays(function, item) for name, item in x.items()}
     if isinstance(x, (list, tuple)):
-        return [_map_arrays(function, item) for item in x]
+        return [map_arrays(function, item) for item in x]
     return function(x)
 
 
-def _map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
+def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
     """Apply a function to a shape, or to each of a list or dict of them."""
     if isinstance(shapes, dict):
-        return {name: _map_shapes(function, shape) for name, shape in shapes.items()}
+        return {name: map_shapes(function, shape) for name, shape in shapes.items()}
     if isinstance(shapes, list):
-        return [_map_shapes(function, shape) for shape in shapes]
+        return [map_shapes(function, shape) for shape in shapes]
     return function(tuple(shapes))
 
 
-def _sample_shape(y: Any) -> Any:
+def sample_shape(y: Any) -> Any:
     """Return the shape of an output without the axis of samples; a list of them for several outputs."""
-    return _map_arrays(lambda array: tuple(getattr(array, "shape", ()))[1:], y)
+    return map_arrays(lambda array: tuple(getattr(array, "shape", ()))[1:], y)
 
 
 def _shapes_of(inputs: Sequence[Any]) -> list[Any]:
     """Return the shapes of a layer's inputs, None for those that are no arrays."""
-    return [_sample_shape(x) if hasattr(x, "shape") or _is_structure(x) else None for x in inputs]
+    return [sample_shape(x) if hasattr(x, "shape") or _is_structure(x) else None for x in inputs]
 
 
 def _first_of(x: Any) -> Any:
@@ -831,7 +846,7 @@ def _first_of(x: Any) -> Any:
     return x if hasattr(x, "shape") else tree.flatten(x)[0][0]
 
 
-def _holds_tensors(x: Any) -> bool:
+def holds_tensors(x: Any) -> bool:
     return isinstance(x, Operators) or (
         isinstance(x, (list, tuple, dict)) and any(isinstance(leaf, Operators) for leaf in tree.flatten(x)[0])
     )
@@ -936,7 +951,7 @@ def _numbered(name: str) -> Iterator[str]:
         yield f"{name}_{number}"
 
 
-def _cast(x: Any, dtype: str) -> Any:
+def cast(x: Any, dtype: str) -> Any:
     """Cast real numbers to the layer's dtype, where they are not of it already."""
     if str(x.dtype).rpartition(".")[2] == dtype:
         return x
@@ -948,14 +963,14 @@ def _cast(x: Any, dtype: str) -> Any:
 
 def _cast_all(x: Any, dtype: str, layer: Layer) -> Any:
     """Cast an input, or each of several; none stays as it is for its own ``casts_input``."""
-    return _cast(x, dtype) if hasattr(x, "dtype") else _map_arrays(lambda array: _cast(array, dtype), x)
+    return cast(x, dtype) if hasattr(x, "dtype") else map_arrays(lambda array: cast(array, dtype), x)
 
 
 def _cast_floating(x: Any, dtype: str) -> Any:
     """Cast a further input where it is floating; masks, indices and what is no array stay as they are."""
     if isinstance(x, (list, tuple)):
         return [_cast_floating(item, dtype) for item in x]
-    return _cast(x, dtype) if hasattr(x, "dtype") and is_floating(x) else x
+    return cast(x, dtype) if hasattr(x, "dtype") and is_floating(x) else x
 
 
 def _checking(compute_output_shape: Callable[..., Any]) -> Callable[..., Any]:
@@ -987,7 +1002,7 @@ def _building(build: Callable[..., None]) -> Callable[..., None]:
         assert frame is not None
         before = _attributes_of(self)
         self._path = frame.path
-        input_shape = _map_shapes(tuple, input_shape)
+        input_shape = map_shapes(tuple, input_shape)
         token = _frame.set(frame)
         try:
             self.check_input(input_shape)
