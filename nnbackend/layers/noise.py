@@ -255,8 +255,9 @@ class AlphaDropout(_Dropping):
     Examples
     --------
     >>> import nnbackend as nn
-    >>> nn.AlphaDropout(0.5)(nn.get_backend("numpy").xp.zeros((1, 2)), training=True)
-    array([[ 0.77919376, -0.7791938 ]], dtype=float32)
+    >>> nn.AlphaDropout(0.5)(nn.get_backend("numpy").xp.zeros((1, 4)), training=True)
+    array([[ 0.77919394,  0.77919394,  0.77919394, -0.7791938 ]],
+          dtype=float32)
     """
 
     def forward(self, x: Any, *, training: bool = False) -> Any:
