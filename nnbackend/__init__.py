@@ -10,6 +10,7 @@ from __future__ import annotations
 from nnbackend import (
     activations,
     callbacks,
+    constraints,
     functional,
     initializers,
     layers,
@@ -118,6 +119,7 @@ __all__ = [
     "activations",
     "available_backends",
     "callbacks",
+    "constraints",
     "differentiable",
     "elementwise",
     "functional",

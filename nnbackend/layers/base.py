@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from nnbackend import initializers, regularizers, tree
+from nnbackend import constraints, initializers, regularizers, tree
 from nnbackend.autodiff import Deferred, Operators, Reference, Tensor, is_floating
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
 from nnbackend.config import Configurable, snake_case
@@ -51,11 +51,23 @@ class Parameter(Reference):
         Whether gradients change it. Running statistics are not trainable.
     regularizer : Regularizer or None
         Its penalty in the loss.
+    constraint : Constraint or None
+        What brings it back to where it must stay, after each update.
     backend : Backend
         Where it lives; `move` moves it.
     """
 
-    __slots__ = ("_array", "_dtype", "_shape", "backend", "order", "path", "regularizer", "trainable")
+    __slots__ = (
+        "_array",
+        "_dtype",
+        "_shape",
+        "backend",
+        "constraint",
+        "order",
+        "path",
+        "regularizer",
+        "trainable",
+    )
 
     def __init__(
         self,
@@ -66,10 +78,12 @@ class Parameter(Reference):
         *,
         trainable: bool = True,
         regularizer: regularizers.Regularizer | None = None,
+        constraint: constraints.Constraint | None = None,
     ) -> None:
         self.path = path
         self.trainable = trainable
         self.regularizer = regularizer
+        self.constraint = constraint
         self.backend = backend  # an array knows its library, but not which device new values belong on
         self.order = next(_creation)  # only compared: the order of creation within a model
         self._array = array
@@ -143,6 +157,11 @@ class Binding:
         Where the run takes place.
     builds : bool
         Whether layers may make their parameters in this run. In a step they may not: it trains those of its state.
+
+    Attributes
+    ----------
+    losses : list of 0-d tensor, or None
+        What layers added to the loss in this run (`Layer.add_loss`); None where there is no loss to add to.
     """
 
     def __init__(
@@ -154,6 +173,7 @@ class Binding:
         self.step = step
         self.backend = backend
         self.builds = builds
+        self.losses: list[Any] | None = None
         self._streams: dict[str, Stream] = {}
 
     def read(self, parameter: Parameter) -> Any:
@@ -227,6 +247,8 @@ class Layer(Configurable):
         The dtype of its parameters and of what it computes in; the model's without it.
     trainable : bool
         Whether training changes its parameters.
+    activity_regularizer : str or Regularizer, optional
+        A penalty on its output, divided by the number of samples and added to the loss.
 
     Examples
     --------
@@ -261,7 +283,14 @@ class Layer(Configurable):
     #: Names of the arguments it is made with: an attribute of that name says what it computes.
     _configured: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, *, name: str | None = None, dtype: str | None = None, trainable: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+        trainable: bool = True,
+        activity_regularizer: str | regularizers.Regularizer | None = None,
+    ) -> None:
         if name is not None and (not name or "/" in name):
             raise ValueError(f"A layer's name is not empty and has no '/', got {name!r}.")
         if dtype not in (None, "float32", "float64"):
@@ -269,10 +298,9 @@ class Layer(Configurable):
         self._name = name
         self.dtype = dtype
         self.trainable = trainable
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self.built = False
-        self.input_shape: Any = (
-            None  # a shape without the axis of samples; a list of them for a list of inputs
-        )
+        self.input_shape: Any = None  # without the axis of samples; a list of shapes for a list of inputs
         self.output_shape: Any = None
         self._path: str | None = None
         self._child_names: dict[Layer, str] = {}
@@ -493,6 +521,7 @@ class Layer(Configurable):
         *,
         trainable: bool = True,
         regularizer: str | regularizers.Regularizer | None = None,
+        constraint: str | constraints.Constraint | None = None,
     ) -> Parameter:
         """Make a parameter; for use in ``build``.
 
@@ -508,6 +537,8 @@ class Layer(Configurable):
             False for running statistics and the like.
         regularizer : str or Regularizer, optional
             A penalty on it.
+        constraint : str or Constraint, optional
+            Where it must stay: applied to it after each update.
 
         Returns
         -------
@@ -550,6 +581,7 @@ class Layer(Configurable):
             frame.backend,
             trainable=trainable,
             regularizer=regularizers.get(regularizer),
+            constraint=constraints.get(constraint),
         )
 
     def own_parameters(self) -> list[Parameter]:
@@ -769,12 +801,40 @@ class Layer(Configurable):
                 )
             if self.output_shape is None:
                 self.output_shape = sample_shape(y)
+            if self.activity_regularizer is not None:
+                self._penalize(y)
             return y, mask, known
         except Exception as error:
             self._note(error, x)
             raise
         finally:
             _frame.reset(token)
+
+    def add_loss(self, value: Any) -> None:
+        """Add a number to the loss of the step that is being run; for use in ``forward``.
+
+        Parameters
+        ----------
+        value : 0-d tensor
+            What is added; for a penalty on what was computed for each sample, its mean over the samples, so that the
+            size of batches does not matter.
+
+        Notes
+        -----
+        Where no loss is computed, as in `predict` and outside of steps, nothing happens.
+        """
+        binding = _binding.get()
+        if binding is not None and binding.losses is not None:
+            binding.losses.append(value)
+
+    def _penalize(self, y: Any) -> None:
+        """Add the penalty on the layer's output, or outputs, to the loss."""
+        binding = _binding.get()
+        if binding is None or binding.losses is None:
+            return
+        assert self.activity_regularizer is not None
+        for output in tree.leaves(y):
+            self.add_loss(self.activity_regularizer(output) * (1.0 / max(output.shape[0], 1)))
 
     def _note(self, error: Exception, x: Any) -> None:
         """Add to an error in which layer it arose; the innermost speaks."""
