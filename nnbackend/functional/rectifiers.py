@@ -571,8 +571,8 @@ def soft_shrink(x: Array, *, threshold: float = 0.5) -> tuple[Array, Backward]:
 def _tanh_shrink(x: Array) -> Any:
     xp = namespace(x)
     z = xp.square(xp.minimum(xp.abs(x), 1.0))
-    rest = z / 13.0
-    for odd in (11.0, 9.0, 7.0, 5.0, 3.0):  # tanh x = x / (1 + x^2 / (3 + x^2 / (5 + ...)))
+    rest = z / 17.0
+    for odd in (15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0):  # tanh x = x / (1 + x^2 / (3 + x^2 / (5 + ...)))
         rest = z / (odd + rest)
     return xp.where(z < 1.0, x * (rest / (1.0 + rest)), x - xp.tanh(x))
 

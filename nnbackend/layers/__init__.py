@@ -17,6 +17,9 @@ from nnbackend.layers.base import (
 from nnbackend.layers.core import (
     Dense,
 )
+from nnbackend.layers.graph import (
+    Input,
+)
 from nnbackend.layers.merging import (
     Add,
     Average,
@@ -61,6 +64,7 @@ __all__ = [
     "GaussianDropout",
     "GaussianNoise",
     "Identity",
+    "Input",
     "Lambda",
     "Layer",
     "LeakyReLU",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nnbackend import activations, functional, initializers, regularizers
+from nnbackend import activations, constraints, functional, initializers, regularizers
 from nnbackend.layers.axes import check_axis, sample_axis, shown
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
@@ -170,6 +170,8 @@ class PReLU(Layer):
         First values of :math:`\alpha`.
     alpha_regularizer : str or Regularizer, optional
         A penalty on it.
+    alpha_constraint : str or Constraint, optional
+        What holds after each training step, such as ``"non_neg"``.
     shared_axes : int or sequence of int, optional
         Axes along which one slope serves all, such as (1, 2) for images, where each channel then has one; counted
         with the axis of samples.
@@ -208,12 +210,14 @@ class PReLU(Layer):
         self,
         alpha_initializer: str | initializers.Initializer = "zeros",
         alpha_regularizer: str | regularizers.Regularizer | None = None,
+        alpha_constraint: str | constraints.Constraint | None = None,
         shared_axes: int | Sequence[int] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.alpha_initializer = initializers.get(alpha_initializer)
         self.alpha_regularizer = regularizers.get(alpha_regularizer)
+        self.alpha_constraint = constraints.get(alpha_constraint)
         axes = () if shared_axes is None else (shared_axes,) if isinstance(shared_axes, int) else shared_axes
         self.shared_axes = tuple(check_axis("PReLU", axis) for axis in axes)
 
@@ -241,7 +245,11 @@ class PReLU(Layer):
         shared = self._shared(input_shape)
         shape = tuple(1 if axis in shared else size for axis, size in enumerate(input_shape))
         self.alpha = self.add_weight(
-            "alpha", shape, self.alpha_initializer, regularizer=self.alpha_regularizer
+            "alpha",
+            shape,
+            self.alpha_initializer,
+            regularizer=self.alpha_regularizer,
+            constraint=self.alpha_constraint,
         )
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
