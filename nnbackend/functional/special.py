@@ -146,7 +146,7 @@ def erf(x: Array) -> tuple[Array, Backward]:
     Notes
     -----
     For :math:`|x| < 1` it is x times a polynomial in :math:`x^2`, beyond that :math:`1 - \operatorname{erfc} |x|` with
-    the sign of x. PyTorch's own is used on its tensors.
+    the sign of x. PyTorch's and JAX's own are used on their arrays.
 
     Examples
     --------
