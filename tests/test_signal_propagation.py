@@ -16,17 +16,17 @@ def on_numpy(backend):
         pytest.skip("a property of the mathematics, which is the same everywhere")
 
 
-def through_the_layers(rng, initializer, activation, depth=DEPTH):
+def through_the_layers(rng, initializer, activation, depth=DEPTH, width=WIDTH):
     """Normal inputs after so many layers without biases."""
-    x = rng.normal(size=(SAMPLES, WIDTH))
+    x = rng.normal(size=(SAMPLES, width))
     for layer in range(depth):
-        kernel = initializer((WIDTH, WIDTH), Stream(0, f"layer_{layer}/kernel"), "float64")
+        kernel = initializer((width, width), Stream(0, f"layer_{layer}/kernel"), "float64")
         x = activation(fn.matmul(x, kernel))
     return x
 
 
 def test_selu_keeps_mean_and_variance(rng):
-    y = through_the_layers(rng, nn.initializers.get("lecun_normal"), fn.selu)
+    y = through_the_layers(rng, nn.initializers.get("lecun_normal"), fn.selu, width=128)
     assert y.mean() == pytest.approx(0.0, abs=0.1)
     assert y.var() == pytest.approx(1.0, abs=0.2)
 
@@ -44,11 +44,11 @@ def test_selu_is_drawn_to_its_fixed_point(rng):
 
 
 def test_he_keeps_the_second_moment_through_relu(rng):
-    """A hundred random factors multiply, each 1 on average; Glorot's values lose a half at each rectifier."""
-    y = through_the_layers(rng, nn.initializers.get("he_normal"), fn.relu)
-    assert 0.1 < np.mean(y**2) < 10.0
-    glorot = through_the_layers(rng, nn.initializers.get("glorot_normal"), fn.relu, depth=30)
-    assert np.log2(np.mean(glorot**2)) == pytest.approx(-30, abs=3)
+    """Glorot's values, made for linear layers, lose a half at each rectifier."""
+    y = through_the_layers(rng, nn.initializers.get("he_uniform"), fn.relu)
+    assert np.log(np.mean(y**2)) / DEPTH == pytest.approx(0.0, abs=0.05)
+    glorot = through_the_layers(rng, nn.initializers.get("glorot_uniform"), fn.relu, depth=30)
+    assert np.log(np.mean(glorot**2)) / 30 == pytest.approx(-np.log(2.0), abs=0.1)
 
 
 def test_plain_uniform_values_shrink_the_second_moment_by_three_per_linear_layer(rng):

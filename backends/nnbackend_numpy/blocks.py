@@ -190,7 +190,8 @@ class Evaluator:
                     )
                 operands = [values[index] for index in step.operands]
                 if step.where:
-                    _select(*operands, out)
+                    condition, chosen, otherwise = operands
+                    _select(condition, chosen, otherwise, out)
                 elif step.reduces:
                     # a row of its own is summed once, for all rows
                     target = out if operands[0].shape[0] == out.shape[0] else out[:1]

@@ -121,7 +121,7 @@ def relu(
         raise ValueError(f"relu expects negative_slope to be at least 0, got {negative_slope}.")
     if max_value is not None and not max_value >= threshold:
         raise ValueError(f"relu expects max_value to be at least the threshold {threshold}, got {max_value}.")
-    pieces = {
+    pieces: dict[str, Any] = {
         "negative_slope": float(negative_slope),
         "max_value": math.inf if max_value is None else float(max_value),
         "threshold": float(threshold),
@@ -307,7 +307,7 @@ def _exponential_unit_gradient(x: Array, dy: Array, *, scale: float, alpha: floa
 
 
 def _exponential(x: Array, scale: float, alpha: float, rate: float) -> tuple[Array, Backward]:
-    pieces = {"scale": scale, "alpha": alpha, "rate": rate}
+    pieces: dict[str, Any] = {"scale": scale, "alpha": alpha, "rate": rate}
     return (
         _exponential_unit(x, **pieces),
         lambda dy, needs: (_exponential_unit_gradient(x, dy, **pieces),),

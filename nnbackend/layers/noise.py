@@ -71,7 +71,7 @@ class _Dropping(_Noise):
         return self.random("mask").keep(shape, self.rate)
 
 
-class Dropout(_Dropping):
+class Dropout(_Dropping):  # numpydoc ignore=PR02
     r"""Set a random share of the inputs to zero in training, and scale up the rest.
 
     .. math:: y = \frac{m \odot x}{1 - r}, \qquad m_i \sim \mathrm{Bernoulli}(1 - r), \qquad
@@ -123,7 +123,7 @@ class _SpatialDropout(Dropout):
         super().__init__(rate, (None, *(1,) * space, None), **options)
 
 
-class SpatialDropout1D(_SpatialDropout):
+class SpatialDropout1D(_SpatialDropout):  # numpydoc ignore=PR02
     """Drop whole features of a sequence in training:  one draw for all steps of a channel.
 
     Neighbouring steps are alike, so that dropping single ones would take little away.
@@ -159,7 +159,7 @@ class SpatialDropout1D(_SpatialDropout):
     expects = "t c"
 
 
-class SpatialDropout2D(_SpatialDropout):
+class SpatialDropout2D(_SpatialDropout):  # numpydoc ignore=PR02
     """Drop whole channels of images in training:  one draw for all places of a channel.
 
     Parameters
@@ -196,7 +196,7 @@ class SpatialDropout2D(_SpatialDropout):
     expects = "h w c"
 
 
-class SpatialDropout3D(_SpatialDropout):
+class SpatialDropout3D(_SpatialDropout):  # numpydoc ignore=PR02
     """Drop whole channels of volumes in training:  one draw for all places of a channel.
 
     Parameters
@@ -225,7 +225,7 @@ class SpatialDropout3D(_SpatialDropout):
     expects = "d h w c"
 
 
-class AlphaDropout(_Dropping):
+class AlphaDropout(_Dropping):  # numpydoc ignore=PR02
     r"""Set a random share of the inputs to what SELU gives far below zero, and keep mean and variance.
 
     .. math:: y = a\, (x\, m + \alpha' (1 - m)) + b, \qquad m_i \sim \mathrm{Bernoulli}(1 - r), \qquad
