@@ -106,6 +106,9 @@ class Backend(ABC):
     xp: Namespace
     #: Rules for which the library's own version is simply better, by the generic rule's name.
     native_rules: Mapping[str, Callable[..., Any]] = {}
+    #: Functions of one array, such as ``erf``, that the library has and the standard lacks, by name; an elementwise
+    #: function that says it may be one of them is replaced by it (`nnbackend.elementwise.Elementwise.may_be`).
+    native_functions: Mapping[str, Callable[[Any], Any]] = {}
 
     @classmethod
     @abstractmethod

@@ -41,6 +41,7 @@ class TorchBackend(Backend):
         self._torch = torch
         self._device = torch.device(device)
         self.native_rules = {"scatter_add": self._scatter_add}
+        self.native_functions = {"erf": torch.special.erf, "erfc": torch.special.erfc}
 
     @classmethod
     def probe(cls) -> Availability:

@@ -7,7 +7,6 @@ from nnbackend.cases import (
     convolution,
     attention,
     core,
-    dropout,
     elementary,
     indexing,
     linear,
@@ -15,9 +14,12 @@ from nnbackend.cases import (
     normalization,
     pooling,
     recurrent,
+    merging,
+    noise,
     reduction,
     resampling,
     shaping,
+    structure,
 )
 from nnbackend.cases.base import Case, Input, LayerCase
 
@@ -29,7 +31,6 @@ CASES: tuple[Case | LayerCase, ...] = (
     *convolution.CASES,
     *attention.CASES,
     *core.CASES,
-    *dropout.CASES,
     *elementary.CASES,
     *indexing.CASES,
     *linear.CASES,
@@ -37,7 +38,10 @@ CASES: tuple[Case | LayerCase, ...] = (
     *normalization.CASES,
     *pooling.CASES,
     *recurrent.CASES,
+    *merging.CASES,
+    *noise.CASES,
     *reduction.CASES,
     *resampling.CASES,
     *shaping.CASES,
+    *structure.CASES,
 )

@@ -105,6 +105,65 @@ __all__ = [
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
+from nnbackend.layers.activations import (
+    ELU,
+    GLU,
+    Activation,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Softmax,
+)
+from nnbackend.layers.base import (
+    Binding,
+    Layer,
+    Parameter,
+)
+from nnbackend.layers.core import (
+    Dense,
+)
+from nnbackend.layers.graph import (
+    Input,
+)
+from nnbackend.layers.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Dot,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+)
+from nnbackend.layers.noise import (
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+)
+from nnbackend.layers.structure import (
+    Flatten,
+    Identity,
+    Lambda,
+    Permute,
+    RepeatVector,
+    Reshape,
+)
+
+__all__ = [
+    "ELU",
+    "GLU",
+    "Activation",
+    "Add",
+    "AlphaDropout",
+    "Average",
+    "Binding",
+    "Concatenate",
+    "Dense",
+    "Dot",
     "Dropout",
     "EinsumDense",
     "Embedding",
@@ -153,4 +212,25 @@ __all__ = [
     "RotaryEmbedding",
     "SinusoidalPositionEncoding",
     "TokenAndPositionEmbedding",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
+    "Input",
+    "Lambda",
+    "Layer",
+    "LeakyReLU",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "PReLU",
+    "Parameter",
+    "Permute",
+    "ReLU",
+    "RepeatVector",
+    "Reshape",
+    "Softmax",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "Subtract",
 ]

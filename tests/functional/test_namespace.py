@@ -48,6 +48,18 @@ searchsorted sigmoid sigmoid_binary_crossentropy sign signbit sin sinh sinusoida
 softmax_crossentropy sort sparse_categorical_crossentropy sparse_softmax_crossentropy sqrt square squared_error
 squeeze stack std step subtract sum take take_along_axis tan tanh tensordot tile tril triu trunc uint16 uint32 uint64
 uint8 unstack var vecdot where zeros_like
+EPSILON abs absolute_error acos acosh add all alpha_dropout any argmax argmin argsort asin asinh astype atan atan2
+atanh binary_crossentropy bool broadcast_arrays broadcast_to categorical_crossentropy ceil celu clip concat copysign
+cos cosh count_nonzero cumulative_sum dense divide dropout elu equal erf erfc exp expand_dims expm1 finfo flip float32
+float64 floor floor_divide full_like gelu getitem glu greater greater_equal hard_shrink hard_sigmoid hard_silu
+hard_tanh hypot iinfo int16 int32 int64 int8 isdtype isfinite isinf isnan leaky_relu less less_equal linear log log10
+log1p log2 log_sigmoid log_softmax logaddexp logical_and logical_not logical_or logical_xor logsumexp matmul
+matrix_transpose max maximum mean mean_absolute_error mean_squared_error min minimum mish moveaxis multiply negative
+not_equal ones_like outer permute_dims positive pow prelu prod reciprocal relu relu6 remainder repeat reshape roll
+round scatter_add searchsorted selu sigmoid sigmoid_binary_crossentropy sign signbit silu sin sinh soft_shrink softmax
+softmax_crossentropy softmin softplus softsign sort sparse_categorical_crossentropy sparse_softmax_crossentropy sqrt
+square squared_error squeeze stack std step subtract sum take take_along_axis tan tanh tanh_shrink tensordot threshold
+tile tril triu trunc uint16 uint32 uint64 uint8 unstack var vecdot where zeros_like
 """.split()
 
 
