@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nnbackend.layers.base import Layer
+from nnbackend.layers.base import Layer, Masked
 from nnbackend.models.model import Model
 from nnbackend.typing import Shape
 
@@ -84,8 +84,8 @@ class Sequential(Model):
             shape = layer.output_shape = layer.compute_output_shape(shape)
         self._output_sample = shape
 
-    def forward(self, x: Any, *, training: bool = False) -> Any:
-        """Run the layers in order."""
+    def forward(self, x: Any, *, training: bool = False, mask: Any = None) -> Any:
+        """Run the layers in order, and pass masks on to those that take them."""
         for layer in self._layers:
-            x = layer(x)
-        return x
+            x, mask = layer.call_masked((mask,), x)
+        return Masked(x, mask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nnbackend.layers.base import Layer
 
@@ -44,19 +44,25 @@ def summarize(model: Model) -> Iterator[str]:  # numpydoc ignore=YD01
         for _, parameter, trains in model.named_parameters():
             counts[trains] += parameter.size
         yield f"Parameters: {sum(counts.values()):,} ({counts[True]:,} trained, {counts[False]:,} not)"
-    if model.loss is None:
+    if model.objective is None:
         yield "Not compiled: call compile(optimizer, loss)."
         return
     yield f"Optimizer: {model.optimizer!r}"
     yield f"Loss: {_loss_words(model)}"
-    if model.metrics:
-        yield f"Metrics: {', '.join(metric.name for metric in model.metrics)}"
+    if model.objective.metric_names():
+        yield f"Metrics: {', '.join(model.objective.metric_names())}"
 
 
 def _loss_words(model: Model) -> str:
     """Say what the loss does with the model's output, from one sample of zeros."""
-    assert model.loss is not None
+    objective = model.objective
+    assert objective is not None
     if not model.built or model.input_shape is None:
-        return model.loss.name
-    output: Any = model._try_out(model.input_shape)
-    return model.loss.describe(output)
+        return ", ".join(loss.name for loss in objective.losses if loss is not None)
+    outputs = objective.in_order("outputs", model._try_out(model.input_shape))
+    words = [
+        (name, loss.describe(output))
+        for name, loss, output in zip(objective.names or [""], objective.losses, outputs, strict=True)
+        if loss is not None
+    ]
+    return "; ".join(f"{name}: {text}" if name else text for name, text in words)

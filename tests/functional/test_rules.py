@@ -8,7 +8,8 @@ from nnbackend import agreement
 from nnbackend import functional as fn
 from nnbackend.backend import backend_of
 
-CASES = {case.name: case for case in agreement.CASES}
+RULE_CASES = [case for case in agreement.CASES if isinstance(case, agreement.Case)]
+CASES = {case.name: case for case in RULE_CASES}
 #: Numbers so large that differences drown in their rounding, and a cast that rounds on purpose.
 WITHOUT_DIFFERENCES = {name for name in CASES if "large" in name or "wide" in name} | {"astype"}
 GRADCHECKED = sorted(set(CASES) - WITHOUT_DIFFERENCES)
@@ -79,9 +80,9 @@ def test_tensors_and_arrays_give_the_same_bits(name, backend, put, dtype):
 
 
 def test_every_rule_has_an_agreement_case():
-    covered = {case.rule for case in agreement.CASES}
+    covered = {case.rule for case in RULE_CASES}
     assert set(agreement.rules()) - covered == set()
 
 
 def test_case_names_are_unique():
-    assert len(CASES) == len(agreement.CASES)
+    assert len({case.name for case in agreement.CASES}) == len(agreement.CASES)
