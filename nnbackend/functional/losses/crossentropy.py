@@ -690,7 +690,7 @@ def softmax_focal_crossentropy(
     >>> xp = nn.get_backend("numpy").xp
     >>> logits, targets = xp.asarray([[0.0, 0.0], [1e4, 0.0]]), xp.asarray([[0, 1], [0, 1]])
     >>> nn.functional.softmax_focal_crossentropy(logits, targets, alpha=1.0)
-    array([1.7328680e-01, 1.0000000e+04])
+    array([1.73286795e-01, 1.00000000e+04])
     """
     t = _targets_like("softmax_focal_crossentropy", logits, targets)
     return _categorical_focal(log_softmax(logits), t, gamma, alpha)

@@ -317,7 +317,7 @@ def circle(embeddings: Array, labels: Array, *, gamma: float = 80.0, margin: flo
     >>> xp = nn.get_backend("numpy").xp
     >>> x, labels = xp.asarray([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), xp.asarray([0, 0, 1])
     >>> nn.functional.circle(x, labels, gamma=1.0).round(6)
-    array([0.45211, 0.45211, 0.     ])
+    array([0.545893, 0.545893, 0.      ])
     """
     positive, negative = _pairs("circle", embeddings, labels)
     d = maximum(1.0 - matmul(embeddings, matrix_transpose(embeddings)), 0.0)
