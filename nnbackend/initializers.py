@@ -16,12 +16,16 @@ __all__ = [
     "GlorotUniform",
     "HeNormal",
     "HeUniform",
+    "Identity",
     "Initializer",
     "LecunNormal",
     "LecunUniform",
     "Ones",
+    "Orthogonal",
     "RandomNormal",
     "RandomUniform",
+    "Sparse",
+    "TruncatedNormal",
     "VarianceScaling",
     "Zeros",
     "get",
@@ -109,6 +113,195 @@ class RandomUniform(Initializer):
     def __call__(self, shape: Shape, stream: Stream, dtype: str = "float32") -> Array:
         """Return a host array of this shape, drawn from `stream`."""
         return _uniform(shape, self.minval, self.maxval, stream, dtype)
+
+
+class TruncatedNormal(Initializer):
+    r"""Normal numbers cut off at two deviations,  :math:`w \sim N(\mu, \sigma^2)` where  :math:`|w - \mu| \le 2\sigma`.
+
+    Parameters
+    ----------
+    mean, stddev : float
+        :math:`\mu` and :math:`\sigma`, those of the normal distribution before it is cut.
+
+    Notes
+    -----
+    A number that falls outside is drawn again. What is left has the deviation :math:`0.8796\,\sigma`, as in Keras;
+    `VarianceScaling` makes up for it. PyTorch's ``trunc_normal_`` cuts at -2 and 2, whatever the deviation.
+
+    Examples
+    --------
+    >>> from nnbackend.random import Stream
+    >>> weights = TruncatedNormal(stddev=1.0)((100,), Stream(0, "w"))
+    >>> bool(abs(weights).max() <= 2.0)
+    True
+    """
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05) -> None:
+        self.mean = mean
+        self.stddev = stddev
+
+    def __call__(self, shape: Shape, stream: Stream, dtype: str = "float32") -> Array:
+        """Return a host array of this shape, drawn from `stream`."""
+        xp = host().xp
+        values: Array = xp.astype(_cut_normal(shape, stream) * self.stddev + self.mean, getattr(xp, dtype))
+        return values
+
+
+class Orthogonal(Initializer):
+    r"""An orthogonal matrix, drawn evenly from all of them: signals keep their length,  :math:`W^T W = g^2 I`.
+
+    A kernel of shape ``(..., in, out)`` is taken as a matrix of ``out`` columns. Where it has more columns than rows,
+    its rows are orthogonal instead:  :math:`W W^T = g^2 I`.
+
+    Parameters
+    ----------
+    gain : float
+        :math:`g`;  :math:`\sqrt 2` for ReLU.
+
+    Raises
+    ------
+    ValueError
+        If the shape has fewer than two axes.
+
+    Notes
+    -----
+    It is the Q of a QR decomposition of normal numbers, with the signs of R's diagonal, which makes it even. That is
+    computed in float64 on the host, hence the same on every backend of a machine; another machine's LAPACK may differ
+    in the last places.
+
+    References
+    ----------
+    A. Saxe, J. McClelland and S. Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear
+    neural networks", 2014, https://arxiv.org/abs/1312.6120
+
+    F. Mezzadri, "How to generate random matrices from the classical compact groups", 2007,
+    https://arxiv.org/abs/math-ph/0609050
+
+    Examples
+    --------
+    >>> from nnbackend.random import Stream
+    >>> w = Orthogonal()((3, 3), Stream(0, "w"), "float64")
+    >>> abs(w.T @ w).round(6)
+    array([[1., 0., 0.],
+           [0., 1., 0.],
+           [0., 0., 1.]])
+    """
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = gain
+
+    def __call__(self, shape: Shape, stream: Stream, dtype: str = "float32") -> Array:
+        """Return a host array of this shape, drawn from `stream`."""
+        _require_matrix("Orthogonal", shape)
+        xp = host().xp
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        short, long = sorted((rows, columns))
+        q, r = xp.linalg.qr(stream.normal((long, short), dtype="float64"))
+        q = q * xp.where(xp.linalg.diagonal(r) < 0.0, -1.0, 1.0)
+        if rows < columns:
+            q = xp.matrix_transpose(q)
+        values: Array = xp.astype(xp.reshape(q * self.gain, shape), getattr(xp, dtype))
+        return values
+
+
+class Identity(Initializer):
+    """The identity: a layer that at first passes on what it gets.
+
+    A matrix has `gain` on its diagonal, whether or not it is square. A convolution's kernel ``(..., in, out)`` is such
+    a matrix at the middle of its leading axes, as PyTorch's ``dirac_``, and zero around it.
+
+    Parameters
+    ----------
+    gain : float
+        What stands on the diagonal.
+
+    Raises
+    ------
+    ValueError
+        If the shape has fewer than two axes.
+
+    References
+    ----------
+    Q. Le, N. Jaitly and G. Hinton, "A simple way to initialize recurrent networks of rectified linear units", 2015,
+    https://arxiv.org/abs/1504.00941
+
+    Examples
+    --------
+    >>> from nnbackend.random import Stream
+    >>> Identity()((2, 3), Stream(0, "w"))
+    array([[1., 0., 0.],
+           [0., 1., 0.]], dtype=float32)
+    """
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = gain
+
+    def __call__(self, shape: Shape, stream: Stream, dtype: str = "float32") -> Array:
+        """Return a host array of this shape, drawn from `stream`."""
+        _require_matrix("Identity", shape)
+        values: Any = _full(shape, 0.0, dtype)
+        middle = tuple(length // 2 for length in shape[:-2])
+        for number in range(min(shape[-2:])):
+            values[(*middle, number, number)] = self.gain
+        return values
+
+
+class Sparse(Initializer):
+    r"""Normal numbers on a few connections, zeros on all others: every output sees the same number of inputs.
+
+    Parameters
+    ----------
+    sparsity : float
+        The share of zeros among the inputs of each output, rounded up to whole connections; from 0 to 1.
+    stddev : float
+        :math:`\sigma` of the others,  :math:`N(0, \sigma^2)`.
+
+    Raises
+    ------
+    ValueError
+        If `sparsity` is not from 0 to 1, or the shape has fewer than two axes.
+
+    Notes
+    -----
+    As in the paper, the count is exact for each output: each column of a kernel ``(..., in, out)``. PyTorch's
+    ``sparse_`` zeroes columns of a weight in the order (out, in), which makes it exact for each input.
+
+    References
+    ----------
+    J. Martens, "Deep learning via Hessian-free optimization", ICML 2010.
+
+    Examples
+    --------
+    >>> from nnbackend.random import Stream
+    >>> (Sparse(0.75)((8, 3), Stream(0, "w")) != 0.0).sum(axis=0)
+    array([2, 2, 2])
+    """
+
+    def __init__(self, sparsity: float = 0.9, stddev: float = 0.01) -> None:
+        if not 0.0 <= sparsity <= 1.0:
+            raise ValueError(f"Sparse expects a sparsity from 0 to 1, got {sparsity}.")
+        self.sparsity = sparsity
+        self.stddev = stddev
+
+    def __call__(self, shape: Shape, stream: Stream, dtype: str = "float32") -> Array:
+        """Return a host array of this shape, drawn from `stream`."""
+        _require_matrix("Sparse", shape)
+        xp = host().xp
+        inputs = math.prod(shape[:-1])
+        normal = stream.normal((inputs, shape[-1]), 0.0, self.stddev, "float64")
+        order = xp.argsort(stream.uniform((inputs, shape[-1]), dtype="float64"), axis=0, stable=True)
+        rank = xp.argsort(order, axis=0, stable=True)  # where each connection stands in a random order
+        zeros = math.ceil(round(self.sparsity * inputs, 9))  # 0.7 of 10 is 7, though 0.7 * 10 is a bit more
+        values: Array = xp.astype(xp.reshape(xp.where(rank < zeros, 0.0, normal), shape), getattr(xp, dtype))
+        return values
+
+
+def _require_matrix(owner: str, shape: Shape) -> None:
+    if len(shape) < 2:
+        raise ValueError(
+            f"{owner} expects a weight with axes (..., in, out), got shape {shape}. It is for kernels; give biases "
+            "'zeros'."
+        )
 
 
 def _uniform(shape: Shape, low: float, high: float, stream: Stream, dtype: str) -> Array:
@@ -248,6 +441,10 @@ _CLASSES: tuple[type[Initializer], ...] = (
     Constant,
     RandomNormal,
     RandomUniform,
+    TruncatedNormal,
+    Orthogonal,
+    Identity,
+    Sparse,
     VarianceScaling,
     GlorotUniform,
     GlorotNormal,

@@ -100,6 +100,7 @@ def test_the_face_has_exactly_the_names_it_says():
     assert rooms == {
         "activations",
         "callbacks",
+        "constraints",
         "functional",
         "initializers",
         "layers",

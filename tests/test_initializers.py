@@ -116,3 +116,80 @@ def test_first_values_are_pinned(backend, name, pinned):
     layer = nn.Dense(2, kernel_initializer=name, dtype="float64")
     nn.Sequential([layer], backend=backend, seed=0).build((3,))
     assert layer.kernel.numpy()[0, 0] == pytest.approx(pinned, rel=1e-14)
+
+
+def test_truncated_normal_numbers_are_those_of_the_distribution():
+    values = draw(initializers.TruncatedNormal(1.0, 0.5))
+    assert np.abs(values - 1.0).max() <= 1.0
+    assert values.mean() == pytest.approx(1.0, abs=0.01)
+    assert values.std() == pytest.approx(0.5 * 0.87962566103423978, rel=0.01)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (20, 7), (7, 20), (3, 3, 2, 5), (2, 1, 2, 9), (1, 1)])
+def test_orthogonal_matrices_are_orthogonal(shape):
+    w = draw(initializers.Orthogonal(gain=3.0), shape).reshape(-1, shape[-1])
+    small = w if w.shape[0] < w.shape[1] else w.T
+    np.testing.assert_allclose(small @ small.T, 9.0 * np.eye(len(small)), atol=1e-13)
+    assert draw("orthogonal", shape).shape == shape
+
+
+def test_orthogonal_matrices_are_drawn_evenly():
+    """Haar measure: traces have mean 0 and variance 1, and both determinants come equally often."""
+    drawn = [draw("orthogonal", (3, 3), path=f"{number}") for number in range(400)]
+    traces = np.array([np.trace(w) for w in drawn])
+    assert traces.mean() == pytest.approx(0.0, abs=0.2)
+    assert traces.var() == pytest.approx(1.0, abs=0.2)
+    assert abs(np.mean([np.linalg.det(w) for w in drawn])) < 0.2
+
+
+def test_orthogonal_weights_keep_signals_through_100_linear_layers():
+    x = start = Stream(0, "x").normal((16, 64), dtype="float64")
+    for number in range(100):
+        x = x @ draw("orthogonal", (64, 64), path=f"{number}")
+    np.testing.assert_allclose(np.linalg.norm(x, axis=1), np.linalg.norm(start, axis=1), rtol=1e-11)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4), (4, 2)])
+def test_the_identity_is_the_identity(shape, dtype):
+    values = draw(initializers.Identity(2.0), shape, dtype)
+    assert values.dtype == dtype
+    np.testing.assert_array_equal(values, 2.0 * np.eye(*shape))
+
+
+def test_the_identity_of_a_convolution_stands_in_its_middle():
+    values = draw("identity", (3, 5, 2, 2))
+    np.testing.assert_array_equal(values[1, 2], np.eye(2))
+    assert values.sum() == 2.0
+
+
+@pytest.mark.parametrize(("sparsity", "zeros"), [(0.0, 0), (0.7, 7), (0.75, 8), (1.0, 10)])
+def test_sparse_weights_have_as_many_zeros_for_each_output(sparsity, zeros):
+    values = draw(initializers.Sparse(sparsity, 0.1), (10, 400))
+    np.testing.assert_array_equal((values == 0.0).sum(axis=0), np.full(400, zeros))
+    if zeros < 10:
+        assert values[values != 0.0].std() == pytest.approx(0.1, rel=0.1)
+        shares = (values == 0.0).mean(axis=1)  # every connection is dropped equally often
+        np.testing.assert_allclose(shares, zeros / 10, atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["orthogonal", "truncated_normal", "sparse"])
+def test_further_float32_values_are_those_of_float64_rounded(name):
+    np.testing.assert_array_equal(draw(name, (30, 20), "float32"), draw(name, (30, 20)).astype("float32"))
+
+
+@pytest.mark.parametrize("name", ["orthogonal", "identity", "sparse"])
+def test_matrices_need_two_axes(name):
+    with pytest.raises(ValueError, match=r"expects a weight with axes \(..., in, out\), got shape \(3,\)"):
+        draw(name, (3,))
+
+
+def test_a_sparsity_above_one_is_refused():
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        initializers.Sparse(1.5)
+
+
+@pytest.mark.parametrize("name", ["orthogonal", "truncated_normal", "sparse", "identity"])
+def test_further_first_values_are_the_same_on_every_backend(backend, name):
+    layer = nn.Dense(4, kernel_initializer=name, dtype="float64")
+    nn.Sequential([layer], backend=backend, seed=0).build((6,))
+    np.testing.assert_array_equal(layer.kernel.numpy(), draw(name, (6, 4), path="dense/kernel"))

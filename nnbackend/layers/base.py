@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from nnbackend import initializers, regularizers, tree
+from nnbackend import constraints, initializers, regularizers, tree
 from nnbackend.autodiff import Deferred, Operators, Reference, Tensor, is_floating
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
 from nnbackend.config import Configurable, snake_case
@@ -51,11 +51,23 @@ class Parameter(Reference):
         Whether gradients change it. Running statistics are not trainable.
     regularizer : Regularizer or None
         Its penalty in the loss.
+    constraint : Constraint or None
+        What brings it back to where it must stay, after each update.
     backend : Backend
         Where it lives; `move` moves it.
     """
 
-    __slots__ = ("_array", "_dtype", "_shape", "backend", "order", "path", "regularizer", "trainable")
+    __slots__ = (
+        "_array",
+        "_dtype",
+        "_shape",
+        "backend",
+        "constraint",
+        "order",
+        "path",
+        "regularizer",
+        "trainable",
+    )
 
     def __init__(
         self,
@@ -66,10 +78,12 @@ class Parameter(Reference):
         *,
         trainable: bool = True,
         regularizer: regularizers.Regularizer | None = None,
+        constraint: constraints.Constraint | None = None,
     ) -> None:
         self.path = path
         self.trainable = trainable
         self.regularizer = regularizer
+        self.constraint = constraint
         self.backend = backend  # an array knows its library, but not which device new values belong on
         self.order = next(_creation)  # only compared: the order of creation within a model
         self._array = array
@@ -113,7 +127,7 @@ class Parameter(Reference):
             )
         binding = _binding.get()
         if binding is not None:
-            binding.assign(self, _cast(value, self._dtype))
+            binding.assign(self, cast(value, self._dtype))
         else:
             self._array = self.backend.from_host(to_numpy(value), self._dtype)
 
@@ -143,6 +157,11 @@ class Binding:
         Where the run takes place.
     builds : bool
         Whether layers may make their parameters in this run. In a step they may not: it trains those of its state.
+
+    Attributes
+    ----------
+    losses : list of 0-d tensor, or None
+        What layers added to the loss in this run (`Layer.add_loss`); None where there is no loss to add to.
     """
 
     def __init__(
@@ -154,6 +173,7 @@ class Binding:
         self.step = step
         self.backend = backend
         self.builds = builds
+        self.losses: list[Any] | None = None
         self._streams: dict[str, Stream] = {}
 
     def read(self, parameter: Parameter) -> Any:
@@ -206,6 +226,12 @@ class _Frame:
 _frame: ContextVar[_Frame | None] = ContextVar("nnbackend_frame", default=None)
 
 
+def current_layer() -> Layer | None:
+    """Return the layer that is being called or built, the innermost."""
+    frame = _frame.get()
+    return None if frame is None else frame.layer
+
+
 class Layer(Configurable):
     """A piece of a network: parameters, and the function that uses them.
 
@@ -221,6 +247,8 @@ class Layer(Configurable):
         The dtype of its parameters and of what it computes in; the model's without it.
     trainable : bool
         Whether training changes its parameters.
+    activity_regularizer : str or Regularizer, optional
+        A penalty on its output, divided by the number of samples and added to the loss.
 
     Examples
     --------
@@ -255,7 +283,14 @@ class Layer(Configurable):
     #: Names of the arguments it is made with: an attribute of that name says what it computes.
     _configured: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, *, name: str | None = None, dtype: str | None = None, trainable: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+        trainable: bool = True,
+        activity_regularizer: str | regularizers.Regularizer | None = None,
+    ) -> None:
         if name is not None and (not name or "/" in name):
             raise ValueError(f"A layer's name is not empty and has no '/', got {name!r}.")
         if dtype not in (None, "float32", "float64"):
@@ -263,10 +298,9 @@ class Layer(Configurable):
         self._name = name
         self.dtype = dtype
         self.trainable = trainable
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self.built = False
-        self.input_shape: Any = (
-            None  # a shape without the axis of samples; a list of them for a list of inputs
-        )
+        self.input_shape: Any = None  # without the axis of samples; a list of shapes for a list of inputs
         self.output_shape: Any = None
         self._path: str | None = None
         self._child_names: dict[Layer, str] = {}
@@ -322,14 +356,7 @@ class Layer(Configurable):
 
         Without a definition of its own, a layer is tried on an array of zeros; one that is not built is left so.
         """
-        if self.built:
-            return sample_shape(self._try_out(input_shape, *others))
-        before = _attributes_of(self)
-        try:
-            self.build(*(input_shape, *others)[: self._built_from])
-            return sample_shape(self._try_out(input_shape, *others))
-        finally:
-            _reset(before)
+        return self.try_shapes((input_shape, *others))
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Return the mask of the output, or None, for an input (a list of them for a list of inputs) and its mask.
@@ -375,26 +402,42 @@ class Layer(Configurable):
                 )
 
     @property
+    def mask_arguments(self) -> Mapping[str, int]:
+        """The arguments of ``forward`` that take masks, each with the position of the input that it belongs to."""
+        return self._mask_arguments
+
+    def try_shapes(self, shapes: Sequence[Any], options: Mapping[str, Any] | None = None) -> Any:
+        """Return the shapes that it answers with, found on one sample of zeros; one that is not built is left so."""
+        if self.built:
+            return sample_shape(self._try_out(*shapes, options=options))
+        before = _attributes_of(self)
+        try:
+            self.build(*shapes[: self._built_from])
+            return sample_shape(self._try_out(*shapes, options=options))
+        finally:
+            _reset(before)
+
+    @property
     def takes_several_shapes(self) -> bool:
         """Whether ``build`` and ``compute_output_shape`` take a shape for each of several inputs."""
         return self._built_from != 1
 
-    def _try_out(self, *shapes: Any) -> Any:
+    def _try_out(self, *shapes: Any, options: Mapping[str, Any] | None = None) -> Any:
         """Run it on one sample of zeros, changing nothing."""
         frame = self._current_frame()
         kind = frame.dtype if self.casts_input else "int64"
         count = next((layer.batch_size for layer in self.family() if getattr(layer, "stateful", False)), 1)
         zeros = [
-            _map_shapes(
-                lambda shape: Tensor(frame.backend.from_host(host().xp.zeros((count, *shape)), kind)), given
+            map_shapes(
+                lambda shape: Tensor(frame.backend.from_host(host().xp.zeros((count, *shape)), kind)), shape
             )
-            for given in shapes
+            for shape in shapes
         ]
         token = _frame.set(frame)
         try:
             with frame.backend.scope(), Binding({}, frame.seed, 0, frame.backend, builds=True).bound():
-                options = {"training": False} if self._takes_training else {}
-                return _unmasked(self.forward(*zeros, **options))[0]
+                given = dict(options or {}) | ({"training": False} if self._takes_training else {})
+                return _unmasked(self.forward(*zeros, **given))[0]
         except Exception as error:
             self._note(error, zeros[0])
             raise
@@ -478,6 +521,7 @@ class Layer(Configurable):
         *,
         trainable: bool = True,
         regularizer: str | regularizers.Regularizer | None = None,
+        constraint: str | constraints.Constraint | None = None,
     ) -> Parameter:
         """Make a parameter; for use in ``build``.
 
@@ -493,6 +537,8 @@ class Layer(Configurable):
             False for running statistics and the like.
         regularizer : str or Regularizer, optional
             A penalty on it.
+        constraint : str or Constraint, optional
+            Where it must stay: applied to it after each update.
 
         Returns
         -------
@@ -535,6 +581,7 @@ class Layer(Configurable):
             frame.backend,
             trainable=trainable,
             regularizer=regularizers.get(regularizer),
+            constraint=constraints.get(constraint),
         )
 
     def own_parameters(self) -> list[Parameter]:
@@ -754,6 +801,8 @@ class Layer(Configurable):
                 )
             if self.output_shape is None:
                 self.output_shape = sample_shape(y)
+            if self.activity_regularizer is not None:
+                self._penalize(y)
             return y, mask, known
         except Exception as error:
             self._note(error, x)
@@ -761,10 +810,36 @@ class Layer(Configurable):
         finally:
             _frame.reset(token)
 
+    def add_loss(self, value: Any) -> None:
+        """Add a number to the loss of the step that is being run; for use in ``forward``.
+
+        Parameters
+        ----------
+        value : 0-d tensor
+            What is added; for a penalty on what was computed for each sample, its mean over the samples, so that the
+            size of batches does not matter.
+
+        Notes
+        -----
+        Where no loss is computed, as in `predict` and outside of steps, nothing happens.
+        """
+        binding = _binding.get()
+        if binding is not None and binding.losses is not None:
+            binding.losses.append(value)
+
+    def _penalize(self, y: Any) -> None:
+        """Add the penalty on the layer's output, or outputs, to the loss."""
+        binding = _binding.get()
+        if binding is None or binding.losses is None:
+            return
+        assert self.activity_regularizer is not None
+        for output in tree.leaves(y):
+            self.add_loss(self.activity_regularizer(output) * (1.0 / max(output.shape[0], 1)))
+
     def _note(self, error: Exception, x: Any) -> None:
         """Add to an error in which layer it arose; the innermost speaks."""
         if not getattr(error, "__notes__", None):
-            shapes = _map_arrays(lambda array: tuple(getattr(array, "shape", ())), x)
+            shapes = map_arrays(lambda array: tuple(getattr(array, "shape", ())), x)
             error.add_note(f"in {type(self).__name__} {self.path!r}, called on shape {shapes}")
 
     def _receive(self, x: Any) -> Any:
@@ -798,27 +873,27 @@ def _is_structure(x: Any) -> bool:
     )
 
 
-def _map_arrays(function: Callable[[Any], Any], x: Any) -> Any:
+def map_arrays(function: Callable[[Any], Any], x: Any) -> Any:
     """Apply a function to an input, or to each of a list or dict of them; lists come back for tuples."""
     if isinstance(x, dict):
-        return {name: _map_arrays(function, item) for name, item in x.items()}
+        return {name: map_arrays(function, item) for name, item in x.items()}
     if isinstance(x, (list, tuple)):
-        return [_map_arrays(function, item) for item in x]
+        return [map_arrays(function, item) for item in x]
     return function(x)
 
 
-def _map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
+def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
     """Apply a function to a shape, or to each of a list or dict of them."""
     if isinstance(shapes, dict):
-        return {name: _map_shapes(function, shape) for name, shape in shapes.items()}
+        return {name: map_shapes(function, shape) for name, shape in shapes.items()}
     if isinstance(shapes, list):
-        return [_map_shapes(function, shape) for shape in shapes]
+        return [map_shapes(function, shape) for shape in shapes]
     return function(tuple(shapes))
 
 
 def sample_shape(y: Any) -> Any:
     """Return the shape of an output without the axis of samples; a list of them for several outputs."""
-    return _map_arrays(lambda array: tuple(getattr(array, "shape", ()))[1:], y)
+    return map_arrays(lambda array: tuple(getattr(array, "shape", ()))[1:], y)
 
 
 def _shapes_of(inputs: Sequence[Any]) -> list[Any]:
@@ -936,7 +1011,7 @@ def _numbered(name: str) -> Iterator[str]:
         yield f"{name}_{number}"
 
 
-def _cast(x: Any, dtype: str) -> Any:
+def cast(x: Any, dtype: str) -> Any:
     """Cast real numbers to the layer's dtype, where they are not of it already."""
     if str(x.dtype).rpartition(".")[2] == dtype:
         return x
@@ -948,14 +1023,14 @@ def _cast(x: Any, dtype: str) -> Any:
 
 def _cast_all(x: Any, dtype: str, layer: Layer) -> Any:
     """Cast an input, or each of several; none stays as it is for its own ``casts_input``."""
-    return _cast(x, dtype) if hasattr(x, "dtype") else _map_arrays(lambda array: _cast(array, dtype), x)
+    return cast(x, dtype) if hasattr(x, "dtype") else map_arrays(lambda array: cast(array, dtype), x)
 
 
 def _cast_floating(x: Any, dtype: str) -> Any:
     """Cast a further input where it is floating; masks, indices and what is no array stay as they are."""
     if isinstance(x, (list, tuple)):
         return [_cast_floating(item, dtype) for item in x]
-    return _cast(x, dtype) if hasattr(x, "dtype") and is_floating(x) else x
+    return cast(x, dtype) if hasattr(x, "dtype") and is_floating(x) else x
 
 
 def _checking(compute_output_shape: Callable[..., Any]) -> Callable[..., Any]:
@@ -987,7 +1062,7 @@ def _building(build: Callable[..., None]) -> Callable[..., None]:
         assert frame is not None
         before = _attributes_of(self)
         self._path = frame.path
-        input_shape = _map_shapes(tuple, input_shape)
+        input_shape = map_shapes(tuple, input_shape)
         token = _frame.set(frame)
         try:
             self.check_input(input_shape)

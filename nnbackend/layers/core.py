@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from nnbackend import activations, functional, initializers, regularizers
+from nnbackend import activations, constraints, functional, initializers, regularizers
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 
@@ -52,8 +52,10 @@ class Dense(Layer):
         First values of :math:`W` and :math:`b`.
     kernel_regularizer, bias_regularizer : str or Regularizer, optional
         Penalties on them.
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        Where they must stay.
     **options
-        ``name``, ``dtype`` and ``trainable`` of `Layer`.
+        ``name``, ``dtype``, ``trainable`` and ``activity_regularizer`` of `Layer`.
 
     Attributes
     ----------
@@ -92,6 +94,8 @@ class Dense(Layer):
         bias_initializer: str | initializers.Initializer = "zeros",
         kernel_regularizer: str | regularizers.Regularizer | None = None,
         bias_regularizer: str | regularizers.Regularizer | None = None,
+        kernel_constraint: str | constraints.Constraint | None = None,
+        bias_constraint: str | constraints.Constraint | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -102,6 +106,8 @@ class Dense(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
 
     def build(self, input_shape: Shape) -> None:
         """Make kernel and bias for inputs of shape (..., n)."""
@@ -112,10 +118,20 @@ class Dense(Layer):
             )
         width = input_shape[-1]
         self.kernel = self.add_weight(
-            "kernel", (width, self.units), self.kernel_initializer, regularizer=self.kernel_regularizer
+            "kernel",
+            (width, self.units),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
         )
         self.bias = (
-            self.add_weight("bias", (self.units,), self.bias_initializer, regularizer=self.bias_regularizer)
+            self.add_weight(
+                "bias",
+                (self.units,),
+                self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
             if self.use_bias
             else None
         )

@@ -38,10 +38,13 @@ __all__ = ["Model"]
 class Model(Layer):
     """A network: a layer with a backend, a seed and a training loop.
 
-    Subclass it, make layers in ``__init__`` and use them in ``forward``; or use `Sequential`.
+    Subclass it, make layers in ``__init__`` and use them in ``forward``; or use `Sequential`; or call layers on
+    what `Input` returns, and make a model of the graph: ``nn.Model(inputs, outputs)``.
 
     Parameters
     ----------
+    inputs, outputs : Symbol, or list or dict of Symbol, optional
+        For a graph: what goes in and what comes out.
     backend : str or Backend, optional
         Where it lives: ``"numpy"``, ``"cupy"``, ...; without it the backend in force (`nnbackend.get_backend`).
     seed : int, optional
@@ -77,8 +80,18 @@ class Model(Layer):
     (1, 1)
     """
 
+    def __new__(cls, *arguments: Any, **options: Any) -> Any:
+        """Make a graph where inputs and outputs are given."""
+        if cls is Model and (arguments or "inputs" in options):
+            from nnbackend.models.graph import Graph
+
+            return super().__new__(Graph, *arguments, **options)
+        return super().__new__(cls, *arguments, **options)
+
     def __init__(
         self,
+        inputs: Any = None,
+        outputs: Any = None,
         *,
         backend: str | Backend | None = None,
         seed: int | None = None,
@@ -86,6 +99,11 @@ class Model(Layer):
         dtype: str | None = None,
         trainable: bool = True,
     ) -> None:
+        if inputs is not None or outputs is not None:
+            raise TypeError(
+                f"{type(self).__name__} got inputs and outputs, which nnbackend.Model itself makes a graph of. A class "
+                "of your own says what it computes in forward(self, x)."
+            )
         super().__init__(name=name, dtype=dtype, trainable=trainable)
         self.backend = get_backend(backend)
         self.seed = new_seed() if seed is None else seed
@@ -154,6 +172,16 @@ class Model(Layer):
             return self._output_sample
         return super().compute_output_shape(input_shape, *others)
 
+    def declared_shape(self) -> Any:
+        """Return the shape of the inputs where it is known before there are data, else None."""
+        return None
+
+    def _require_built(self, what: str) -> None:
+        declared = self.declared_shape()
+        if not self.built and declared is not None:
+            self.build(declared)
+        super()._require_built(what)
+
     def handles(self) -> dict[str, Parameter]:
         """Return its parameters by their path in this model.
 
@@ -178,7 +206,8 @@ class Model(Layer):
                 "sample alone is x[None]."
             )
         if not self.built:
-            self.build(shape)
+            declared = self.declared_shape()
+            self.build(shape if declared is None else declared)
         unbuilt = [layer for layer in self.family() if not layer.built]
         if unbuilt and unbuilt != self._never_called:
             self._output_sample = sample_shape(self._try_out(shape))

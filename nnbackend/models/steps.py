@@ -41,12 +41,23 @@ def _run(model: Model, x: Any, training: bool) -> tuple[Any, Any]:
     return output, tree.map(plain, mask)
 
 
-def _penalties(handles: Handles, value: Any) -> Any:
-    """Add the penalties of the weights to a loss."""
+def _penalties(handles: Handles, value: Any, added: list[Any]) -> Any:
+    """Add the penalties of the weights, and what layers added, to a loss."""
     for parameter in handles.values():
         if parameter.regularizer is not None:
             value = value + parameter.regularizer(parameter)
+    for penalty in added:
+        value = value + penalty
     return value
+
+
+def _constrained(handles: Handles, arrays: Tree) -> Tree:
+    """Bring the weights that have constraints back to where they must stay."""
+    constraints = {path: handles[path].constraint for path in arrays}
+    return {
+        path: array if (constraint := constraints[path]) is None else constraint(array)
+        for path, array in arrays.items()
+    }
 
 
 def make_train_step(
@@ -59,11 +70,12 @@ def make_train_step(
 
         def loss_of(trainable: Tree) -> Any:
             binding = _bind(model, handles, {**trainable, **state["fixed"]}, state["seed"], state["step"])
+            binding.losses = []
             with binding.bound():
                 output, mask = _run(model, batch.x, True)
                 weights = objective.weights_of(batch.weight, mask)
                 value, parts = objective.value(batch.y, output, weights)
-                value = _penalties(handles, value)
+                value = _penalties(handles, value, binding.losses)
             logits[:] = objective.logits(output)
             for handle in map(handles.__getitem__, trainable):
                 if id(handle) in binding.assigned:
@@ -86,6 +98,7 @@ def make_train_step(
         trainable, optimizer_state = optimizer.update(
             gradients, state["optimizer"], state["trainable"], donate=True
         )
+        trainable = _constrained(handles, trainable)
         new_state = {
             "trainable": trainable,
             "fixed": fixed,
@@ -106,11 +119,13 @@ def make_test_step(
 
     def test_step(state: Tree, given: tuple[Tree, Batch]) -> tuple[Tree, Tree]:
         arrays, batch = given
-        with _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
+        binding = _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"])
+        binding.losses = []
+        with binding.bound():
             output, mask = _run(model, batch.x, False)
             weights = objective.weights_of(batch.weight, mask)
             value, parts = objective.value(batch.y, output, weights)
-            value = _penalties(handles, value)
+            value = _penalties(handles, value, binding.losses)
         logits = objective.logits(output)
         values, parts, outputs = plain(value), tree.map(plain, parts), tree.map(plain, output)
         return objective.update(state, batch.y, outputs, values, parts, weights, logits), {}
