@@ -253,8 +253,12 @@ def _check_weights(owner: str, weight: Any) -> None:
         raise ValueError(f"{owner} expects weights that are zero or more, got negative ones or NaN.")
 
 
-def weigh_classes(data: Dataset, class_weight: Any, dtype: str, owner: str) -> Dataset:
+def weigh_classes(
+    data: Dataset, class_weight: Any, dtype: str, owner: str, output_shape: Any = None
+) -> Dataset:
     """Multiply the samples' weights by those of their classes; classes not named weigh 1.
+
+    Where outputs are sequences, of `output_shape` without the axis of samples, each step has the weight of its class.
 
     Raises
     ------
@@ -275,9 +279,10 @@ def weigh_classes(data: Dataset, class_weight: Any, dtype: str, owner: str) -> D
     if not hasattr(data.y, "shape"):
         raise ValueError(f"{owner} takes class_weight with one output, got several. Use sample_weight.")
     labels = to_numpy(data.y)
-    if labels.ndim > 1:
+    steps = tuple(output_shape[:-1]) if isinstance(output_shape, tuple) else ()
+    if labels.ndim > 1 and not (steps and labels.shape[1:] == steps):
         labels = xp.argmax(labels, axis=-1) if labels.shape[-1] > 1 else labels[..., 0]
-    if labels.ndim != 1:
+    if labels.shape[1:] not in ((), steps):
         raise ValueError(
             f"{owner} takes class_weight with one label for each sample, got y of shape {tuple(data.y.shape)}."
         )
@@ -292,6 +297,9 @@ def weigh_classes(data: Dataset, class_weight: Any, dtype: str, owner: str) -> D
             f"{xp.min(labels):g} to {xp.max(labels):g}. Leave it out, or number the classes as in y."
         )
     weight = xp.ones(labels.shape, dtype=xp.float64) if data.weight is None else to_numpy(data.weight)
+    if weight.ndim < labels.ndim:
+        weight = xp.reshape(weight, (*weight.shape, *(1,) * (labels.ndim - weight.ndim)))
+    weight = xp.broadcast_to(weight, labels.shape)
     for label, value in class_weight.items():
         weight = xp.where(labels == label, float(value) * weight, weight)
     _check_weights(owner, weight)

@@ -16,6 +16,7 @@ from nnbackend.typing import Array, Axis, DType, Namespace, Shape
 __all__ = [
     "borders",
     "common_namespace",
+    "composed",
     "dtype_of",
     "floating_like",
     "library",
@@ -63,6 +64,21 @@ def without_gradient(function: Function) -> Function:
         return tree_map(Tensor, result) if tensors else result
 
     return on_arrays  # type: ignore[return-value]
+
+
+def composed(function: Function) -> Function:
+    """Mark a function that is made of rules and has their derivatives: its arrays reach it as tensors.
+
+    So its body is the same for arrays and tensors, and each of its operators is a rule. Given arrays it returns arrays.
+    """
+
+    @functools.wraps(function)
+    def on_tensors(*arguments: Any, **options: Any) -> Any:
+        tensors = any(isinstance(argument, Operators) for argument in arguments)
+        result = function(*(Tensor(a) if is_array(a) else a for a in arguments), **options)
+        return result if tensors else tree_map(plain, result)
+
+    return on_tensors  # type: ignore[return-value]
 
 
 def common_namespace(*arguments: Any) -> Namespace:

@@ -448,7 +448,9 @@ class Model(Layer):
         elif validation_split:
             data, validation = split(data, validation_split, "fit")
         if class_weight is not None:
-            data = weigh_classes(data, class_weight, self._root_dtype(), "fit")
+            data = weigh_classes(
+                data, class_weight, self._root_dtype(), "fit", self.compute_output_shape(sample_shape(data.x))
+            )
         history = History()
         watchers = Callbacks([*_reporter(verbose), *_listed(callbacks), history], self)
         self.stop_training = False
@@ -602,7 +604,9 @@ class Model(Layer):
         self._require_compiled("train_on_batch")
         data = self._checked("train_on_batch", self._dataset("train_on_batch", x, y, sample_weight), False)
         if class_weight is not None:
-            data = weigh_classes(data, class_weight, self._root_dtype(), "train_on_batch")
+            data = weigh_classes(
+                data, class_weight, self._root_dtype(), "train_on_batch", self.compute_output_shape(sample_shape(data.x))
+            )
         with deferred_interrupts():
             measured = self._train(Batch(data.x, data.y, data.weight), self._no_metrics())
         return self._numbers(measured)

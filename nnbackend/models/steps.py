@@ -14,6 +14,7 @@ from nnbackend.autodiff import Tensor, value_and_grad
 from nnbackend.backend import plain
 from nnbackend.data import Batch
 from nnbackend.layers import Binding, Parameter
+from nnbackend.metrics.base import Logits
 from nnbackend.models.objective import Objective
 from nnbackend.optimizers import Optimizer
 from nnbackend.placement import copy_of
@@ -74,7 +75,7 @@ def make_train_step(
     """Return the training step of a model."""
 
     def train_step(state: Tree, batch: Batch) -> tuple[Tree, Tree]:
-        logits: list[bool] = []
+        logits: list[Logits] = []
 
         def loss_of(trainable: Tree) -> Any:
             binding = _bind(model, handles, {**trainable, **state["fixed"]}, state["seed"], state["step"])

@@ -52,6 +52,16 @@ LIBRARY_ARGUMENTS = {
     "sparse_softmax_crossentropy": Given({"count": 33}, _LABELLED, _LABELS),
     "sparse_softmax_crossentropy_gradient": Given({"count": 33}, (*_LABELLED, "float32"), (*_LABELS, "row")),
     "sparse_categorical_crossentropy": Given({"count": 33}, _LABELLED, _LABELS),
+    "contrastive": Given({"margin": 1.0}),
+    "contrastive_error": Given({"margin": 1.0}),
+    "contrastive_gradient": Given({"margin": 1.0}),
+    "contrastive_target_gradient": Given({"margin": 1.0}),
+    "huber": Given({"delta": 1.0}),
+    "huber_error": Given({"delta": 1.0}),
+    "huber_gradient": Given({"delta": 1.0}),
+    "negative_log_likelihood": Given({"count": 33}, _LABELLED, _LABELS),
+    "negative_log_likelihood_gradient": Given({"count": 33}, ("int64", "int64", "float32")),
+    "ctc_step": Given({}, (*("float32",) * 5, "bool", "bool")),
     "sparse_categorical_crossentropy_gradient": Given(
         {"count": 33}, (*_LABELLED, "float32"), (*_LABELS, "row")
     ),
@@ -248,7 +258,7 @@ def _library_cases() -> tuple[list[Case], list[str]]:
         if importlib.util.find_spec(package) is None:
             continue
         root = importlib.import_module(package)
-        names = [info.name for info in pkgutil.iter_modules(getattr(root, "__path__", []), package + ".")]
+        names = [info.name for info in pkgutil.walk_packages(getattr(root, "__path__", []), package + ".")]
         for module in (root, *map(importlib.import_module, names)):
             for value in vars(module).values():
                 if isinstance(value, Elementwise):

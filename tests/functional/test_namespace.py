@@ -60,6 +60,19 @@ round scatter_add searchsorted selu sigmoid sigmoid_binary_crossentropy sign sig
 softmax_crossentropy softmin softplus softsign sort sparse_categorical_crossentropy sparse_softmax_crossentropy sqrt
 square squared_error squeeze stack std step subtract sum take take_along_axis tan tanh tanh_shrink tensordot threshold
 tile tril triu trunc uint16 uint32 uint64 uint8 unstack var vecdot where zeros_like
+binary_crossentropy binary_focal_crossentropy bool broadcast_arrays broadcast_to categorical_crossentropy
+categorical_focal_crossentropy categorical_hinge ceil circle clip concat contrastive copysign cos cosh
+cosine_similarity count_nonzero ctc cumulative_sum dense divide dropout equal exp expand_dims expm1 finfo flip float32
+float64 floor floor_divide full_like generalized_crossentropy getitem greater greater_equal hardest_triplet hinge
+huber hypot iinfo int16 int32 int64 int8 isdtype isfinite isinf isnan kl_divergence less less_equal linear log log10
+log1p log2 log_cosh log_softmax logaddexp logical_and logical_not logical_or logical_xor logsumexp matmul
+matrix_transpose max maximum mean mean_absolute_error mean_absolute_percentage_error mean_squared_error
+mean_squared_logarithmic_error min minimum moveaxis multiply negative negative_log_likelihood not_equal ones_like
+outer permute_dims poisson positive pow prod reciprocal relu remainder repeat reshape roll round scatter_add
+searchsorted sigmoid sigmoid_binary_crossentropy sigmoid_focal_crossentropy sign signbit sin sinh softmax
+softmax_crossentropy softmax_focal_crossentropy sort sparse_categorical_crossentropy sparse_softmax_crossentropy sqrt
+square squared_error squared_hinge squeeze stack std step subtract sum take take_along_axis tan tanh tensordot tile
+tril triplet triu trunc tversky uint16 uint32 uint64 uint8 unstack var vecdot where zeros_like
 """.split()
 
 
