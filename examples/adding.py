@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from _common import make_parser, parse, verdict
+from _common import make_parser, parse
 
 import nnbackend as nn
 
@@ -54,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         history = model.fit(*draw(rng, 2000, length), batch_size=50, verbose=0)
         if epoch % 5 == 4:
             tested = model.evaluate(x_test, y_test, batch_size=500)["loss"]
-            print(f"epoch {epoch + 1:3}  loss {history.history['loss'][-1]:.5f}  test {tested:.5f}  {time.perf_counter()-start:.0f}s", flush=True)
+            print(
+                f"epoch {epoch + 1:3}  loss {history.history['loss'][-1]:.5f}  test {tested:.5f}  {time.perf_counter() - start:.0f}s",
+                flush=True,
+            )
     print(f"Trained in {time.perf_counter() - start:.0f} seconds")
     error = model.evaluate(x_test, y_test, batch_size=500)["loss"]
     goal = 0.05 if options.quick else 0.01

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-from nnbackend.cases import (
-    activations,
-    convolution,
-    attention,
-    core,
-    elementary,
-    indexing,
-    linear,
-    losses,
-    normalization,
-    pooling,
-    recurrent,
-    merging,
-    noise,
-    reduction,
-    resampling,
-    shaping,
-    structure,
-)
+import importlib
+import pkgutil
+
 from nnbackend.cases.base import Case, Input, LayerCase
 
 __all__ = ["CASES", "Case", "Input", "LayerCase"]
 
+_TOPICS = sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name != "base")
+
 #: Every rule and every layer at least once.
-CASES: tuple[Case | LayerCase, ...] = (
-    *activations.CASES,
-    *convolution.CASES,
-    *attention.CASES,
-    *core.CASES,
-    *elementary.CASES,
-    *indexing.CASES,
-    *linear.CASES,
-    *losses.CASES,
-    *normalization.CASES,
-    *pooling.CASES,
-    *recurrent.CASES,
-    *merging.CASES,
-    *noise.CASES,
-    *reduction.CASES,
-    *resampling.CASES,
-    *shaping.CASES,
-    *structure.CASES,
+CASES: tuple[Case | LayerCase, ...] = tuple(
+    case for topic in _TOPICS for case in importlib.import_module(f"{__name__}.{topic}").CASES
 )

@@ -1,11 +1,7 @@
 """Layers: parameters, shapes and names around the mathematics of `nnbackend.functional`."""
 
-from nnbackend.layers.attention import (
-    AdditiveAttention,
-    Attention,
-    GroupQueryAttention,
-    MultiHeadAttention,
-)
+from nnbackend.layers.activations import ELU, GLU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from nnbackend.layers.attention import AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention
 from nnbackend.layers.base import Binding, Layer, Parameter
 from nnbackend.layers.convolution import (
     Conv1D,
@@ -19,7 +15,7 @@ from nnbackend.layers.convolution import (
     SeparableConv1D,
     SeparableConv2D,
 )
-from nnbackend.layers.core import Activation, Dense, Dropout, Flatten
+from nnbackend.layers.core import Dense
 from nnbackend.layers.einsum import Bilinear, EinsumDense
 from nnbackend.layers.embedding import (
     Embedding,
@@ -29,16 +25,16 @@ from nnbackend.layers.embedding import (
     TokenAndPositionEmbedding,
 )
 from nnbackend.layers.graph import Input
-from nnbackend.layers.resampling import (
-    Cropping1D,
-    Cropping2D,
-    Cropping3D,
-    UpSampling1D,
-    UpSampling2D,
-    UpSampling3D,
-    ZeroPadding1D,
-    ZeroPadding2D,
-    ZeroPadding3D,
+from nnbackend.layers.merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
+from nnbackend.layers.noise import (
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+)
 from nnbackend.layers.normalization import (
     BatchNormalization,
     GroupNormalization,
@@ -71,9 +67,23 @@ from nnbackend.layers.pooling import (
 )
 from nnbackend.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from nnbackend.layers.recurrent_cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from nnbackend.layers.resampling import (
+    Cropping1D,
+    Cropping2D,
+    Cropping3D,
+    UpSampling1D,
+    UpSampling2D,
+    UpSampling3D,
+    ZeroPadding1D,
+    ZeroPadding2D,
+    ZeroPadding3D,
+)
 from nnbackend.layers.sequences import Bidirectional, Masking, TimeDistributed
+from nnbackend.layers.structure import Flatten, Identity, Lambda, Permute, RepeatVector, Reshape
 
 __all__ = [
+    "ELU",
+    "GLU",
     "GRU",
     "LSTM",
     "RNN",
@@ -84,15 +94,19 @@ __all__ = [
     "AdaptiveMaxPooling1D",
     "AdaptiveMaxPooling2D",
     "AdaptiveMaxPooling3D",
+    "Add",
+    "AdditiveAttention",
+    "AlphaDropout",
+    "Attention",
+    "Average",
     "AveragePooling1D",
     "AveragePooling2D",
     "AveragePooling3D",
     "BatchNormalization",
     "Bidirectional",
-    "AdditiveAttention",
-    "Attention",
     "Bilinear",
     "Binding",
+    "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",
@@ -105,69 +119,14 @@ __all__ = [
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
-from nnbackend.layers.activations import (
-    ELU,
-    GLU,
-    Activation,
-    LeakyReLU,
-    PReLU,
-    ReLU,
-    Softmax,
-)
-from nnbackend.layers.base import (
-    Binding,
-    Layer,
-    Parameter,
-)
-from nnbackend.layers.core import (
-    Dense,
-)
-from nnbackend.layers.graph import (
-    Input,
-)
-from nnbackend.layers.merging import (
-    Add,
-    Average,
-    Concatenate,
-    Dot,
-    Maximum,
-    Minimum,
-    Multiply,
-    Subtract,
-)
-from nnbackend.layers.noise import (
-    AlphaDropout,
-    Dropout,
-    GaussianDropout,
-    GaussianNoise,
-    SpatialDropout1D,
-    SpatialDropout2D,
-    SpatialDropout3D,
-)
-from nnbackend.layers.structure import (
-    Flatten,
-    Identity,
-    Lambda,
-    Permute,
-    RepeatVector,
-    Reshape,
-)
-
-__all__ = [
-    "ELU",
-    "GLU",
-    "Activation",
-    "Add",
-    "AlphaDropout",
-    "Average",
-    "Binding",
-    "Concatenate",
-    "Dense",
     "Dot",
     "Dropout",
     "EinsumDense",
     "Embedding",
     "Flatten",
+    "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "GlobalAveragePooling3D",
@@ -176,61 +135,51 @@ __all__ = [
     "GlobalMaxPooling3D",
     "GroupNormalization",
     "GroupQueryAttention",
+    "Identity",
     "Input",
     "InstanceNormalization",
+    "LSTMCell",
+    "Lambda",
     "Layer",
     "LayerNormalization",
+    "LeakyReLU",
+    "Masking",
     "MaxPooling1D",
     "MaxPooling2D",
     "MaxPooling3D",
+    "Maximum",
+    "Minimum",
+    "MultiHeadAttention",
+    "Multiply",
     "Normalization",
+    "PReLU",
     "Parameter",
+    "Permute",
+    "PositionEmbedding",
+    "RMSNormalization",
+    "ReLU",
+    "RepeatVector",
+    "Reshape",
+    "RotaryEmbedding",
     "SeparableConv1D",
     "SeparableConv2D",
+    "SimpleRNN",
+    "SimpleRNNCell",
+    "SinusoidalPositionEncoding",
+    "Softmax",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "SpectralNormalization",
+    "StackedRNNCells",
+    "Subtract",
+    "TimeDistributed",
+    "TokenAndPositionEmbedding",
+    "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",
     "UpSampling3D",
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",
-    "RMSNormalization",
-    "SpectralNormalization",
-    "UnitNormalization",
-    "GRUCell",
-    "Input",
-    "LSTMCell",
-    "Layer",
-    "Masking",
-    "Parameter",
-    "SimpleRNN",
-    "SimpleRNNCell",
-    "StackedRNNCells",
-    "TimeDistributed",
-    "MultiHeadAttention",
-    "Parameter",
-    "PositionEmbedding",
-    "RotaryEmbedding",
-    "SinusoidalPositionEncoding",
-    "TokenAndPositionEmbedding",
-    "GaussianDropout",
-    "GaussianNoise",
-    "Identity",
-    "Input",
-    "Lambda",
-    "Layer",
-    "LeakyReLU",
-    "Maximum",
-    "Minimum",
-    "Multiply",
-    "PReLU",
-    "Parameter",
-    "Permute",
-    "ReLU",
-    "RepeatVector",
-    "Reshape",
-    "Softmax",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-    "Subtract",
 ]

@@ -34,7 +34,9 @@ class Hinge(_Error):
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each sample."""
-        return super().per_sample(functional.where(y_true == 0, functional.full_like(y_true, -1), y_true), y_pred)
+        return super().per_sample(
+            functional.where(y_true == 0, functional.full_like(y_true, -1), y_true), y_pred
+        )
 
 
 class SquaredHinge(Hinge):

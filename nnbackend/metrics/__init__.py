@@ -66,9 +66,7 @@ def _of_loss(made: Callable[[], Loss], name: str) -> Metric:
     return LossMetric(made(), name)
 
 
-_BY_NAME = {
-    name: functools.partial(_of_loss, made) for name, made in losses.BY_NAME.items()
-} | _BY_NAME
+_BY_NAME = {name: functools.partial(_of_loss, made) for name, made in losses.BY_NAME.items()} | _BY_NAME
 
 
 def get(which: str | Metric | Loss | Callable[..., Any]) -> Metric:

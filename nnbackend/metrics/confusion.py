@@ -79,12 +79,16 @@ class _Decisions(Metric):
             raise ValueError(
                 f"The metric {self.name} expects average to be 'micro', 'macro', 'weighted' or None, got {average!r}."
             )
-        self.thresholds = thresholds if isinstance(thresholds, (int, float, type(None))) else tuple(thresholds)
+        self.thresholds = (
+            thresholds if isinstance(thresholds, (int, float, type(None))) else tuple(thresholds)
+        )
         for threshold in self._thresholds(0.5):
             if not 0.0 <= threshold <= 1.0:
                 raise ValueError(f"The metric {self.name} expects thresholds from 0 to 1, got {threshold!r}.")
         if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-            raise ValueError(f"The metric {self.name} expects top_k to be a whole number from 1 on, got {top_k!r}.")
+            raise ValueError(
+                f"The metric {self.name} expects top_k to be a whole number from 1 on, got {top_k!r}."
+            )
         if top_k is not None and thresholds is not None:
             raise ValueError(f"The metric {self.name} takes either thresholds or top_k.")
         self.top_k = top_k
@@ -328,9 +332,7 @@ class _Count(_Decisions):
     #: Which count.
     outcome = ""
 
-    def __init__(
-        self, thresholds: float | Sequence[float] | None = None, name: str | None = None
-    ) -> None:
+    def __init__(self, thresholds: float | Sequence[float] | None = None, name: str | None = None) -> None:
         super().__init__(thresholds, name=name)
 
     def result(self, state: Tree) -> Any:
@@ -353,7 +355,9 @@ class TruePositives(_Count):
     --------
     >>> import nnbackend as nn
     >>> xp = nn.get_backend("numpy").xp
-    >>> nn.metrics.TruePositives()(xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2]))
+    >>> nn.metrics.TruePositives()(
+    ...     xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2])
+    ... )
     2.0
     """
 
@@ -374,7 +378,9 @@ class FalsePositives(_Count):
     --------
     >>> import nnbackend as nn
     >>> xp = nn.get_backend("numpy").xp
-    >>> nn.metrics.FalsePositives()(xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2]))
+    >>> nn.metrics.FalsePositives()(
+    ...     xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2])
+    ... )
     1.0
     """
 
@@ -395,7 +401,9 @@ class TrueNegatives(_Count):
     --------
     >>> import nnbackend as nn
     >>> xp = nn.get_backend("numpy").xp
-    >>> nn.metrics.TrueNegatives()(xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2]))
+    >>> nn.metrics.TrueNegatives()(
+    ...     xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2])
+    ... )
     3.0
     """
 
@@ -416,7 +424,9 @@ class FalseNegatives(_Count):
     --------
     >>> import nnbackend as nn
     >>> xp = nn.get_backend("numpy").xp
-    >>> nn.metrics.FalseNegatives()(xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2]))
+    >>> nn.metrics.FalseNegatives()(
+    ...     xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2])
+    ... )
     1.0
     """
 

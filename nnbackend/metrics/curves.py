@@ -44,7 +44,9 @@ class _Curve(Metric):
         else:
             inner = sorted(float(number) for number in thresholds)
             if any(not 0.0 <= number <= 1.0 for number in inner):
-                raise ValueError(f"The metric {self.name} expects thresholds from 0 to 1, got {thresholds!r}.")
+                raise ValueError(
+                    f"The metric {self.name} expects thresholds from 0 to 1, got {thresholds!r}."
+                )
         #: What parts the scores, beside one threshold below 0 and one above 1.
         self.inner_thresholds = tuple(inner)
         self.multi_label = multi_label
@@ -91,7 +93,10 @@ class _Curve(Metric):
         xp = host().xp
         true, untrue = (xp.asarray(to_numpy(state[name])) for name in ("true", "untrue"))
         end = xp.zeros((1, true.shape[1]))
-        above = [xp.concat([xp.flip(xp.cumulative_sum(xp.flip(c, axis=0), axis=0), axis=0), end]) for c in (true, untrue)]
+        above = [
+            xp.concat([xp.flip(xp.cumulative_sum(xp.flip(c, axis=0), axis=0), axis=0), end])
+            for c in (true, untrue)
+        ]
         return above[0], above[1], above[0][:1, ...] - above[0], above[1][:1, ...] - above[1]
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
@@ -356,11 +361,15 @@ def _ranked(y_true: Any, y_score: Any, sample_weight: Any | None) -> tuple[Any, 
     else:
         weights = xp.reshape(xp.astype(xp.asarray(to_numpy(plain(sample_weight))), xp.float64), (-1,))
         if weights.shape != scores.shape:
-            raise ValueError(f"Expected one weight for each score, got {weights.shape[0]} for {scores.shape[0]}.")
+            raise ValueError(
+                f"Expected one weight for each score, got {weights.shape[0]} for {scores.shape[0]}."
+            )
     order = xp.argsort(scores, stable=True)
     weights, truth = weights[order], truth[order]
     start = xp.zeros((1,))
-    below = [xp.concat([start, xp.cumulative_sum(xp.where(truth == kind, weights, 0.0))]) for kind in (True, False)]
+    below = [
+        xp.concat([start, xp.cumulative_sum(xp.where(truth == kind, weights, 0.0))]) for kind in (True, False)
+    ]
     return scores[order], below[0], below[1]
 
 
@@ -444,4 +453,6 @@ def average_precision(y_true: Any, y_score: Any, sample_weight: Any | None = Non
     low = xp.searchsorted(scores, scores, side="left")
     hits, alarms = true[-1] - true[low], untrue[-1] - untrue[low]
     total = float(true[-1])
-    return float(xp.sum((true[1:] - true[:-1]) * ratio(hits, hits + alarms, 0.0))) / total if total else math.nan
+    return (
+        float(xp.sum((true[1:] - true[:-1]) * ratio(hits, hits + alarms, 0.0))) / total if total else math.nan
+    )

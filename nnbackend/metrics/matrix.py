@@ -304,7 +304,9 @@ class BinaryIoU(IoU):
     --------
     >>> import nnbackend as nn
     >>> xp = nn.get_backend("numpy").xp
-    >>> nn.metrics.BinaryIoU(target_class_ids=(1,))(xp.asarray([0, 1, 1, 1]), xp.asarray([0.9, 0.8, 0.7, 0.1]))
+    >>> nn.metrics.BinaryIoU(target_class_ids=(1,))(
+    ...     xp.asarray([0, 1, 1, 1]), xp.asarray([0.9, 0.8, 0.7, 0.1])
+    ... )
     0.5
     """
 
@@ -408,4 +410,8 @@ class CohenKappa(_OfMatrix):
         distance = {None: xp.minimum(apart, 1.0), "linear": apart, "quadratic": apart**2}[self.weightage]
         chance = xp.sum(matrix, axis=1, keepdims=True) * xp.sum(matrix, axis=0, keepdims=True)
         expected = float(xp.sum(distance * chance))
-        return 1.0 - float(xp.sum(distance * matrix)) * float(xp.sum(matrix)) / expected if expected else math.nan
+        return (
+            1.0 - float(xp.sum(distance * matrix)) * float(xp.sum(matrix)) / expected
+            if expected
+            else math.nan
+        )

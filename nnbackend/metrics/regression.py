@@ -276,7 +276,9 @@ class SparseCategoricalCrossentropy(LossMetric):
         label_smoothing: float = 0.0,
         name: str | None = None,
     ) -> None:
-        loss = losses.SparseCategoricalCrossentropy(from_logits, ignore_class, label_smoothing=label_smoothing)
+        loss = losses.SparseCategoricalCrossentropy(
+            from_logits, ignore_class, label_smoothing=label_smoothing
+        )
         super().__init__(loss, name)
 
 
@@ -304,7 +306,9 @@ class Perplexity(LossMetric):
     def __init__(
         self, from_logits: bool | None = None, ignore_class: int | None = None, name: str | None = None
     ) -> None:
-        super().__init__(losses.SparseCategoricalCrossentropy(from_logits, ignore_class), name or "perplexity")
+        super().__init__(
+            losses.SparseCategoricalCrossentropy(from_logits, ignore_class), name or "perplexity"
+        )
 
     def result(self, state: Tree) -> float:
         """Return the perplexity so far, or nan before any sample."""

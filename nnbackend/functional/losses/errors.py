@@ -32,6 +32,7 @@ __all__ = [
 
 _LN_2 = math.log(2.0)
 
+
 def _error(
     value: Elementwise, slope: Elementwise, predictions: Array, targets: Array
 ) -> tuple[Array, Backward]:
@@ -519,9 +520,7 @@ def poisson(predictions: Array, targets: Array) -> tuple[Array, Backward]:
     >>> nn.functional.poisson(xp.asarray([[1.0, 2.0]]), xp.asarray([[3, 0]]))
     array([1.5])
     """
-    return _mean_error(
-        "poisson", _poisson, _poisson_gradient, predictions, targets, _poisson_target_gradient
-    )
+    return _mean_error("poisson", _poisson, _poisson_gradient, predictions, targets, _poisson_target_gradient)
 
 
 @elementwise
