@@ -28,7 +28,7 @@ def factored_direction(gradient: Any, row: Any, column: Any, mean: Any) -> Any:
 
 
 @elementwise
-def direction(gradient: Any, second: Any) -> Any:
+def adafactor_direction(gradient: Any, second: Any) -> Any:
     """U = g / sqrt(v)."""
     return gradient / namespace(gradient).sqrt(second)
 
@@ -142,7 +142,7 @@ class Adafactor(Optimizer):
         squares = gradient * gradient + self.epsilon_1
         if len(parameter.shape) < 2:
             row = moved_mean(row, squares, share)
-            step = direction(gradient, row)
+            step = adafactor_direction(gradient, row)
         else:
             row = moved_mean(row, xp.mean(squares, axis=-1), share)
             column = moved_mean(column, xp.mean(squares, axis=-2), share)

@@ -46,7 +46,7 @@ def decayed(gradient: Any, parameter: Any, *, decay: float) -> Any:
 
 
 @elementwise
-def scaled(array: Any, factor: Any) -> Any:
+def rescaled(array: Any, factor: Any) -> Any:
     """X := s x."""
     return array * factor
 
@@ -549,7 +549,7 @@ class Optimizer(Configurable):
                 squares = squares + length * length
             norms = [xp.sqrt(squares)] * len(gradients)
         return [
-            scaled(gradient, xp.astype(limit / xp.maximum(length, limit), gradient.dtype))
+            rescaled(gradient, xp.astype(limit / xp.maximum(length, limit), gradient.dtype))
             for gradient, length in zip(gradients, norms, strict=True)
         ]
 
@@ -600,7 +600,7 @@ class Optimizer(Configurable):
                 if decay and coupled:
                     slope = decayed(slope, parameter, decay=decay)
                 if kept is not None:
-                    parameter = scaled(parameter, kept, donate=(0,) if donated else ())
+                    parameter = rescaled(parameter, kept, donate=(0,) if donated else ())
                 results = self.update_parameter(parameter, slope, tuple(held), scalars, donated)
                 for column, result in zip(new, results, strict=True):
                     pieces = _parted(result, [flat[place] for place in places]) if together else [result]
