@@ -210,6 +210,24 @@ def test_a_shift_of_the_logits_changes_nothing(logits, shift):
     np.testing.assert_allclose(np.exp(fn.log_softmax(x)), fn.softmax(x), rtol=1e-12)
 
 
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.sampled_from(["relu", "gelu", "silu", "softplus", "hard_silu"]), st.floats(-1e4, 1e4))
+def test_what_a_rectifier_takes_away_is_what_it_gives_to_the_other_sign(name, value):
+    x = np.asarray([value])
+    both = getattr(fn, name)(x) - getattr(fn, name)(-x)
+    np.testing.assert_allclose(both, x, rtol=1e-14, atol=1e-15)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.floats(-1e4, 1e4), st.floats(0, 10))
+def test_shrinkage_and_what_it_takes_add_up(value, size):
+    x = np.asarray([value])
+    taken = x - fn.soft_shrink(x, threshold=size)
+    np.testing.assert_allclose(taken, np.clip(x, -size, size), atol=1e-11)
+    kept = fn.hard_shrink(x, threshold=size)
+    assert float(kept[0]) in (0.0, value)
+
+
 def test_equal_logits_give_equal_probabilities(put):
     np.testing.assert_allclose(nn.to_numpy(fn.softmax(put([7.0] * 4))), [0.25] * 4)
 

@@ -157,3 +157,27 @@ def test_masks_of_what_is_put_one_behind_the_other(put):
 
 def test_scalar_products_have_no_mask(put):
     assert masks_of(nn.Dot(1), put, MASKS) is None
+
+
+def two_towers(x, kind=nn.Concatenate, **options):
+    a = nn.Dense(4, "gelu")(x)
+    b = nn.GaussianNoise(0.1)(nn.Dense(4, nn.LeakyReLU(0.1))(x))
+    return kind(**options)([a, b])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "width"), [(nn.Concatenate, {}, 8), (nn.Add, {}, 4), (nn.Dot, {"axes": 1}, 1)]
+)
+def test_a_graph_merges_branches_trains_and_is_saved(kind, options, width, backend, rng, tmp_path):
+    x = rng.normal(size=(16, 3)).astype("float32")
+    y = np.sum(x, axis=1, keepdims=True)
+    inputs = nn.Input((3,))
+    merged = two_towers(inputs, kind, **options)
+    assert merged.shape[1:] == (width,)
+    model = nn.Model(inputs, nn.Dense(1)(nn.Activation("softplus")(merged)), backend=backend, seed=0)
+    model.compile(optimizer=nn.optimizers.Adam(0.05), loss="mse")
+    losses = model.fit(x, y, epochs=5, batch_size=8, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    model.save(tmp_path / "branches.safetensors")
+    again = nn.load_model(tmp_path / "branches.safetensors", backend=backend)
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
