@@ -31,7 +31,12 @@ CASES = (
     Case("contrastive", (_POSITIVE, real(4, 5, low=0.0, high=1.0)), {"margin": 2.0}, "soft"),
     Case("cosine_similarity", (_REAL, _REAL)),
     Case("ctc", (_FRAMES, whole(3, 2, below=3)), {"blank": 3}, bound=16.0),
-    Case("ctc", (_FRAMES, whole(3, 2, below=4), whole(3, below=7), whole(3, below=3)), variant="uneven", bound=16.0),
+    Case(
+        "ctc",
+        (_FRAMES, whole(3, 2, below=4), whole(3, below=7), whole(3, below=3)),
+        variant="uneven",
+        bound=16.0,
+    ),
     Case("generalized_crossentropy", (_POSITIVE,), {"q": 0.7}),
     Case("hardest_triplet", (_EMBEDDINGS, _GROUPS)),
     Case("hinge", (_REAL, _REAL)),

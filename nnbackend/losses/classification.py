@@ -59,7 +59,9 @@ class _Crossentropy(Loss):
 
     def of_probabilities(self, probabilities: Any, targets: Any) -> Any:
         """Return the loss of each row of probabilities."""
-        raise NotImplementedError(f"{type(self).__name__} must define of_probabilities(probabilities, targets).")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define of_probabilities(probabilities, targets)."
+        )
 
     def logits(self, y_pred: Any) -> Any | None:
         """Return the logits behind an output, or None where it is to be taken for probabilities.
@@ -111,6 +113,7 @@ class _Crossentropy(Loss):
                 "from_logits=False"
             )
         return f"{self.name} on the logits that the last {self.link} is given"
+
 
 def _share(owner: str, label_smoothing: float) -> float:
     """Return a share of the labels that is spread over all classes, if it is one."""
@@ -264,9 +267,7 @@ class _OfLabels(Loss):
             if self.ignore_class is not None:
                 array = xp.where(self.counted(array), array, xp.zeros_like(array))
             if "float" in str(array.dtype) and not bool(xp.all(xp.floor(array) == array)):
-                raise ValueError(
-                    f"{self.label} expects whole-number labels, got fractions in {array.dtype}."
-                )
+                raise ValueError(f"{self.label} expects whole-number labels, got fractions in {array.dtype}.")
             if 0 in array.shape:
                 return
             low, high = int(xp.min(array)), int(xp.max(array))
@@ -395,6 +396,7 @@ class BinaryCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
                 f"{self.label} expects targets from 0 to 1, got values from {low:g} to {high:g}. For labels -1 "
                 "and 1 use (y + 1) / 2; for several classes 'sparse_categorical_crossentropy'."
             )
+
 
 class CategoricalGeneralizedCrossEntropy(_OfLabels, _Crossentropy):  # numpydoc ignore=PR02
     r"""Cross-entropy that is bounded, for labels some of which are wrong,  :math:`(1 - p_t^q) / q`.

@@ -171,9 +171,7 @@ class CTC(_Crossentropy):  # numpydoc ignore=PR02
             return self.per_sample(y_true, y_pred), weights
         xp = namespace(weights)
         lengths = xp.sum(xp.astype(weights > 0, xp.int64), axis=1)
-        values = functional.ctc(
-            self._log_probabilities(y_pred), plain(y_true), lengths, blank=self.blank
-        )
+        values = functional.ctc(self._log_probabilities(y_pred), plain(y_true), lengths, blank=self.blank)
         return values, self.weights(y_true, weights)
 
     def weights(self, y_true: Any, weights: Any | None) -> Any | None:
@@ -215,6 +213,6 @@ class CTC(_Crossentropy):  # numpydoc ignore=PR02
             )
         if most > times:
             raise ValueError(
-                f"{self.label} expects no more labels than the outputs have steps, {times}, got {most}. Make the outputs "
-                "longer, or the label sequences shorter."
+                f"{self.label} expects no more labels than the outputs have steps, {times}, got {most}. Make the "
+                "outputs longer, or the label sequences shorter."
             )

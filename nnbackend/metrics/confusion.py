@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackend.backend import Backend, backend_of, host, namespace, to_numpy
-from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, row_weights
+from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, require_whole, row_weights
 from nnbackend.typing import Shape, Tree
 
 __all__ = [
@@ -48,7 +48,7 @@ def check_columns(owner: str, y: Any, output_shape: Shape) -> None:
     shape, whole = tuple(y.shape[1:]), tuple(output_shape)
     rows = whole[:-1]
     single = not whole or whole[-1] == 1
-    if shape == whole or shape == rows or (not single and shape == (*rows, 1)):
+    if shape in (whole, rows) or (not single and shape == (*rows, 1)):
         return
     raise ValueError(
         f"{owner} expects targets shaped like the outputs, {('n', *whole)}, or whole-number labels of shape "
@@ -79,12 +79,14 @@ class _Decisions(Metric):
             raise ValueError(
                 f"The metric {self.name} expects average to be 'micro', 'macro', 'weighted' or None, got {average!r}."
             )
-        self.thresholds = thresholds if isinstance(thresholds, (int, float, type(None))) else tuple(thresholds)
+        self.thresholds = (
+            thresholds if isinstance(thresholds, (int, float, type(None))) else tuple(thresholds)
+        )
         for threshold in self._thresholds(0.5):
             if not 0.0 <= threshold <= 1.0:
                 raise ValueError(f"The metric {self.name} expects thresholds from 0 to 1, got {threshold!r}.")
-        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-            raise ValueError(f"The metric {self.name} expects top_k to be a whole number from 1 on, got {top_k!r}.")
+        if top_k is not None:
+            require_whole(f"The metric {self.name}", "top_k", top_k, 1)
         if top_k is not None and thresholds is not None:
             raise ValueError(f"The metric {self.name} takes either thresholds or top_k.")
         self.top_k = top_k
@@ -186,7 +188,7 @@ class _Decisions(Metric):
         check_columns(f"The metric {self.name}", y, output_shape)
 
 
-class Precision(_Decisions):
+class Precision(_Decisions):  # numpydoc ignore=PR02
     r"""Share of yeses that are right,  :math:`\frac{TP}{TP + FP}`  (0 where there is no yes).
 
     Parameters
@@ -217,7 +219,7 @@ class Precision(_Decisions):
         return ratio(true_positives, true_positives + false_positives, 0.0)
 
 
-class Recall(_Decisions):
+class Recall(_Decisions):  # numpydoc ignore=PR02
     r"""Share of what is true that was found,  :math:`\frac{TP}{TP + FN}`  (0 where nothing is true).
 
     Parameters
@@ -250,7 +252,8 @@ class Recall(_Decisions):
 
 class FBetaScore(_Decisions):
     r"""Weighted harmonic mean of precision and recall,
-    :math:`F_\beta = \frac{(1 + \beta^2)\, TP}{(1 + \beta^2)\, TP + \beta^2\, FN + FP}`  (0 where nothing is true or said).
+    :math:`F_\beta = \frac{(1 + \beta^2)\, TP}{(1 + \beta^2)\, TP + \beta^2\, FN + FP}`
+    (0 where nothing is true or said).
 
     Parameters
     ----------
@@ -328,9 +331,7 @@ class _Count(_Decisions):
     #: Which count.
     outcome = ""
 
-    def __init__(
-        self, thresholds: float | Sequence[float] | None = None, name: str | None = None
-    ) -> None:
+    def __init__(self, thresholds: float | Sequence[float] | None = None, name: str | None = None) -> None:
         super().__init__(thresholds, name=name)
 
     def result(self, state: Tree) -> Any:
@@ -339,7 +340,7 @@ class _Count(_Decisions):
         return counts if isinstance(self.thresholds, tuple) else float(counts[0])
 
 
-class TruePositives(_Count):
+class TruePositives(_Count):  # numpydoc ignore=PR02
     """How many yeses are right, by weight.
 
     Parameters
@@ -353,14 +354,16 @@ class TruePositives(_Count):
     --------
     >>> import nnbackend as nn
     >>> xp = nn.get_backend("numpy").xp
-    >>> nn.metrics.TruePositives()(xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2]))
+    >>> nn.metrics.TruePositives()(
+    ...     xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2])
+    ... )
     2.0
     """
 
     outcome = "true_positives"
 
 
-class FalsePositives(_Count):
+class FalsePositives(_Count):  # numpydoc ignore=PR02
     """How many yeses are wrong, by weight.
 
     Parameters
@@ -374,14 +377,16 @@ class FalsePositives(_Count):
     --------
     >>> import nnbackend as nn
     >>> xp = nn.get_backend("numpy").xp
-    >>> nn.metrics.FalsePositives()(xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2]))
+    >>> nn.metrics.FalsePositives()(
+    ...     xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2])
+    ... )
     1.0
     """
 
     outcome = "false_positives"
 
 
-class TrueNegatives(_Count):
+class TrueNegatives(_Count):  # numpydoc ignore=PR02
     """How many noes are right, by weight.
 
     Parameters
@@ -395,14 +400,16 @@ class TrueNegatives(_Count):
     --------
     >>> import nnbackend as nn
     >>> xp = nn.get_backend("numpy").xp
-    >>> nn.metrics.TrueNegatives()(xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2]))
+    >>> nn.metrics.TrueNegatives()(
+    ...     xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2])
+    ... )
     3.0
     """
 
     outcome = "true_negatives"
 
 
-class FalseNegatives(_Count):
+class FalseNegatives(_Count):  # numpydoc ignore=PR02
     """How many noes are wrong, by weight.
 
     Parameters
@@ -416,7 +423,9 @@ class FalseNegatives(_Count):
     --------
     >>> import nnbackend as nn
     >>> xp = nn.get_backend("numpy").xp
-    >>> nn.metrics.FalseNegatives()(xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2]))
+    >>> nn.metrics.FalseNegatives()(
+    ...     xp.asarray([1, 1, 1, 0, 0, 0, 0]), xp.asarray([0.9, 0.8, 0.1, 0.9, 0.1, 0.1, 0.2])
+    ... )
     1.0
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnbackend import functional
 from nnbackend.backend import Backend, backend_of, host, namespace, plain, to_numpy
-from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, row_weights
+from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, require_whole, row_weights
 from nnbackend.metrics.confusion import check_columns, columns_of
 from nnbackend.typing import Shape, Tree
 
@@ -35,16 +35,14 @@ class _Curve(Metric):
     ) -> None:
         super().__init__(name)
         if thresholds is None:
-            if isinstance(num_thresholds, bool) or not isinstance(num_thresholds, int) or num_thresholds < 2:
-                raise ValueError(
-                    f"The metric {self.name} expects num_thresholds to be a whole number from 2 on, got "
-                    f"{num_thresholds!r}."
-                )
+            require_whole(f"The metric {self.name}", "num_thresholds", num_thresholds, 2)
             inner = [number / (num_thresholds - 1) for number in range(1, num_thresholds - 1)]
         else:
             inner = sorted(float(number) for number in thresholds)
             if any(not 0.0 <= number <= 1.0 for number in inner):
-                raise ValueError(f"The metric {self.name} expects thresholds from 0 to 1, got {thresholds!r}.")
+                raise ValueError(
+                    f"The metric {self.name} expects thresholds from 0 to 1, got {thresholds!r}."
+                )
         #: What parts the scores, beside one threshold below 0 and one above 1.
         self.inner_thresholds = tuple(inner)
         self.multi_label = multi_label
@@ -91,7 +89,10 @@ class _Curve(Metric):
         xp = host().xp
         true, untrue = (xp.asarray(to_numpy(state[name])) for name in ("true", "untrue"))
         end = xp.zeros((1, true.shape[1]))
-        above = [xp.concat([xp.flip(xp.cumulative_sum(xp.flip(c, axis=0), axis=0), axis=0), end]) for c in (true, untrue)]
+        above = [
+            xp.concat([xp.flip(xp.cumulative_sum(xp.flip(c, axis=0), axis=0), axis=0), end])
+            for c in (true, untrue)
+        ]
         return above[0], above[1], above[0][:1, ...] - above[0], above[1][:1, ...] - above[1]
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
@@ -356,11 +357,15 @@ def _ranked(y_true: Any, y_score: Any, sample_weight: Any | None) -> tuple[Any, 
     else:
         weights = xp.reshape(xp.astype(xp.asarray(to_numpy(plain(sample_weight))), xp.float64), (-1,))
         if weights.shape != scores.shape:
-            raise ValueError(f"Expected one weight for each score, got {weights.shape[0]} for {scores.shape[0]}.")
+            raise ValueError(
+                f"Expected one weight for each score, got {weights.shape[0]} for {scores.shape[0]}."
+            )
     order = xp.argsort(scores, stable=True)
     weights, truth = weights[order], truth[order]
     start = xp.zeros((1,))
-    below = [xp.concat([start, xp.cumulative_sum(xp.where(truth == kind, weights, 0.0))]) for kind in (True, False)]
+    below = [
+        xp.concat([start, xp.cumulative_sum(xp.where(truth == kind, weights, 0.0))]) for kind in (True, False)
+    ]
     return scores[order], below[0], below[1]
 
 
@@ -444,4 +449,6 @@ def average_precision(y_true: Any, y_score: Any, sample_weight: Any | None = Non
     low = xp.searchsorted(scores, scores, side="left")
     hits, alarms = true[-1] - true[low], untrue[-1] - untrue[low]
     total = float(true[-1])
-    return float(xp.sum((true[1:] - true[:-1]) * ratio(hits, hits + alarms, 0.0))) / total if total else math.nan
+    return (
+        float(xp.sum((true[1:] - true[:-1]) * ratio(hits, hits + alarms, 0.0))) / total if total else math.nan
+    )

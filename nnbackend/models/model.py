@@ -594,7 +594,11 @@ class Model(Layer):
         data = self._checked("train_on_batch", self._dataset("train_on_batch", x, y, sample_weight), False)
         if class_weight is not None:
             data = weigh_classes(
-                data, class_weight, self._root_dtype(), "train_on_batch", self.compute_output_shape(sample_shape(data.x))
+                data,
+                class_weight,
+                self._root_dtype(),
+                "train_on_batch",
+                self.compute_output_shape(sample_shape(data.x)),
             )
         with deferred_interrupts():
             measured = self._train(Batch(data.x, data.y, data.weight), self._no_metrics())

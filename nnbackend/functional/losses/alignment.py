@@ -33,7 +33,9 @@ def _ctc_step(
     never = most == _NEVER
     base = xp.where(never, 0.0, most)
     total = xp.exp(stay - base) + xp.exp(advance - base) + xp.exp(skip - base)
-    return xp.where(active, xp.where(never, _NEVER, base + xp.log(xp.where(never, 1.0, total)) + emission), before)
+    return xp.where(
+        active, xp.where(never, _NEVER, base + xp.log(xp.where(never, 1.0, total)) + emission), before
+    )
 
 
 def _check(log_probabilities: Any, labels: Any, lengths: tuple[Any, Any]) -> None:
@@ -121,7 +123,9 @@ def ctc(
     grid = _Grid(_whole_numbers("ctc", labels), input_lengths, label_lengths, times, classes, blank)
     emissions = xp.take_along_axis(log_probabilities, grid.index, axis=2)
     never = zeros((count, 2), log_probabilities) + _NEVER
-    start = xp.concat([never[:, :1], zeros((count, 1), log_probabilities)], axis=1)  # a virtual place before the first
+    start = xp.concat(
+        [never[:, :1], zeros((count, 1), log_probabilities)], axis=1
+    )  # a virtual place before the first
     forward = []
     alpha = zeros((count, grid.places), log_probabilities) + _NEVER
     for time in range(times):
@@ -188,9 +192,7 @@ class _Grid:
             labels = xp.where(_count_up(longest, labels) < lengths, labels, blanks[:, :longest])
             pairs = xp.reshape(xp.stack([blanks[:, :longest], labels], axis=2), (count, 2 * longest))
             self._classes = xp.concat([pairs, blanks[:, longest:]], axis=1)
-            self.index = xp.broadcast_to(
-                xp.expand_dims(self._classes, axis=1), (count, times, self.places)
-            )
+            self.index = xp.broadcast_to(xp.expand_dims(self._classes, axis=1), (count, times, self.places))
             no = xp.zeros((count, 2), dtype=xp.bool, device=backend.device(labels))
             repeated = self._classes[:, 2:] == self._classes[:, :-2]
             skips = ~repeated & (self._classes[:, 2:] != blank)

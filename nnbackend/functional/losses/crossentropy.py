@@ -48,6 +48,7 @@ _NAN = float("nan")
 #: What keeps powers of zero, and their derivatives, finite: far below any float32 that matters.
 _TINY = 1e-30
 
+
 @rowwise
 def _softmax_crossentropy(logits: Array, targets: Array) -> Any:
     xp = namespace(logits)
@@ -733,7 +734,9 @@ def categorical_focal_crossentropy(
     --------
     >>> import nnbackend as nn
     >>> xp = nn.get_backend("numpy").xp
-    >>> nn.functional.categorical_focal_crossentropy(xp.asarray([[0.5, 0.5]]), xp.asarray([[0, 1]]), alpha=1.0)
+    >>> nn.functional.categorical_focal_crossentropy(
+    ...     xp.asarray([[0.5, 0.5]]), xp.asarray([[0, 1]]), alpha=1.0
+    ... )
     array([0.1732868])
     """
     t = _targets_like("categorical_focal_crossentropy", probabilities, targets)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnbackend.autodiff import Rule, differentiable
+from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
-from nnbackend.elementwise import Elementwise, elementwise, rowwise
+from nnbackend.elementwise import rowwise
 from nnbackend.functional._rules import composed, like
 from nnbackend.functional.elementary import logaddexp, maximum, sqrt, square, where
 from nnbackend.functional.linear import matmul
@@ -76,7 +76,9 @@ def categorical_hinge(predictions: Array, targets: Array) -> Array:
 def _direction(x: Array) -> Any:
     """Return a row divided by its length, and one over the length; zeros for a row of zeros."""
     xp = namespace(x)
-    size = xp.max(xp.abs(x), axis=-1, keepdims=True)  # squares of what is divided by it neither over- nor underflow
+    size = xp.max(
+        xp.abs(x), axis=-1, keepdims=True
+    )  # squares of what is divided by it neither over- nor underflow
     scaled = x / xp.where(size == 0.0, 1.0, size)
     total = xp.sum(xp.square(scaled), axis=-1, keepdims=True)
     length = xp.sqrt(xp.where(size == 0.0, 1.0, total))
@@ -130,7 +132,9 @@ def cosine_similarity(predictions: Array, targets: Array) -> tuple[Array, Backwa
     --------
     >>> import nnbackend as nn
     >>> xp = nn.get_backend("numpy").xp
-    >>> nn.functional.cosine_similarity(xp.asarray([[1.0, 0.0], [3.0, 4.0]]), xp.asarray([[0.0, 2.0], [3.0, 4.0]]))
+    >>> nn.functional.cosine_similarity(
+    ...     xp.asarray([[1.0, 0.0], [3.0, 4.0]]), xp.asarray([[0.0, 2.0], [3.0, 4.0]])
+    ... )
     array([0., 1.])
     """
     t = _targets_like("cosine_similarity", predictions, targets)
@@ -323,5 +327,7 @@ def circle(embeddings: Array, labels: Array, *, gamma: float = 80.0, margin: flo
     d = maximum(1.0 - matmul(embeddings, matrix_transpose(embeddings)), 0.0)
     within = -gamma * maximum(margin + d, 0.0) * (margin - d)
     between = gamma * maximum(1.0 + margin - d, 0.0) * (1.0 - margin - d)
-    total = logsumexp(where(positive, within, -_FAR), axis=1) + logsumexp(where(negative, between, -_FAR), axis=1)
+    total = logsumexp(where(positive, within, -_FAR), axis=1) + logsumexp(
+        where(negative, between, -_FAR), axis=1
+    )
     return logaddexp(total, 0.0 * total)
