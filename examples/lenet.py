@@ -51,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for seed in range(options.seed, options.seed + options.seeds):
         model = make_model(options.backend, seed)
         model.compile(
-            nn.optimizers.Adam(0.002, decay=0.002), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
+            nn.optimizers.Adam(0.002, decay=0.002),
+            loss="sparse_categorical_crossentropy",
+            metrics=["accuracy"],
         )
         if seed == options.seed:
             model.summary()

@@ -74,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         x = moved(x_train, rng) if not options.quick else x_train
         numbers = model.fit(x, y_train, batch_size=64, verbose=0).history
         if epoch % 5 == 4 or epoch + 1 == options.epochs:
-            print(f"epoch {epoch + 1:3}  loss {numbers['loss'][-1]:.4f}  accuracy {numbers['accuracy'][-1]:.2%}")
+            print(
+                f"epoch {epoch + 1:3}  loss {numbers['loss'][-1]:.4f}  accuracy {numbers['accuracy'][-1]:.2%}"
+            )
     print(f"Trained in {time.perf_counter() - start:.1f} seconds")
     accuracy = model.evaluate(x_test, y_test)["accuracy"]
     return verdict(f"Test accuracy on {options.backend}", accuracy, 0.9 if options.quick else 0.985, ".2%")

@@ -70,9 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     reached = {}
     for both_ways in (False, True):
         model = make_model(options.backend, options.seed, both_ways=both_ways)
-        model.compile(
-            nn.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
-        )
+        model.compile(nn.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         if both_ways:
             model.summary()
         start = time.perf_counter()
@@ -81,7 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         how = "both ways" if both_ways else "from the left alone"
         seconds = time.perf_counter() - start
         print(f"Reading {how}: {reached[both_ways]:.2%} of the words tagged right, {seconds:.1f} seconds")
-    return verdict(f"Test accuracy on {options.backend}", reached[True], 0.95 if options.quick else 0.99, ".2%")
+    return verdict(
+        f"Test accuracy on {options.backend}", reached[True], 0.95 if options.quick else 0.99, ".2%"
+    )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ class History(Callback):
 
     Attributes
     ----------
-    history : dict of str to list of float, or of array
-        One list for each number (host arrays where a metric gives several, such as a confusion matrix): ``"loss"``, the metrics, and with ``val_`` in front those of validation.
+    history : dict of str to list
+        One list for each number: ``"loss"``, the metrics, and with ``val_`` in front those of validation. They are
+        floats, and host arrays where a metric gives several numbers, such as a confusion matrix.
     epoch : list of int
         The epochs, from 0.
     """

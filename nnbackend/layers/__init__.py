@@ -1,6 +1,6 @@
 """Layers: parameters, shapes and names around the mathematics of `nnbackend.functional`."""
 
-from nnbackend.layers.activations import Activation, ELU, GLU, LeakyReLU, PReLU, ReLU, Softmax
+from nnbackend.layers.activations import ELU, GLU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from nnbackend.layers.attention import AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention
 from nnbackend.layers.base import Binding, Layer, Parameter
 from nnbackend.layers.convolution import (
@@ -82,6 +82,11 @@ from nnbackend.layers.sequences import Bidirectional, Masking, TimeDistributed
 from nnbackend.layers.structure import Flatten, Identity, Lambda, Permute, RepeatVector, Reshape
 
 __all__ = [
+    "ELU",
+    "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "AdaptiveAveragePooling1D",
     "AdaptiveAveragePooling2D",
@@ -116,12 +121,9 @@ __all__ = [
     "DepthwiseConv2D",
     "Dot",
     "Dropout",
-    "ELU",
     "EinsumDense",
     "Embedding",
     "Flatten",
-    "GLU",
-    "GRU",
     "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
@@ -136,7 +138,6 @@ __all__ = [
     "Identity",
     "Input",
     "InstanceNormalization",
-    "LSTM",
     "LSTMCell",
     "Lambda",
     "Layer",
@@ -156,7 +157,6 @@ __all__ = [
     "Permute",
     "PositionEmbedding",
     "RMSNormalization",
-    "RNN",
     "ReLU",
     "RepeatVector",
     "Reshape",

@@ -12,24 +12,74 @@ from typing import Any
 
 from nnbackend.config import find, snake_case
 from nnbackend.losses import classification, margins, regression, structure
-from nnbackend.losses.base import (
-    FunctionLoss,
-    Loss,
-    as_columns,
-    check_classes,
-    check_returned,
-    check_same_shape,
-    combine_weights,
-    match_targets,
-    weighted_mean,
+from nnbackend.losses.base import FunctionLoss, Loss, combine_weights, weighted_mean
+from nnbackend.losses.classification import (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
+    NegativeLogLikelihood,
+    SparseCategoricalCrossentropy,
 )
-from nnbackend.losses.classification import *  # noqa: F403
-from nnbackend.losses.margins import *  # noqa: F403
-from nnbackend.losses.regression import *  # noqa: F403
-from nnbackend.losses.structure import *  # noqa: F403
+from nnbackend.losses.margins import (
+    CategoricalHinge,
+    Circle,
+    Contrastive,
+    Hinge,
+    SquaredHinge,
+    Triplet,
+)
+from nnbackend.losses.regression import (
+    CosineSimilarity,
+    Huber,
+    KLDivergence,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+)
+from nnbackend.losses.structure import (
+    CTC,
+    Dice,
+    Tversky,
+)
 
-__all__ = classification.__all__ + margins.__all__ + regression.__all__ + structure.__all__
-__all__ += ["FunctionLoss", "Loss", "combine_weights", "get", "weighted_mean"]
+__all__ = [
+    "BY_NAME",
+    "CTC",
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
+    "CategoricalHinge",
+    "Circle",
+    "Contrastive",
+    "CosineSimilarity",
+    "Dice",
+    "FunctionLoss",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "NegativeLogLikelihood",
+    "Poisson",
+    "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "Triplet",
+    "Tversky",
+    "combine_weights",
+    "get",
+    "weighted_mean",
+]
 
 #: The losses by their names in lower case.
 BY_NAME: dict[str, Callable[[], Loss]] = {

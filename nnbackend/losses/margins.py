@@ -7,7 +7,7 @@ from typing import Any
 from nnbackend import functional
 from nnbackend.backend import namespace, plain
 from nnbackend.losses.base import Loss, check_classes, check_same_shape
-from nnbackend.losses.regression import _Error
+from nnbackend.losses.regression import _OfNumbers
 from nnbackend.typing import Shape
 
 __all__ = ["CategoricalHinge", "Circle", "Contrastive", "Hinge", "SquaredHinge", "Triplet"]
@@ -15,7 +15,7 @@ __all__ = ["CategoricalHinge", "Circle", "Contrastive", "Hinge", "SquaredHinge",
 _MEAN = "mean_with_sample_weight"
 
 
-class Hinge(_Error):
+class Hinge(_OfNumbers):
     r"""Hinge loss, mean over the last axis,  :math:`\frac1k \sum_j \max(1 - y_j \hat y_j, 0)`.
 
     Notes
@@ -82,7 +82,7 @@ class CategoricalHinge(Loss):
         check_same_shape(self.label, y, output_shape)
 
 
-class Contrastive(_Error):
+class Contrastive(_OfNumbers):
     r"""Contrastive loss of pairs, mean over the last axis,  :math:`t d^2 + (1 - t) \max(m - d, 0)^2`.
 
     Outputs are distances d, targets 1 for a pair of one class and 0 for others.

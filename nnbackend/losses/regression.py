@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-class _Error(Loss):
+class _OfNumbers(Loss):
     """What losses share that compare outputs with targets of the same shape, by a rule for each row."""
 
     #: The rule that gives the loss of each row, from outputs and targets.
@@ -41,7 +41,7 @@ class _Error(Loss):
         check_same_shape(self.label, y, output_shape)
 
 
-class MeanSquaredError(_Error):
+class MeanSquaredError(_OfNumbers):
     r"""Mean squared error over the last axis,  :math:`\frac1k \sum_j (\hat y_j - y_j)^2`.
 
     Examples
@@ -55,7 +55,7 @@ class MeanSquaredError(_Error):
     rule = functional.mean_squared_error
 
 
-class MeanAbsoluteError(_Error):
+class MeanAbsoluteError(_OfNumbers):
     r"""Mean absolute error over the last axis,  :math:`\frac1k \sum_j |\hat y_j - y_j|`.
 
     Examples
@@ -69,7 +69,7 @@ class MeanAbsoluteError(_Error):
     rule = functional.mean_absolute_error
 
 
-class MeanAbsolutePercentageError(_Error):
+class MeanAbsolutePercentageError(_OfNumbers):
     r"""Mean error over the last axis in percent of the target,  :math:`\frac{100}k \sum_j |\hat y_j - y_j| / |y_j|`.
 
     Examples
@@ -83,7 +83,7 @@ class MeanAbsolutePercentageError(_Error):
     rule = functional.mean_absolute_percentage_error
 
 
-class MeanSquaredLogarithmicError(_Error):
+class MeanSquaredLogarithmicError(_OfNumbers):
     r"""Mean squared difference of logarithms over the last axis,
     :math:`\frac1k \sum_j (\ln(1 + \hat y_j) - \ln(1 + y_j))^2`.
 
@@ -98,8 +98,9 @@ class MeanSquaredLogarithmicError(_Error):
     rule = functional.mean_squared_logarithmic_error
 
 
-class LogCosh(_Error):
-    r"""Logarithm of the hyperbolic cosine of the error, mean over the last axis,  :math:`\frac1k \sum_j \ln \cosh(\hat y_j - y_j)`.
+class LogCosh(_OfNumbers):
+    r"""Logarithm of the hyperbolic cosine of the error, mean over the last axis,
+    :math:`\frac1k \sum_j \ln \cosh(\hat y_j - y_j)`.
 
     Examples
     --------
@@ -112,7 +113,7 @@ class LogCosh(_Error):
     rule = functional.log_cosh
 
 
-class Poisson(_Error):
+class Poisson(_OfNumbers):
     r"""Likelihood of counts, mean over the last axis,  :math:`\frac1k \sum_j \hat y_j - y_j \ln \hat y_j`.
 
     Examples
@@ -126,7 +127,7 @@ class Poisson(_Error):
     rule = functional.poisson
 
 
-class KLDivergence(_Error):
+class KLDivergence(_OfNumbers):
     r"""Kullback-Leibler divergence of target probabilities from predicted ones,  :math:`\sum_j t_j \ln(t_j / p_j)`.
 
     Examples
@@ -140,7 +141,7 @@ class KLDivergence(_Error):
     rule = functional.kl_divergence
 
 
-class Huber(_Error):
+class Huber(_OfNumbers):
     r"""Squared error near the target and linear beyond, mean over the last axis:  :math:`\frac12 d^2` for
     :math:`|d| \le \delta`, else  :math:`\delta (|d| - \frac12 \delta)`.
 
@@ -176,7 +177,7 @@ class Huber(_Error):
         return {"delta": self.delta}
 
 
-class CosineSimilarity(_Error):
+class CosineSimilarity(_OfNumbers):
     r"""Negative cosine of the angle between outputs and targets, over the last axis.
 
     Notes

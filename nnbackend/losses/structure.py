@@ -213,6 +213,6 @@ class CTC(_Crossentropy):  # numpydoc ignore=PR02
             )
         if most > times:
             raise ValueError(
-                f"{self.label} expects no more labels than the outputs have steps, {times}, got {most}. Make the outputs "
-                "longer, or the label sequences shorter."
+                f"{self.label} expects no more labels than the outputs have steps, {times}, got {most}. Make the "
+                "outputs longer, or the label sequences shorter."
             )

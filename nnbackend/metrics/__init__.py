@@ -14,23 +14,121 @@ from nnbackend import losses
 from nnbackend.config import find, snake_case
 from nnbackend.losses import Loss
 from nnbackend.metrics import accuracy, confusion, curves, matrix, regression
-from nnbackend.metrics.accuracy import *  # noqa: F403
-from nnbackend.metrics.base import (
-    FunctionMetric,
-    LossMetric,
-    Mean,
-    MeanMetric,
-    Metric,
-    Sum,
-    zero,
+from nnbackend.metrics.accuracy import (
+    Accuracy,
+    BinaryAccuracy,
+    CategoricalAccuracy,
+    SparseCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy,
+    TopKCategoricalAccuracy,
 )
-from nnbackend.metrics.confusion import *  # noqa: F403
-from nnbackend.metrics.curves import *  # noqa: F403
-from nnbackend.metrics.matrix import *  # noqa: F403
-from nnbackend.metrics.regression import *  # noqa: F403
+from nnbackend.metrics.base import FunctionMetric, LossMetric, Mean, MeanMetric, Metric, Sum
+from nnbackend.metrics.confusion import (
+    F1Score,
+    FalseNegatives,
+    FalsePositives,
+    FBetaScore,
+    Precision,
+    Recall,
+    TrueNegatives,
+    TruePositives,
+)
+from nnbackend.metrics.curves import (
+    AUC,
+    PrecisionAtRecall,
+    RecallAtPrecision,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
+    average_precision,
+    roc_auc,
+)
+from nnbackend.metrics.matrix import (
+    BinaryIoU,
+    CohenKappa,
+    ConfusionMatrix,
+    IoU,
+    MatthewsCorrelation,
+    MeanIoU,
+    OneHotIoU,
+    OneHotMeanIoU,
+)
+from nnbackend.metrics.regression import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    KLDivergence,
+    LogCoshError,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Perplexity,
+    Poisson,
+    R2Score,
+    RegressionAccuracy,
+    RootMeanSquaredError,
+    SparseCategoricalCrossentropy,
+    SquaredHinge,
+)
 
-__all__ = accuracy.__all__ + confusion.__all__ + curves.__all__ + matrix.__all__ + regression.__all__
-__all__ += ["FunctionMetric", "LossMetric", "Mean", "MeanMetric", "Metric", "Sum", "get"]
+__all__ = [
+    "AUC",
+    "Accuracy",
+    "BinaryAccuracy",
+    "BinaryCrossentropy",
+    "BinaryIoU",
+    "CategoricalAccuracy",
+    "CategoricalCrossentropy",
+    "CategoricalHinge",
+    "CohenKappa",
+    "ConfusionMatrix",
+    "CosineSimilarity",
+    "F1Score",
+    "FBetaScore",
+    "FalseNegatives",
+    "FalsePositives",
+    "FunctionMetric",
+    "Hinge",
+    "IoU",
+    "KLDivergence",
+    "LogCoshError",
+    "LossMetric",
+    "MatthewsCorrelation",
+    "Mean",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanIoU",
+    "MeanMetric",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Metric",
+    "OneHotIoU",
+    "OneHotMeanIoU",
+    "Perplexity",
+    "Poisson",
+    "Precision",
+    "PrecisionAtRecall",
+    "R2Score",
+    "Recall",
+    "RecallAtPrecision",
+    "RegressionAccuracy",
+    "RootMeanSquaredError",
+    "SensitivityAtSpecificity",
+    "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy",
+    "SpecificityAtSensitivity",
+    "SquaredHinge",
+    "Sum",
+    "TopKCategoricalAccuracy",
+    "TrueNegatives",
+    "TruePositives",
+    "average_precision",
+    "get",
+    "roc_auc",
+]
 
 #: Metrics that cannot be made without an argument.
 _WITH_ARGUMENTS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from nnbackend.backend import backend_of, namespace
-from nnbackend.losses import check_classes, check_same_shape
-from nnbackend.metrics.base import Logits, MeanMetric, Metric
+from nnbackend.losses.base import check_classes, check_same_shape
+from nnbackend.metrics.base import Logits, MeanMetric, Metric, require_whole
 from nnbackend.typing import Shape
 
 __all__ = [
@@ -179,8 +179,7 @@ class SparseTopKCategoricalAccuracy(MeanMetric):
 
     def __init__(self, k: int = 5, name: str | None = None) -> None:
         super().__init__(name)
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise ValueError(f"The metric {self.name} expects k to be a whole number from 1 on, got {k!r}.")
+        require_whole(f"The metric {self.name}", "k", k, 1)
         self.k = k
 
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: Logits) -> Any:
@@ -194,7 +193,7 @@ class SparseTopKCategoricalAccuracy(MeanMetric):
         _check_labels(self, y, output_shape, "top_k_categorical_accuracy")
 
 
-class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):
+class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):  # numpydoc ignore=PR02
     """Share of samples where the output of the one-hot target's class is among the k largest.
 
     Parameters

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from nnbackend import functional
 from nnbackend.backend import Backend, backend_of, host, namespace, plain, to_numpy
 from nnbackend.config import Configurable, snake_case
-from nnbackend.losses import Loss, check_returned, combine_weights, match_targets
+from nnbackend.losses.base import Loss, check_returned, combine_weights, match_targets
 from nnbackend.typing import Shape, Tree
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "add_mean",
     "probabilities_of",
     "ratio",
+    "require_whole",
     "row_weights",
     "zero",
 ]
@@ -259,6 +260,12 @@ class LossMetric(MeanMetric):
         told = type(self.loss).from_config(self.loss.get_config())
         told.name, told.kind = self.name, "metric"
         told.check_targets(y, output_shape)
+
+
+def require_whole(owner: str, name: str, value: Any, least: int) -> None:
+    """Refuse what is no whole number, or one below `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{owner} expects {name} to be a whole number from {least} on, got {value!r}.")
 
 
 def ratio(numerator: Any, denominator: Any, empty: float) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackend.backend import Backend, backend_of, host, namespace, to_numpy
-from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, row_weights
+from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, require_whole, row_weights
 from nnbackend.typing import Shape, Tree
 
 __all__ = [
@@ -48,7 +48,7 @@ def check_columns(owner: str, y: Any, output_shape: Shape) -> None:
     shape, whole = tuple(y.shape[1:]), tuple(output_shape)
     rows = whole[:-1]
     single = not whole or whole[-1] == 1
-    if shape == whole or shape == rows or (not single and shape == (*rows, 1)):
+    if shape in (whole, rows) or (not single and shape == (*rows, 1)):
         return
     raise ValueError(
         f"{owner} expects targets shaped like the outputs, {('n', *whole)}, or whole-number labels of shape "
@@ -85,10 +85,15 @@ class _Decisions(Metric):
         for threshold in self._thresholds(0.5):
             if not 0.0 <= threshold <= 1.0:
                 raise ValueError(f"The metric {self.name} expects thresholds from 0 to 1, got {threshold!r}.")
+<<<<<<< HEAD
         if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
             raise ValueError(
                 f"The metric {self.name} expects top_k to be a whole number from 1 on, got {top_k!r}."
             )
+=======
+        if top_k is not None:
+            require_whole(f"The metric {self.name}", "top_k", top_k, 1)
+>>>>>>> refs/heads/t-loss
         if top_k is not None and thresholds is not None:
             raise ValueError(f"The metric {self.name} takes either thresholds or top_k.")
         self.top_k = top_k
@@ -190,7 +195,7 @@ class _Decisions(Metric):
         check_columns(f"The metric {self.name}", y, output_shape)
 
 
-class Precision(_Decisions):
+class Precision(_Decisions):  # numpydoc ignore=PR02
     r"""Share of yeses that are right,  :math:`\frac{TP}{TP + FP}`  (0 where there is no yes).
 
     Parameters
@@ -221,7 +226,7 @@ class Precision(_Decisions):
         return ratio(true_positives, true_positives + false_positives, 0.0)
 
 
-class Recall(_Decisions):
+class Recall(_Decisions):  # numpydoc ignore=PR02
     r"""Share of what is true that was found,  :math:`\frac{TP}{TP + FN}`  (0 where nothing is true).
 
     Parameters
@@ -254,7 +259,8 @@ class Recall(_Decisions):
 
 class FBetaScore(_Decisions):
     r"""Weighted harmonic mean of precision and recall,
-    :math:`F_\beta = \frac{(1 + \beta^2)\, TP}{(1 + \beta^2)\, TP + \beta^2\, FN + FP}`  (0 where nothing is true or said).
+    :math:`F_\beta = \frac{(1 + \beta^2)\, TP}{(1 + \beta^2)\, TP + \beta^2\, FN + FP}`
+    (0 where nothing is true or said).
 
     Parameters
     ----------
@@ -341,7 +347,7 @@ class _Count(_Decisions):
         return counts if isinstance(self.thresholds, tuple) else float(counts[0])
 
 
-class TruePositives(_Count):
+class TruePositives(_Count):  # numpydoc ignore=PR02
     """How many yeses are right, by weight.
 
     Parameters
@@ -364,7 +370,7 @@ class TruePositives(_Count):
     outcome = "true_positives"
 
 
-class FalsePositives(_Count):
+class FalsePositives(_Count):  # numpydoc ignore=PR02
     """How many yeses are wrong, by weight.
 
     Parameters
@@ -387,7 +393,7 @@ class FalsePositives(_Count):
     outcome = "false_positives"
 
 
-class TrueNegatives(_Count):
+class TrueNegatives(_Count):  # numpydoc ignore=PR02
     """How many noes are right, by weight.
 
     Parameters
@@ -410,7 +416,7 @@ class TrueNegatives(_Count):
     outcome = "true_negatives"
 
 
-class FalseNegatives(_Count):
+class FalseNegatives(_Count):  # numpydoc ignore=PR02
     """How many noes are wrong, by weight.
 
     Parameters

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnbackend import functional
 from nnbackend.backend import Backend, backend_of, host, namespace, plain, to_numpy
-from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, row_weights
+from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, require_whole, row_weights
 from nnbackend.metrics.confusion import check_columns, columns_of
 from nnbackend.typing import Shape, Tree
 
@@ -35,11 +35,7 @@ class _Curve(Metric):
     ) -> None:
         super().__init__(name)
         if thresholds is None:
-            if isinstance(num_thresholds, bool) or not isinstance(num_thresholds, int) or num_thresholds < 2:
-                raise ValueError(
-                    f"The metric {self.name} expects num_thresholds to be a whole number from 2 on, got "
-                    f"{num_thresholds!r}."
-                )
+            require_whole(f"The metric {self.name}", "num_thresholds", num_thresholds, 2)
             inner = [number / (num_thresholds - 1) for number in range(1, num_thresholds - 1)]
         else:
             inner = sorted(float(number) for number in thresholds)

@@ -9,7 +9,7 @@ from typing import Any
 from nnbackend import functional
 from nnbackend.backend import Backend, host, namespace, to_numpy
 from nnbackend.config import snake_case
-from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, row_weights
+from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, require_whole, row_weights
 from nnbackend.typing import Shape, Tree
 
 __all__ = [
@@ -34,12 +34,8 @@ class _OfMatrix(Metric):
         self, num_classes: int | None = None, ignore_class: int | None = None, name: str | None = None
     ) -> None:
         super().__init__(name)
-        if num_classes is not None and (
-            isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2
-        ):
-            raise ValueError(
-                f"The metric {self.name} expects num_classes to be a whole number from 2 on, got {num_classes!r}."
-            )
+        if num_classes is not None:
+            require_whole(f"The metric {self.name}", "num_classes", num_classes, 2)
         self.num_classes = num_classes
         self.ignore_class = ignore_class
         self._classes = num_classes
@@ -244,7 +240,7 @@ class MeanIoU(IoU):
         super().__init__(num_classes, None, ignore_class, name)
 
 
-class OneHotIoU(IoU):
+class OneHotIoU(IoU):  # numpydoc ignore=PR02
     """`IoU`, by the name that Keras gives it for one-hot targets and scores of classes.
 
     Parameters
@@ -267,7 +263,7 @@ class OneHotIoU(IoU):
     """
 
 
-class OneHotMeanIoU(MeanIoU):
+class OneHotMeanIoU(MeanIoU):  # numpydoc ignore=PR02
     """`MeanIoU`, by the name that Keras gives it for one-hot targets and scores of classes.
 
     Parameters
@@ -319,7 +315,7 @@ class BinaryIoU(IoU):
         self.threshold = threshold
 
 
-class MatthewsCorrelation(_OfMatrix):
+class MatthewsCorrelation(_OfMatrix):  # numpydoc ignore=PR02
     r"""Correlation of true and predicted classes, from -1 to 1.
 
     .. math:: \frac{c s - \sum_k t_k p_k}{\sqrt{(s^2 - \sum_k p_k^2)(s^2 - \sum_k t_k^2)}}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from nnbackend import functional, losses
 from nnbackend.backend import Backend, host, is_array, namespace, to_numpy
 from nnbackend.config import snake_case
-from nnbackend.losses import Loss, as_columns, check_same_shape, match_targets
+from nnbackend.losses.base import Loss, as_columns, check_same_shape, match_targets
 from nnbackend.metrics.base import Logits, LossMetric, MeanMetric, Metric, row_weights
 from nnbackend.typing import Shape, Tree
 
@@ -410,7 +410,8 @@ class RegressionAccuracy(MeanMetric):
 
 
 class R2Score(Metric):
-    r"""Coefficient of determination,  :math:`R^2 = 1 - \frac{\sum_i w_i (y_i - \hat y_i)^2}{\sum_i w_i (y_i - \bar y)^2}`.
+    r"""Coefficient of determination,
+    :math:`R^2 = 1 - \frac{\sum_i w_i (y_i - \hat y_i)^2}{\sum_i w_i (y_i - \bar y)^2}`.
 
     Parameters
     ----------

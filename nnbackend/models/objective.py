@@ -64,8 +64,7 @@ class Objective:
         for one in self.losses:
             if one is not None and one.reduction == "none":
                 raise ValueError(
-                    f"compile expects a loss that is one number, but {one.name} has reduction='none'. Leave the reduction "
-                    "out."
+                    f"compile expects a loss that is one number, but {one.name} has reduction='none'. Leave it out."
                 )
         reported = ["loss", *self._loss_names().values(), *(name for _, name, _ in self._measured())]
         for name in reported:

@@ -4,13 +4,84 @@ Predictions come first, targets second. The last axis holds the classes or outpu
 samples are left to the caller.
 """
 
-from nnbackend.functional.losses import _shared, alignment, crossentropy, embeddings, errors, overlap
-from nnbackend.functional.losses._shared import *  # noqa: F403
-from nnbackend.functional.losses.alignment import *  # noqa: F403
-from nnbackend.functional.losses.crossentropy import *  # noqa: F403
-from nnbackend.functional.losses.embeddings import *  # noqa: F403
-from nnbackend.functional.losses.errors import *  # noqa: F403
-from nnbackend.functional.losses.overlap import *  # noqa: F403
+from nnbackend.functional.losses._shared import (
+    EPSILON,
+)
+from nnbackend.functional.losses.alignment import (
+    ctc,
+)
+from nnbackend.functional.losses.crossentropy import (
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    generalized_crossentropy,
+    kl_divergence,
+    negative_log_likelihood,
+    sigmoid_binary_crossentropy,
+    sigmoid_focal_crossentropy,
+    softmax_crossentropy,
+    softmax_focal_crossentropy,
+    sparse_categorical_crossentropy,
+    sparse_softmax_crossentropy,
+)
+from nnbackend.functional.losses.embeddings import (
+    categorical_hinge,
+    circle,
+    cosine_similarity,
+    hardest_triplet,
+    triplet,
+)
+from nnbackend.functional.losses.errors import (
+    absolute_error,
+    contrastive,
+    hinge,
+    huber,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
+    squared_error,
+    squared_hinge,
+)
+from nnbackend.functional.losses.overlap import (
+    tversky,
+)
 
-__all__ = _shared.__all__ + alignment.__all__ + crossentropy.__all__ + embeddings.__all__ + errors.__all__
-__all__ += overlap.__all__
+__all__ = [
+    "EPSILON",
+    "absolute_error",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "circle",
+    "contrastive",
+    "cosine_similarity",
+    "ctc",
+    "generalized_crossentropy",
+    "hardest_triplet",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "negative_log_likelihood",
+    "poisson",
+    "sigmoid_binary_crossentropy",
+    "sigmoid_focal_crossentropy",
+    "softmax_crossentropy",
+    "softmax_focal_crossentropy",
+    "sparse_categorical_crossentropy",
+    "sparse_softmax_crossentropy",
+    "squared_error",
+    "squared_hinge",
+    "triplet",
+    "tversky",
+]

@@ -194,8 +194,10 @@ class _Grid:
             self._classes = xp.concat([pairs, blanks[:, longest:]], axis=1)
             self.index = xp.broadcast_to(xp.expand_dims(self._classes, axis=1), (count, times, self.places))
             no = xp.zeros((count, 2), dtype=xp.bool, device=backend.device(labels))
-            repeated = self._classes[:, 2:] == self._classes[:, :-2]
-            skips = ~repeated & (self._classes[:, 2:] != blank)
+            skips = no[:, :0]
+            if longest:
+                here, before = self._classes[:, 2:], self._classes[:, :-2]
+                skips = (here != before) & (here != blank)
             first = ~no[:, :1] if longest else no[:, :0]  # the first label may follow the virtual start
             self.may_skip = xp.concat([no[:, :1], first, skips], axis=1)
             self.is_skipped_to = xp.concat([skips, no], axis=1)[:, : self.places]

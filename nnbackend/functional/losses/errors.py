@@ -13,7 +13,7 @@ from nnbackend.backend import namespace
 from nnbackend.elementwise import Elementwise, elementwise, rowwise
 from nnbackend.functional._rules import floating_like, like, unbroadcast
 from nnbackend.functional.losses._shared import EPSILON, _column, _per_sample, _targets_like
-from nnbackend.typing import Array, Backward, Scalar
+from nnbackend.typing import Array, Backward
 
 __all__ = [
     "absolute_error",
@@ -58,7 +58,7 @@ def _mean_error(
     predictions: Array,
     targets: Array,
     target_slope: Elementwise | None = None,
-    **static: Scalar,
+    **static: Any,
 ) -> tuple[Array, Backward]:
     """Return the mean of an error over the last axis and its backward.
 
@@ -69,7 +69,8 @@ def _mean_error(
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         share = _column(dy) / predictions.shape[-1]
-        dpredictions = dtargets = None
+        dpredictions: Any = None
+        dtargets: Any = None
         if needs[0] or target_slope is None:
             dpredictions = slope(predictions, t, share, **static)
         if needs[1]:
