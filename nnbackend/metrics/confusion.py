@@ -85,15 +85,8 @@ class _Decisions(Metric):
         for threshold in self._thresholds(0.5):
             if not 0.0 <= threshold <= 1.0:
                 raise ValueError(f"The metric {self.name} expects thresholds from 0 to 1, got {threshold!r}.")
-<<<<<<< HEAD
-        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-            raise ValueError(
-                f"The metric {self.name} expects top_k to be a whole number from 1 on, got {top_k!r}."
-            )
-=======
         if top_k is not None:
             require_whole(f"The metric {self.name}", "top_k", top_k, 1)
->>>>>>> refs/heads/t-loss
         if top_k is not None and thresholds is not None:
             raise ValueError(f"The metric {self.name} takes either thresholds or top_k.")
         self.top_k = top_k
