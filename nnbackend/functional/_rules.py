@@ -16,6 +16,7 @@ from nnbackend.typing import Array, Axis, DType, Namespace, Shape
 __all__ = [
     "borders",
     "common_namespace",
+    "composed",
     "dtype_of",
     "floating_like",
     "library",
@@ -63,6 +64,19 @@ def without_gradient(function: Function) -> Function:
         return tree_map(Tensor, result) if tensors else result
 
     return on_arrays  # type: ignore[return-value]
+
+
+def composed(function: Function) -> Function:
+    """Mark a function made of rules that looks at shapes: in a graph it is one call, made again for each shape."""
+
+    @functools.wraps(function)
+    def on_anything(*arguments: Any, **options: Any) -> Any:
+        for argument in (*arguments, *options.values()):
+            if isinstance(argument, Deferred):
+                return argument.__nnbackend_defer__(on_anything, arguments, options)
+        return function(*arguments, **options)
+
+    return on_anything  # type: ignore[return-value]
 
 
 def common_namespace(*arguments: Any) -> Namespace:
