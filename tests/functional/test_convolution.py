@@ -355,6 +355,29 @@ def test_separable_is_depthwise_then_pointwise(put, rng):
     np.testing.assert_allclose(nn.to_numpy(y), between @ p[0, 0] + b, rtol=1e-12)
 
 
+@pytest.mark.parametrize("multiplier", [1, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"strides": (2, 1), "padding": 1}, {"dilation_rate": 2, "padding": (1, 2)}]
+)
+def test_depthwise_and_separable_convolutions_are_pytorchs(multiplier, options, put, rng, dtype):
+    torch = pytest.importorskip("torch")
+    arrays = numbers(rng, (2, 7, 6, 2), (3, 2, 2, multiplier), (1, 1, 2 * multiplier, 5), (5,), dtype=dtype)
+    theirs = {"strides": "stride", "dilation_rate": "dilation"}
+    given = {theirs.get(key, key): value for key, value in options.items()}
+    x, d, p, b = leaves = [torch.tensor(array, requires_grad=True) for array in arrays]
+    wide = d.permute(2, 3, 0, 1).reshape(2 * multiplier, 1, 3, 2)  # PyTorch's layout of a kernel of groups
+    between = torch.nn.functional.conv2d(x.movedim(-1, 1), wide, groups=2, **given)
+    y = torch.nn.functional.conv2d(between, p.permute(3, 2, 0, 1), b).movedim(1, -1)
+    (weight,) = numbers(rng, tuple(y.shape), dtype=dtype)
+    y.backward(torch.tensor(weight))
+    found = with_gradients(lambda *a: fn.separable_conv(*a, **options), arrays, weight, put, dtype)
+    for mine, other in zip(found, [y.detach(), *(leaf.grad for leaf in leaves)], strict=True):
+        assert mine.dtype == dtype
+        np.testing.assert_allclose(mine, other.numpy(), **tolerances(dtype))
+    depthwise = nn.to_numpy(fn.depthwise_conv(put(arrays[0], dtype), put(arrays[1], dtype), **options))
+    np.testing.assert_allclose(depthwise, between.detach().movedim(1, -1).numpy(), **tolerances(dtype))
+
+
 def test_one_channel_made_into_many_is_no_depthwise_convolution(put, rng):
     """A single channel is one group: the two ways to write it agree."""
     x, w = numbers(rng, (2, 5, 5, 1), (3, 3, 1, 4))
