@@ -70,11 +70,15 @@ def composed(function: Function) -> Function:
     """Mark a function that is made of rules and has their derivatives: its arrays reach it as tensors.
 
     So its body is the same for arrays and tensors, and each of its operators is a rule. Given arrays it returns arrays.
+    In a graph it is one call, made again for each shape.
     """
 
     @functools.wraps(function)
     def on_tensors(*arguments: Any, **options: Any) -> Any:
-        tensors = any(isinstance(argument, Operators) for argument in arguments)
+        for argument in (*arguments, *options.values()):
+            if isinstance(argument, Deferred):
+                return argument.__nnbackend_defer__(on_tensors, arguments, options)
+        tensors = any(isinstance(argument, Operators) for argument in (*arguments, *options.values()))
         result = function(*(Tensor(a) if is_array(a) else a for a in arguments), **options)
         return result if tensors else tree_map(plain, result)
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from nnbackend.autodiff import Operators, Rule, differentiable
 from nnbackend.backend import backend_of, namespace, nearest
-from nnbackend.functional._rules import borders, like, sizes, zeros
+from nnbackend.functional._rules import borders, composed, like, sizes, zeros
 from nnbackend.functional.resampling import surrounded
 from nnbackend.functional.shaping import reshape
 from nnbackend.typing import Array, Backward, Shape
@@ -234,6 +234,7 @@ def transposed_geometry(
 # The face
 
 
+@composed
 def conv(
     x: Array,
     kernel: Array,
@@ -361,6 +362,7 @@ def _check_bias(owner: str, bias: Array | None, made: int) -> None:
         raise ValueError(f"{owner} expects a bias of shape {(made,)}, got {tuple(bias.shape)}.")
 
 
+@composed
 def conv1d(
     x: Array,
     kernel: Array,
@@ -385,6 +387,7 @@ def conv1d(
     return _convolve("conv1d", x, kernel, bias, strides, padding, dilation_rate, groups, 1)
 
 
+@composed
 def conv2d(
     x: Array,
     kernel: Array,
@@ -409,6 +412,7 @@ def conv2d(
     return _convolve("conv2d", x, kernel, bias, strides, padding, dilation_rate, groups, 2)
 
 
+@composed
 def conv3d(
     x: Array,
     kernel: Array,
@@ -433,6 +437,7 @@ def conv3d(
     return _convolve("conv3d", x, kernel, bias, strides, padding, dilation_rate, groups, 3)
 
 
+@composed
 def conv_transpose(
     x: Array,
     kernel: Array,
@@ -527,6 +532,7 @@ def conv_transpose(
     return y
 
 
+@composed
 def conv_kernel_gradient(
     x: Array,
     dy: Array,
@@ -593,6 +599,7 @@ def conv_kernel_gradient(
     return gradient
 
 
+@composed
 def depthwise_conv(
     x: Array,
     kernel: Array,
@@ -654,6 +661,7 @@ def depthwise_conv(
     return _convolve(owner, x, wide, bias, strides, padding, dilation_rate, channels)
 
 
+@composed
 def separable_conv(
     x: Array,
     depthwise_kernel: Array,

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace, nearest
-from nnbackend.functional._rules import sizes, zeros
+from nnbackend.functional._rules import composed, sizes, zeros
 from nnbackend.functional.elementary import add, multiply
 from nnbackend.functional.indexing import getitem
 from nnbackend.functional.shaping import broadcast_to, concat, reshape, stack
@@ -82,18 +82,24 @@ def surrounded(x: Any, widths: Sequence[Sequence[int]], value: float = 0.0) -> A
         The array itself where there is nothing to do.
     """
     xp = namespace(x)
+    widths = [tuple(pair) for pair in widths]
     if any(low < 0 or high < 0 for low, high in widths):
-        x = x[
-            tuple(
-                slice(max(-low, 0), n - max(-high, 0)) for (low, high), n in zip(widths, x.shape, strict=True)
-            )
-        ]
+        cuts = [_cut(n, low, high) for n, (low, high) in zip(x.shape, widths, strict=True)]
+        x = x[tuple(inside for inside, _ in cuts)]
+        widths = [left for _, left in cuts]
     for axis, (low, high) in reversed(list(enumerate(widths))):
         if low > 0 or high > 0:
-            borders = [_border(x, axis, width, value) for width in (low, high)]
-            pieces = (borders[0], x, borders[1])
-            x = xp.concat([piece for piece in pieces if piece is not None], axis=axis)
+            before, after = (_border(x, axis, width, value) for width in (low, high))
+            x = xp.concat([piece for piece in (before, x, after) if piece is not None], axis=axis)
     return x
+
+
+def _cut(length: int, low: int, high: int) -> tuple[slice, tuple[int, int]]:
+    """Return what negative widths leave of an axis, and the widths still to be put around it."""
+    start, stop = max(-low, 0), length - max(-high, 0)
+    if start >= stop:  # all of it is cut off, and perhaps a part of the other border
+        return slice(0, 0), (length + low + high, 0)
+    return slice(start, stop), (max(low, 0), max(high, 0))
 
 
 def _border(x: Any, axis: int, width: int, value: float) -> Any:
@@ -103,6 +109,7 @@ def _border(x: Any, axis: int, width: int, value: float) -> Any:
     return border + value if value else border
 
 
+@composed
 def upsample(x: Array, *, size: int | Sequence[int], interpolation: str = "nearest") -> Array:
     r"""Make the grid of an array of shape (n, h, w, ..., c) finer by whole factors.
 

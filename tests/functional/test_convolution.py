@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import nnbackend as nn
 from nnbackend import functional as fn
@@ -242,6 +244,38 @@ def test_a_causal_convolution_sees_nothing_of_the_future(stride, dilation, put, 
     np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
 
 
+@st.composite
+def geometries(draw):
+    """Any input, kernel and options in one or two dimensions that make an output."""
+    ndim, groups = draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    width, made = groups * draw(st.integers(1, 10)), groups * draw(st.integers(1, 10))
+    axes = []
+    for _ in range(ndim):
+        k, s, d = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
+        low, high = draw(st.integers(0, 5)), draw(st.integers(0, 5))
+        shortest = max((k - 1) * d + 1 - low - high, 1)
+        axes.append((draw(st.integers(shortest, shortest + 6)), k, s, d, (low, high)))
+    return groups, width, made, list(zip(*axes, strict=True))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(geometries())
+def test_any_geometry_is_the_sum_of_its_definition(case):
+    groups, width, made, (space, kernel_size, strides, dilation, pads) = case
+    rng = np.random.default_rng(1)
+    x, w = numbers(rng, (2, *space, width), (*kernel_size, width // groups, made))
+    options = {"strides": strides, "dilation_rate": dilation, "padding": pads, "groups": groups}
+    y, pullback = nn.vjp(lambda x, w: fn.conv(x, w, **options), x, w)
+    parts = zip(np.split(x, groups, axis=-1), np.split(w, groups, axis=-1), strict=True)
+    expected = [by_definition(some, kernel, (pads, strides, dilation)) for some, kernel in parts]
+    np.testing.assert_allclose(y, np.concatenate(expected, axis=-1), rtol=1e-11, atol=1e-11)
+    # the sum is linear in each, so that the value tells both gradients along any direction
+    dy, other_x, other_w = numbers(rng, y.shape, x.shape, w.shape)
+    dx, dw = pullback(dy)
+    assert np.sum(dx * other_x) == pytest.approx(np.sum(fn.conv(other_x, w, **options) * dy), abs=1e-9)
+    assert np.sum(dw * other_w) == pytest.approx(np.sum(fn.conv(x, other_w, **options) * dy), abs=1e-9)
+
+
 OPTIONS = [
     {},
     {"strides": 2},
@@ -319,6 +353,29 @@ def test_separable_is_depthwise_then_pointwise(put, rng):
     y = fn.separable_conv(put(x), put(d), put(p), put(b), strides=2, padding="same")
     between = nn.to_numpy(fn.depthwise_conv(put(x), put(d), strides=2, padding="same"))
     np.testing.assert_allclose(nn.to_numpy(y), between @ p[0, 0] + b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("multiplier", [1, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"strides": (2, 1), "padding": 1}, {"dilation_rate": 2, "padding": (1, 2)}]
+)
+def test_depthwise_and_separable_convolutions_are_pytorchs(multiplier, options, put, rng, dtype):
+    torch = pytest.importorskip("torch")
+    arrays = numbers(rng, (2, 7, 6, 2), (3, 2, 2, multiplier), (1, 1, 2 * multiplier, 5), (5,), dtype=dtype)
+    theirs = {"strides": "stride", "dilation_rate": "dilation"}
+    given = {theirs.get(key, key): value for key, value in options.items()}
+    x, d, p, b = leaves = [torch.tensor(array, requires_grad=True) for array in arrays]
+    wide = d.permute(2, 3, 0, 1).reshape(2 * multiplier, 1, 3, 2)  # PyTorch's layout of a kernel of groups
+    between = torch.nn.functional.conv2d(x.movedim(-1, 1), wide, groups=2, **given)
+    y = torch.nn.functional.conv2d(between, p.permute(3, 2, 0, 1), b).movedim(1, -1)
+    (weight,) = numbers(rng, tuple(y.shape), dtype=dtype)
+    y.backward(torch.tensor(weight))
+    found = with_gradients(lambda *a: fn.separable_conv(*a, **options), arrays, weight, put, dtype)
+    for mine, other in zip(found, [y.detach(), *(leaf.grad for leaf in leaves)], strict=True):
+        assert mine.dtype == dtype
+        np.testing.assert_allclose(mine, other.numpy(), **tolerances(dtype))
+    depthwise = nn.to_numpy(fn.depthwise_conv(put(arrays[0], dtype), put(arrays[1], dtype), **options))
+    np.testing.assert_allclose(depthwise, between.detach().movedim(1, -1).numpy(), **tolerances(dtype))
 
 
 def test_one_channel_made_into_many_is_no_depthwise_convolution(put, rng):
@@ -415,7 +472,7 @@ def test_a_convolution_keeps_its_input_and_kernel_alone(shape, kernel, options, 
 def test_temporary_memory_is_in_proportion_to_input_and_output(width, made, rng):
     import tracemalloc
 
-    x, w = numbers(rng, (8, 32, 32, width), (3, 3, width, made), dtype="float32")
+    x, w = numbers(rng, (8, 16, 16, width), (3, 3, width, made), dtype="float32")
     y, pullback = nn.vjp(lambda x, w: fn.conv2d(x, w, padding="same"), x, w)
     size = x.nbytes + y.nbytes
     tracemalloc.start()
