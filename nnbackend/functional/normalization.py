@@ -93,7 +93,21 @@ def _combined_where(mask: Array, dy: Array, z: Array, a: Array, b: Array, c: Arr
 def _total(x: Any, axes: tuple[int, ...]) -> Any:
     """Sum in float64 over axes, which stay with length one."""
     xp = namespace(x)
+    last = x.ndim - 1
+    if last in axes and len(axes) > 1:  # the last axis by itself: NumPy is slow at a short one among others
+        x, axes = (
+            xp.sum(x, axis=tuple(a for a in axes if a != last), keepdims=True, dtype=xp.float64),
+            (last,),
+        )
     return xp.sum(x, axis=axes, keepdims=True, dtype=xp.float64)
+
+
+def _drawn_out(statistic: Any, width: int) -> Any:
+    """Repeat what has one number along the last axis, so that passes over it go in long strides."""
+    xp = namespace(statistic)
+    if statistic.shape[-1] == width:
+        return statistic
+    return xp.broadcast_to(statistic, (*statistic.shape[:-1], width)) + 0.0
 
 
 def _cast(x: Any, like: Any) -> Any:
@@ -239,20 +253,21 @@ def _over_axes(
         rest = _total(only(x - mean), axes) / count
     else:
         rest = exact - xp.astype(mean, exact.dtype)
-    squares = _total(only(_squared_distance(x, mean)), axes) / count
+    squares = _total(only(_squared_distance(x, _drawn_out(mean, shape[-1]))), axes) / count
     exact_variance = squares - xp.square(rest)
     rest, variance = _cast(rest, x), _cast(exact_variance, x)
     r = _cast(1.0 / xp.sqrt(exact_variance + epsilon), x)
-    scale = r if gamma is None else r * gamma
+    centre, remainder, factor = (_drawn_out(statistic, shape[-1]) for statistic in (mean, rest, r))
+    scale = factor if gamma is None else factor * gamma
     offset = zeros((1,) * len(shape), x) if beta is None else beta
-    y = _scaled(x, mean, rest, scale, offset)
+    y = _scaled(x, centre, remainder, scale, offset)
 
     def backward(gradients: tuple[Array, ...], needs: tuple[bool, ...]) -> tuple[Any, ...]:
         dy, by_mean, by_variance = gradients
         dbeta = _gradient_of(beta, dy) if needs[2] else None
         if not (needs[0] or needs[1]):
             return None, None, dbeta, None
-        z, product = _normal_and_product(x, mean, rest, r, dy)
+        z, product = _normal_and_product(x, centre, remainder, factor, dy)
         dgamma = _gradient_of(gamma, product) if needs[1] else None
         if not needs[0]:
             return None, dgamma, dbeta, None
@@ -264,7 +279,8 @@ def _over_axes(
         # x - mean = z / r
         b = (by_variance * 2.0 / r - r * along) / count
         c = (by_mean - r * total) / count
-        parts = dy, z, scale, _cast(b, x), _cast(c, x)
+        b, c = (_drawn_out(_cast(statistic, x), shape[-1]) for statistic in (b, c))
+        parts = dy, z, scale, b, c
         dx = _combined(*parts) if mask is None else _combined_where(mask, *parts)
         return dx, dgamma, dbeta, None
 

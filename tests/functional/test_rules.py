@@ -99,6 +99,7 @@ def kept_bytes(pullback):
     seen, waiting, buffers = set(), [pullback], {}
     while waiting:
         thing = waiting.pop()
+        # a backend's buffers are its own, and live on whatever is kept
         if id(thing) in seen or isinstance(thing, (type, type(np), Backend)):
             continue
         seen.add(id(thing))
