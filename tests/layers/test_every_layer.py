@@ -21,6 +21,15 @@ WITHOUT_CASE = {
 every_case = pytest.mark.parametrize("name", sorted(CASES))
 
 
+@pytest.fixture
+def not_op_by_op(backend):
+    """Skip where each operation is compiled on its own."""
+    if backend.name == "jax":
+        pytest.skip(
+            "compiled op by op it takes minutes; the agreement record runs each case as one compiled step"
+        )
+
+
 def arrays_of(case, put, dtype="float64"):
     return [
         put(array, dtype if given.kind == "real" else None)
@@ -64,6 +73,7 @@ def test_every_layer_has_a_case():
 
 
 @every_case
+@pytest.mark.usefixtures("not_op_by_op")
 def test_gradients_are_those_of_central_differences(name, backend, put):
     case = CASES[name]
     if not case.smooth:
@@ -88,6 +98,7 @@ def test_gradients_are_those_of_central_differences(name, backend, put):
 
 
 @every_case
+@pytest.mark.usefixtures("not_op_by_op")
 def test_a_layer_read_from_its_description_computes_the_same(name, backend, put):
     case = CASES[name]
     layer = with_weights(case, backend, "float32")
@@ -123,6 +134,7 @@ def test_outputs_have_the_layers_dtype(name, backend, put, dtype):
 
 
 @every_case
+@pytest.mark.usefixtures("not_op_by_op")
 def test_one_sample_alone_and_no_sample_at_all(name, backend, put):
     case = CASES[name]
     layer = with_weights(case, backend, "float64")
