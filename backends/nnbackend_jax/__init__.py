@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import types
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
@@ -97,21 +98,21 @@ class JaxBackend(Backend):
         reverse: bool = False,
     ) -> Any:
         # unrolled, a loop over a hundred steps takes minutes to compile; here a step is compiled once
-        if (step, reverse) not in self._scans:
-            jax = self._jax
+        jax = self._jax
 
-            def scan(states: Any, sequences: Any, constants: Any) -> Any:
-                states, outputs = jax.lax.scan(
-                    lambda states, inputs: step(states, inputs, constants),
-                    states,
-                    _with_axis(jax, sequences, 1, 0),
-                    reverse=reverse,
-                )
-                return states, _with_axis(jax, outputs, 0, 1)
+        def scan(states: Any, sequences: Any, constants: Any) -> Any:
+            states, outputs = jax.lax.scan(
+                lambda states, inputs: step(states, inputs, constants),
+                states,
+                _with_axis(jax, sequences, 1, 0),
+                reverse=reverse,
+            )
+            return states, _with_axis(jax, outputs, 0, 1)
 
-            self._scans[step, reverse] = jax.jit(scan)
+        if isinstance(step, types.FunctionType) and "<locals>" not in step.__qualname__:  # it will come again
+            scan = self._scans.setdefault((step, reverse), jax.jit(scan))
         with self.scope():
-            return self._scans[step, reverse](states, sequences, constants)
+            return scan(states, sequences, constants)
 
     def compile(self, step: Callable[..., Any]) -> CompiledStep:
         return CompiledStep(self, step)

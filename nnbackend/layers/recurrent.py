@@ -21,8 +21,8 @@ from nnbackend.layers.recurrent_cells import (
     flat,
     output_shape,
     state_shapes,
-    take_step,
 )
+from nnbackend.layers.recurrent_loop import broad, looped, masked_step
 from nnbackend.typing import Shape
 
 __all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
@@ -181,7 +181,7 @@ class RNN(Layer):
         for carried, state in zip(self.states, new, strict=False):
             carried.assign(state.detach() if isinstance(state, Tensor) else state)
         if self.return_sequences and self.zero_output_for_mask and mask is not None:
-            outputs = functional.where(_broad(mask, outputs), outputs, 0.0)
+            outputs = functional.where(broad(mask, outputs), outputs, 0.0)
         y = outputs if self.return_sequences else last
         return (y, *new) if self.return_state else y
 
@@ -207,28 +207,20 @@ class RNN(Layer):
 
     def _run_by_steps(self, x: Any, states: list[Any], mask: Any, keeps: Any) -> tuple[Any, Any, list[Any]]:
         """Take one step after the other; return all outputs, the last one, and the states after it."""
+        highest = _highest(self.cell)
+        # what a first step repeats that is masked: the state that the cells of the library show, else zeros
+        before = states[-len(state_shapes(highest))] if isinstance(highest, Cell) else None
+        found = looped(self.cell, x, mask, before, states, keeps)
+        if found is not None:
+            return found
         outputs: list[Any] = []
         valid = None if mask is None else functional.unstack(mask, axis=1)
         for t, inputs in enumerate(functional.unstack(x, axis=1)):
-            output, new = take_step(self.cell, inputs, states, keeps)
-            if valid is not None:
-                before = outputs[-1] if outputs else self._output_before(output, states)
-                output = functional.where(_broad(valid[t], output), output, before)
-                new = [
-                    functional.where(_broad(valid[t], state), state, old)
-                    for state, old in zip(new, states, strict=True)
-                ]
-            states = new
-            outputs.append(output)
+            now = None if valid is None else valid[t]
+            before, states = masked_step(self.cell, inputs, now, before, states, keeps)
+            outputs.append(before)
         sequence = functional.stack(outputs, axis=1) if self.return_sequences else None
-        return sequence, outputs[-1], states
-
-    def _output_before(self, output: Any, states: list[Any]) -> Any:
-        """Return what a first step that is masked repeats: the state that the cells of the library show."""
-        cell = _highest(self.cell)
-        if isinstance(cell, Cell):
-            return states[-len(state_shapes(cell))]
-        return Tensor(zeros(tuple(output.shape), output))
+        return sequence, before, states
 
     def reset_states(self) -> None:
         """Set the states that are carried from batch to batch back to zero.
@@ -250,11 +242,6 @@ class RNN(Layer):
 def _highest(cell: Layer) -> Layer:
     """Return the cell whose output is the output: the highest of a stack."""
     return _highest(cell.cells[-1]) if isinstance(cell, StackedRNNCells) else cell
-
-
-def _broad(mask: Any, array: Any) -> Any:
-    """Give a mask axes of length one, so that it broadcasts against an array of more axes."""
-    return functional.reshape(mask, (*mask.shape, *(1 for _ in range(array.ndim - mask.ndim))))
 
 
 #: The arguments of `RNN` and `Layer`; the others are the cell's.

@@ -529,8 +529,8 @@ class GRUCell(_UnitsCell):
 
 def _columns(z: Any, count: int) -> list[Any]:
     """Cut the columns of all gates into those of each."""
-    units = z.shape[1] // count
-    return [z[:, gate * units : (gate + 1) * units] for gate in range(count)]
+    n, wide = z.shape
+    return list(functional.unstack(functional.reshape(z, (n, count, wide // count)), axis=1))
 
 
 class StackedRNNCells(Cell):

@@ -303,12 +303,14 @@ class Masking(Layer):
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Return where a step has a number that is not the mask value."""
         axes = tuple(range(2, x.ndim))
-        own = functional.any(functional.not_equal(x, self.mask_value), axis=axes)
+        own = functional.any(self._stands_for_something(x), axis=axes)
         return own if mask is None else functional.logical_and(own, mask)
 
     def forward(self, x: Any) -> Any:
         """Set the steps to zero that are left out."""
-        kept = functional.any(
-            functional.not_equal(x, self.mask_value), axis=tuple(range(2, x.ndim)), keepdims=True
-        )
+        kept = functional.any(self._stands_for_something(x), axis=tuple(range(2, x.ndim)), keepdims=True)
         return functional.where(kept, x, 0.0)
+
+    def _stands_for_something(self, x: Any) -> Any:
+        value: Any = self.mask_value
+        return functional.not_equal(x, value)
