@@ -11,6 +11,8 @@ from nnbackend.cases import (
     indexing,
     linear,
     losses,
+    normalization,
+    pooling,
     reduction,
     shaping,
 )
@@ -28,6 +30,8 @@ CASES: tuple[Case | LayerCase, ...] = (
     *indexing.CASES,
     *linear.CASES,
     *losses.CASES,
+    *normalization.CASES,
+    *pooling.CASES,
     *reduction.CASES,
     *shaping.CASES,
 )

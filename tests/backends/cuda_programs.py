@@ -40,6 +40,13 @@ LIBRARY_ARGUMENTS = {
     "sparse_categorical_crossentropy_gradient": Given(
         {"count": 33}, (*_LABELLED, "float32"), (*_LABELS, "row")
     ),
+    "combined_where": Given(dtypes=("bool", *("float32",) * 5)),
+    "standardized_rows": Given({"epsilon": 1e-3}, kinds=("full", "column", "column")),
+    "standardized_rows_gradient": Given({"epsilon": 1e-3}, kinds=("full", "column", "full", "row", "row")),
+    "rms_rows": Given({"epsilon": 1e-6}, kinds=("full", "column")),
+    "rms_rows_gradient": Given({"epsilon": 1e-6}, kinds=("full", "column", "full")),
+    "unit_rows": Given({"epsilon": 1e-12}),
+    "unit_rows_gradient": Given({"epsilon": 1e-12}, kinds=("full", "row", "full")),
 }
 
 
