@@ -20,9 +20,9 @@ from nnbackend.functional import indexing as _indexing
 from nnbackend.functional import linear as _linear  # loaded before the activation of that name is bound
 from nnbackend.functional import logic as _logic
 from nnbackend.functional import losses as _losses
-from nnbackend.functional import positions as _positions
 from nnbackend.functional import normalization as _normalization
 from nnbackend.functional import pooling as _pooling
+from nnbackend.functional import positions as _positions
 from nnbackend.functional import reduction as _reduction
 from nnbackend.functional import shaping as _shaping
 from nnbackend.functional.activations import *  # noqa: F403
@@ -36,16 +36,17 @@ from nnbackend.functional.indexing import *  # noqa: F403
 from nnbackend.functional.linear import *  # noqa: F403
 from nnbackend.functional.logic import *  # noqa: F403
 from nnbackend.functional.losses import *  # noqa: F403
-from nnbackend.functional.positions import *  # noqa: F403
 from nnbackend.functional.normalization import *  # noqa: F403
 from nnbackend.functional.pooling import *  # noqa: F403
+from nnbackend.functional.positions import *  # noqa: F403
 from nnbackend.functional.reduction import *  # noqa: F403
 from nnbackend.functional.shaping import *  # noqa: F403
 
-__all__ = _activations.__all__ + _dropout.__all__ + _dtypes.__all__ + _elementary.__all__ + _indexing.__all__
-__all__ += _linear.__all__ + _logic.__all__ + _losses.__all__ + _reduction.__all__ + _shaping.__all__
-__all__ += _attention.__all__ + _einsum.__all__ + _embedding.__all__ + _positions.__all__
-__all__ += _linear.__all__ + _logic.__all__ + _losses.__all__ + _normalization.__all__ + _pooling.__all__
-__all__ += _reduction.__all__ + _shaping.__all__
+__all__ = _activations.__all__ + _attention.__all__ + _dropout.__all__ + _dtypes.__all__ + _einsum.__all__
+__all__ += _elementary.__all__ + _embedding.__all__ + _indexing.__all__ + _linear.__all__ + _logic.__all__
+__all__ += (
+    _losses.__all__ + _normalization.__all__ + _pooling.__all__ + _positions.__all__ + _reduction.__all__
+)
+__all__ += _shaping.__all__
 
 autodiff.set_namespace(sys.modules[__name__])
