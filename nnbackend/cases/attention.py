@@ -15,6 +15,8 @@ from nnbackend.layers import (
     RotaryEmbedding,
     SinusoidalPositionEncoding,
     TokenAndPositionEmbedding,
+    TransformerDecoder,
+    TransformerEncoder,
 )
 
 __all__ = ["CASES"]
@@ -23,6 +25,8 @@ _QUERY, _KEY, _VALUE = real(2, 4, 4, 3), real(2, 5, 2, 3), real(2, 5, 2, 2)
 _X, _OTHER = real(2, 4, 6), real(2, 5, 6)
 #: So small that the softmax has more than one winner.
 _SMALL = real(2, 4, 6, low=-0.5, high=0.5)
+#: The gradient of a single number is a sum whose terms cancel but for a small share.
+_CANCELLING = 64.0
 #: What is added to every key shifts all scores of a query alike, which a softmax does not see.
 _SHIFT = ("key/bias",)
 
@@ -64,13 +68,18 @@ CASES = (
     LayerCase(lambda: TokenAndPositionEmbedding(5, 6, 3), (whole(2, 4, below=5),)),
     LayerCase(lambda: Attention(), (_X, _OTHER), listed=True),
     LayerCase(
-        lambda: Attention(use_scale=True), (_SMALL, real(2, 5, 3), real(2, 5, 6)), "scaled", listed=True
+        lambda: Attention(use_scale=True),
+        (_SMALL, real(2, 5, 3), real(2, 5, 6)),
+        "scaled",
+        bound=_CANCELLING,
+        listed=True,
     ),
     LayerCase(
         lambda: Attention(use_scale=True, score_mode="concat", dropout=0.3),
         (_X, _OTHER),
         "of sums, training",
         training=True,
+        bound=_CANCELLING,
         listed=True,
     ),
     LayerCase(lambda: AdditiveAttention(), (_X, _OTHER), listed=True),
@@ -85,4 +94,24 @@ CASES = (
     ),
     LayerCase(lambda: MultiHeadAttention(2, 3, use_bias=False, chunk_size=3), (_X, _OTHER), "in chunks"),
     LayerCase(lambda: GroupQueryAttention(3, 4, 2), (_X, _OTHER), vanishing=_SHIFT),
+    LayerCase(lambda: TransformerEncoder(5, 2), (_X,), vanishing=("self_attention_layer/key/bias",)),
+    LayerCase(
+        lambda: TransformerEncoder(5, 2, dropout=0.3, normalize_first=True),
+        (_X,),
+        "training",
+        training=True,
+        mask=flag(2, 4),
+        vanishing=("self_attention_layer/key/bias",),
+    ),
+    LayerCase(
+        lambda: TransformerDecoder(5, 2, activation="tanh"),
+        (_X, _OTHER),
+        vanishing=("self_attention/key/bias", "cross_attention/key/bias"),
+    ),
+    LayerCase(
+        lambda: TransformerDecoder(5, 3, activation="tanh", normalize_first=True),
+        (_X,),
+        "of one sequence",
+        vanishing=("self_attention/key/bias",),
+    ),
 )

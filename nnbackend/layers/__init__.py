@@ -80,6 +80,7 @@ from nnbackend.layers.resampling import (
 )
 from nnbackend.layers.sequences import Bidirectional, Masking, TimeDistributed
 from nnbackend.layers.structure import Flatten, Identity, Lambda, Permute, RepeatVector, Reshape
+from nnbackend.layers.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
     "ELU",
@@ -99,6 +100,8 @@ __all__ = [
     "AlphaDropout",
     "Attention",
     "Average",
+    "AdditiveAttention",
+    "Attention",
     "AveragePooling1D",
     "AveragePooling2D",
     "AveragePooling3D",
@@ -151,6 +154,7 @@ __all__ = [
     "Minimum",
     "MultiHeadAttention",
     "Multiply",
+    "MultiHeadAttention",
     "Normalization",
     "PReLU",
     "Parameter",
@@ -175,6 +179,14 @@ __all__ = [
     "Subtract",
     "TimeDistributed",
     "TokenAndPositionEmbedding",
+    "PositionEmbedding",
+    "RMSNormalization",
+    "RotaryEmbedding",
+    "SinusoidalPositionEncoding",
+    "SpectralNormalization",
+    "TokenAndPositionEmbedding",
+    "TransformerDecoder",
+    "TransformerEncoder",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",

@@ -111,7 +111,8 @@ class Embedding(Layer):
         """Return where the input is not 0, if that stands for nothing."""
         if not self.mask_zero:
             return None
-        return x != 0
+        nothing: Any = 0
+        return functional.not_equal(x, nothing)
 
     def forward(self, x: Any) -> Any:
         """Take the vectors."""

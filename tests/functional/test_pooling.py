@@ -236,7 +236,11 @@ def test_empty_batches_give_empty_outputs(shape, put):
         (lambda x: fn.max_pool(x[0, :, 0, :], pool_size=2), ValueError, r"x of shape \(n, ..., c\)"),
         (lambda x: fn.global_max_pool(x[:, :0, ...]), ValueError, "axes of space that are not empty"),
         (lambda x: fn.adaptive_average_pool(x[:, :0, ...], output_size=1), ValueError, "not empty"),
-        (lambda x: fn.global_average_pool(x, fn.isnan(x[0, ...])), ValueError, r"a mask of shape \(2, 4, 4\)"),
+        (
+            lambda x: fn.global_average_pool(x, fn.isnan(x[0, ...])),
+            ValueError,
+            r"a mask of shape \(2, 4, 4\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call, error, message, put):
