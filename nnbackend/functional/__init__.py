@@ -77,11 +77,5 @@ __all__ += _reduction.__all__
 __all__ += _resampling.__all__
 __all__ += _shaping.__all__
 __all__ += _special.__all__
-__all__ = _activations.__all__ + _attention.__all__ + _dropout.__all__ + _dtypes.__all__ + _einsum.__all__
-__all__ += _elementary.__all__ + _embedding.__all__ + _indexing.__all__ + _linear.__all__ + _logic.__all__
-__all__ += (
-    _losses.__all__ + _normalization.__all__ + _pooling.__all__ + _positions.__all__ + _reduction.__all__
-)
-__all__ += _shaping.__all__
 
 autodiff.set_namespace(sys.modules[__name__])
