@@ -7,7 +7,7 @@ remembers a Python number that changes, so a backend may compile or capture it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from nnbackend import tree
 from nnbackend.autodiff import Tensor, value_and_grad
@@ -39,6 +39,27 @@ def _run(model: Model, x: Any, training: bool) -> tuple[Any, Any]:
     """Return the model's output, or several, and the mask of the output."""
     output, mask = model.call_masked((), tree.map(Tensor, x), training=training)
     return output, tree.map(plain, mask)
+
+
+class _Evaluated(NamedTuple):
+    """What a batch gives: the loss, that of each output, the outputs, and the weights that they were taken with."""
+
+    value: Any
+    parts: list[Any]
+    output: Any
+    weights: list[Any]
+
+
+def _evaluate(
+    model: Model, handles: Handles, objective: Objective, binding: Binding, batch: Batch, *, training: bool
+) -> _Evaluated:
+    """Run the model on a batch and compute its loss, with all penalties."""
+    binding.losses = []
+    with binding.bound():
+        output, mask = _run(model, batch.x, training)
+        weights = objective.weights_of(batch.weight, mask)
+        value, parts = objective.value(batch.y, output, weights)
+        return _Evaluated(_penalties(handles, value, binding.losses), parts, output, weights)
 
 
 def _penalties(handles: Handles, value: Any, added: list[Any]) -> Any:
@@ -79,13 +100,8 @@ def make_train_step(
 
         def loss_of(trainable: Tree) -> Any:
             binding = _bind(model, handles, {**trainable, **state["fixed"]}, state["seed"], state["step"])
-            binding.losses = []
-            with binding.bound():
-                output, mask = _run(model, batch.x, True)
-                weights = objective.weights_of(batch.weight, mask)
-                value, parts = objective.value(batch.y, output, weights)
-                value = _penalties(handles, value, binding.losses)
-            logits[:] = objective.logits(output)
+            found = _evaluate(model, handles, objective, binding, batch, training=True)
+            logits[:] = objective.logits(found.output)
             for handle in map(handles.__getitem__, trainable):
                 if id(handle) in binding.assigned:
                     raise TypeError(
@@ -97,10 +113,10 @@ def make_train_step(
                 for path in state["fixed"]
                 if id(handles[path]) in binding.assigned
             }
-            return value, (output, parts, weights, assigned)
+            return found.value, (found.output, found.parts, found.weights, assigned)
 
-        found = value_and_grad(loss_of, has_aux=True)(state["trainable"])
-        (value, (output, parts, weights, assigned)), gradients = found
+        outcome, gradients = value_and_grad(loss_of, has_aux=True)(state["trainable"])
+        value, (output, parts, weights, assigned) = outcome
         measured = objective.update(state["metrics"], batch.y, output, value, parts, weights, logits)
         # copied: they may be views of the batch, or of weights whose memory the optimizer is about to take over
         fixed = {**state["fixed"], **{path: copy_of(array) for path, array in assigned.items()}}
@@ -125,21 +141,18 @@ def make_train_step(
 
 
 def make_objective_step(
-    model: Model, handles: Handles, loss: Loss
+    model: Model, handles: Handles, objective: Objective
 ) -> Callable[[Tree, tuple[Tree, Batch]], tuple[Tree, tuple[Any, Tree]]]:
     """Return the step that computes the loss of a batch and its gradient, and changes nothing."""
 
     def objective_step(state: Tree, given: tuple[Tree, Batch]) -> tuple[Tree, tuple[Any, Tree]]:
         arrays, batch = given
 
-        def objective(trainable: Tree) -> Any:
+        def loss_of(trainable: Tree) -> Any:
             binding = _bind(model, handles, {**trainable, **arrays["fixed"]}, arrays["seed"], arrays["step"])
-            binding.losses = []
-            with binding.bound():
-                output = model(Tensor(batch.x), training=True)
-                return _loss(handles, loss, batch, output, binding.losses)
+            return _evaluate(model, handles, objective, binding, batch, training=True).value
 
-        return state, value_and_grad(objective)(arrays["trainable"])
+        return state, value_and_grad(loss_of)(arrays["trainable"])
 
     return objective_step
 
@@ -152,15 +165,10 @@ def make_test_step(
     def test_step(state: Tree, given: tuple[Tree, Batch]) -> tuple[Tree, Tree]:
         arrays, batch = given
         binding = _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"])
-        binding.losses = []
-        with binding.bound():
-            output, mask = _run(model, batch.x, False)
-            weights = objective.weights_of(batch.weight, mask)
-            value, parts = objective.value(batch.y, output, weights)
-            value = _penalties(handles, value, binding.losses)
-        logits = objective.logits(output)
-        values, parts, outputs = plain(value), tree.map(plain, parts), tree.map(plain, output)
-        measured = objective.update(state, batch.y, outputs, values, parts, weights, logits)
+        found = _evaluate(model, handles, objective, binding, batch, training=False)
+        logits = objective.logits(found.output)
+        value, parts, output = (tree.map(plain, part) for part in (found.value, found.parts, found.output))
+        measured = objective.update(state, batch.y, output, value, parts, found.weights, logits)
         return measured, _carried(handles, binding)
 
     return test_step

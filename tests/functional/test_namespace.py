@@ -28,20 +28,6 @@ softmax_crossentropy softmax_focal_crossentropy softmin softplus softsign sort s
 sparse_softmax_crossentropy spectral_norm sqrt square squared_error squared_hinge squeeze stack standardize std step
 subtract sum take take_along_axis tan tanh tanh_shrink tensordot threshold tile tril triplet triu trunc tversky uint16
 uint32 uint64 uint8 unit_norm unstack upsample var vecdot where zeros_like
-EPSILON abs absolute_error acos acosh adaptive_average_pool adaptive_max_pool add additive_attention all any argmax
-argmin argsort asin asinh astype atan atan2 atanh average_pool batch_norm batch_norm_inference binary_crossentropy
-bool broadcast_arrays broadcast_to categorical_crossentropy ceil clip concat copysign cos cosh count_nonzero
-cumulative_sum dense divide dropout einsum embedding equal exp expand_dims expm1 finfo flip float32 float64 floor
-floor_divide full_like getitem global_average_pool global_max_pool greater greater_equal group_norm hypot iinfo
-instance_norm int16 int32 int64 int8 isdtype isfinite isinf isnan layer_norm less less_equal linear log log10 log1p
-log2 log_softmax logaddexp logical_and logical_not logical_or logical_xor logsumexp masked_softmax matmul
-matrix_transpose max max_pool maximum mean mean_absolute_error mean_squared_error min minimum moveaxis multiply
-negative not_equal ones_like outer permute_dims pooled_shape positive pow power_iteration prod reciprocal relu
-remainder repeat reshape rms_norm roll rotary_embedding round scaled_dot_product_attention scatter_add searchsorted
-sigmoid sigmoid_binary_crossentropy sign signbit sin sinh sinusoidal_positions softmax softmax_crossentropy sort
-sparse_categorical_crossentropy sparse_softmax_crossentropy spectral_norm sqrt square squared_error squeeze stack
-standardize std step subtract sum take take_along_axis tan tanh tensordot tile tril triu trunc uint16 uint32 uint64
-uint8 unit_norm unstack var vecdot where zeros_like
 """.split()
 
 
