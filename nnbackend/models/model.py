@@ -705,15 +705,19 @@ class Model(Layer):
             )
         with self.backend.scope():
             output = tree.map(lambda *pieces: self._joined(pieces), *parts)
-        given = None if loader is not None else x
-        while isinstance(given, (list, tuple, dict)) and self._takes_several(x):
-            given = next(iter(given.values() if isinstance(given, dict) else given))
-        given = plain(given) if isinstance(given, Operators) else given
-        if not is_array(given):
+        return tree.map(to_numpy, output) if loader is not None else self._answer(output, x)
+
+    def _answer(self, output: Any, x: Any) -> Any:
+        """Return the output in the library of the inputs; NumPy's for lists and tables."""
+        asked = x
+        while isinstance(asked, (list, tuple, dict)) and self._takes_several(x):
+            asked = next(iter(asked.values() if isinstance(asked, dict) else asked))
+        asked = plain(asked) if isinstance(asked, Operators) else asked
+        if not is_array(asked):
             return tree.map(to_numpy, output)
-        if is_at_home(given, self.backend):
+        if is_at_home(asked, self.backend):
             return output
-        return tree.map(lambda part: backend_of(given).from_host(to_numpy(part)), output)
+        return tree.map(lambda part: backend_of(asked).from_host(to_numpy(part)), output)
 
     def _asked_receiver(self, finite: bool) -> Callable[[Batch], Batch]:
         """Return what checks the inputs of a loader's batches on the host and brings them to the backend."""
