@@ -10,7 +10,7 @@ from nnbackend import tree
 from nnbackend.backend import host, is_array, to_numpy
 from nnbackend.data.arrays import Batch, named_parts, require_equal_lengths, require_numbers, to_array
 
-__all__ = ["ArraySource", "StreamSource", "as_batch", "is_mapped", "is_stream", "map_arrays"]
+__all__ = ["ArraySource", "StreamSource", "as_batch", "is_mapped", "is_stream", "map_arrays", "take_rows"]
 
 
 def is_mapped(array: Any) -> bool:
@@ -87,7 +87,7 @@ class ArraySource:
 
     def take(self, rows: Any) -> Batch:
         """Return these rows in the host's memory."""
-        return Batch(*tree.map(lambda array: _take(array, rows), self.parts))
+        return Batch(*tree.map(lambda array: take_rows(array, rows), self.parts))
 
     def split(self, first: int) -> tuple[ArraySource, ArraySource]:
         """Return the first rows and the others, without reading them."""
@@ -107,7 +107,7 @@ def _rows_of(values: Any, name: str) -> Any:
     return array if host().owns(array) else to_numpy(array)
 
 
-def _take(array: Any, rows: Any) -> Any:
+def take_rows(array: Any, rows: Any) -> Any:
     """Return rows of an array, read in the order in which they lie in a file, each once."""
     xp = host().xp
     if isinstance(rows, slice):

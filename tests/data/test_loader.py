@@ -128,9 +128,9 @@ def test_memory_mapped_arrays_are_never_read_as_a_whole(tmp_path, monkeypatch, v
     mapped = view(np.load(tmp_path / "x.npy", mmap_mode="r"))
     assert source_room.is_mapped(mapped)
     taken = []
-    plain_take = source_room._take
+    plain_take = source_room.take_rows
     monkeypatch.setattr(
-        source_room, "_take", lambda array, rows: taken.append((array, rows)) or plain_take(array, rows)
+        source_room, "take_rows", lambda array, rows: taken.append((array, rows)) or plain_take(array, rows)
     )
     batches = list(DataLoader(mapped, batch_size=3, shuffle=True, seed=0))
     assert all(array is mapped for array, _ in taken)
