@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 #: What the rooms of the mathematics may import.
-MATHEMATICS = {"autodiff", "backend", "elementwise", "placement", "random", "tree", "typing"}
+MATHEMATICS = {"arguments", "autodiff", "backend", "elementwise", "placement", "random", "tree", "typing"}
 #: What the rooms between mathematics and models may import: each other, too.
 PARTS = MATHEMATICS | {
     "activations",
@@ -33,6 +33,7 @@ PARTS = MATHEMATICS | {
 #: room -> the rooms it may import besides itself; the rooms are the modules and packages right under nnbackend/.
 MAY_IMPORT = {
     "typing": set(),
+    "arguments": set(),
     "tree": {"typing"},
     "philox": {"typing"},
     "backend": {"philox", "typing"},
