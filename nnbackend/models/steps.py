@@ -108,9 +108,12 @@ def make_train_step(
         # copied: they may be views of the batch, or of weights whose memory the optimizer is about to take over
         fixed = {**state["fixed"], **{path: copy_of(array) for path, array in assigned.items()}}
         trainable, optimizer_state = optimizer.update(
-            gradients, state["optimizer"], state["trainable"], donate=True
+            gradients,
+            state["optimizer"],
+            state["trainable"],
+            donate=True,
+            constrain=lambda arrays: _constrained(handles, arrays),
         )
-        trainable = _constrained(handles, trainable)
         new_state = {
             "trainable": trainable,
             "fixed": fixed,

@@ -1,17 +1,57 @@
-"""Optimizers: update rules as elementwise programs, their state as arrays."""
+"""Optimizers: update rules as elementwise programs, their state as arrays; and schedules of learning rates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from nnbackend.config import find, snake_case
-from nnbackend.optimizers.adam import Adam
+from nnbackend.config import find
+from nnbackend.optimizers import schedules
+from nnbackend.optimizers.adafactor import Adafactor
+from nnbackend.optimizers.adam import Adam, Adamax, AdamW, Nadam, RAdam
+from nnbackend.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from nnbackend.optimizers.base import Optimizer
+from nnbackend.optimizers.lamb import LAMB
+from nnbackend.optimizers.lion import Lion
+from nnbackend.optimizers.muon import Muon
 from nnbackend.optimizers.sgd import SGD
 
-__all__ = ["SGD", "Adam", "Optimizer", "get"]
+__all__ = [
+    "LAMB",
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Muon",
+    "Nadam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "get",
+    "schedules",
+]
 
-_BY_NAME: dict[str, Callable[[], Optimizer]] = {snake_case(cls.__name__): cls for cls in (Adam, SGD)}
+_CLASSES: tuple[type[Optimizer], ...] = (
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    LAMB,
+    Lion,
+    Muon,
+    Nadam,
+    RAdam,
+    RMSprop,
+    SGD,
+)
+_BY_NAME: dict[str, Callable[[], Optimizer]] = {cls.__name__.lower(): cls for cls in _CLASSES} | {
+    "amsgrad": lambda: Adam(amsgrad=True)
+}
 
 
 def get(which: object) -> Optimizer:
