@@ -39,7 +39,8 @@ class Adafactor(Optimizer):
     With  :math:`t = i + 1`,  :math:`s_t = t^{\gamma}`  and  :math:`G = g^2 + \varepsilon_1`, for a matrix
 
     .. math::
-        R := R + s_t (\operatorname{mean}_{rows} G - R), \qquad C := C + s_t (\operatorname{mean}_{columns} G - C), \qquad
+        R := R + s_t (\operatorname{mean}_{rows} G - R), \qquad
+        C := C + s_t (\operatorname{mean}_{columns} G - C), \qquad
         V = R C / \operatorname{mean} R
 
     and for a vector  :math:`V := V + s_t (G - V)`; then
@@ -147,7 +148,10 @@ class Adafactor(Optimizer):
             column = moved_mean(column, xp.mean(squares, axis=-2), share)
             mean = xp.mean(row, axis=-1, keepdims=True)
             step = factored_direction(
-                gradient, xp.expand_dims(row, axis=-1), xp.expand_dims(column, axis=-2), xp.expand_dims(mean, axis=-1)
+                gradient,
+                xp.expand_dims(row, axis=-1),
+                xp.expand_dims(column, axis=-2),
+                xp.expand_dims(mean, axis=-1),
             )
         size = xp.maximum(_root_mean_square(parameter), self.epsilon_2)
         too_long = xp.maximum(_root_mean_square(step) / self.clip_threshold, 1.0)

@@ -239,7 +239,9 @@ class AdamW(Adam):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad=amsgrad, **options)
         self.decays_itself = not self.amsgrad  # which is too seldom used for a program of its own
         if not self.decoupled_weight_decay:
-            raise ValueError("AdamW decouples the weight decay; Adam with decoupled_weight_decay=False does not.")
+            raise ValueError(
+                "AdamW decouples the weight decay; Adam with decoupled_weight_decay=False does not."
+            )
 
     def scalars(self, now: Now) -> tuple[Any, ...]:
         """Return learning rate, bias corrections and what weight decay leaves."""
@@ -390,7 +392,8 @@ def nadam_update(
 class Nadam(Optimizer):
     r"""Adam that looks ahead as Nesterov does, with a momentum  :math:`\mu_t`  that grows to :math:`\beta_1`.
 
-    With  :math:`t = i + 1`,  :math:`\mu_t = \beta_1 (1 - \tfrac12\, 0.96^{t \psi})`  and  :math:`M_t = \mu_1 \cdots \mu_t`:
+    With  :math:`t = i + 1`,  :math:`\mu_t = \beta_1 (1 - \tfrac12\, 0.96^{t \psi})`  and
+    :math:`M_t = \mu_1 \cdots \mu_t`:
 
     .. math::
         m &:= \beta_1 m + (1 - \beta_1) g, \qquad v := \beta_2 v + (1 - \beta_2) g^2, \\
@@ -434,7 +437,7 @@ class Nadam(Optimizer):
     """
 
     slots = ("first_moment", "second_moment")
-    remembered: Mapping[str, float] = {"momentum_product": 1.0}  # noqa: RUF012 - read only
+    remembered: Mapping[str, float] = {"momentum_product": 1.0}
 
     def __init__(
         self,

@@ -251,7 +251,7 @@ class RMSprop(Optimizer):
 def adadelta_update(
     parameter: Any, gradient: Any, second: Any, change: Any, rate: Any, *, rho: float, epsilon: float
 ) -> Any:
-    """V := rho v + (1 - rho) g^2;  d = sqrt((x + epsilon) / (v + epsilon)) g;  x := rho x + (1 - rho) d^2;  w := w - lr d."""
+    """V := rho v + (1 - rho) g^2;  d = sqrt((x + e) / (v + e)) g;  x := rho x + (1 - rho) d^2;  w := w - lr d."""
     xp = namespace(parameter)
     second = rho * second + (1.0 - rho) * (gradient * gradient)
     delta = xp.sqrt(change + epsilon) / xp.sqrt(second + epsilon) * gradient

@@ -71,7 +71,7 @@ def chosen(condition: Any, new: Any, old: Any) -> Any:
 
 @elementwise
 def averaged(average: Any, parameter: Any, momentum: Any) -> Any:
-    """A := beta a + (1 - beta) w."""
+    """Move the average:  a := beta a + (1 - beta) w."""
     return momentum * average + (1.0 - momentum) * parameter
 
 
@@ -165,7 +165,7 @@ class Optimizer(Configurable):
     #: Names of the arrays that the rule keeps for each parameter.
     slots: tuple[str, ...] = ()
     #: Numbers that the rule keeps beside the slots, and their first values.
-    remembered: Mapping[str, float] = {}  # noqa: RUF012 - read only
+    remembered: Mapping[str, float] = {}
     #: Whether the rule treats each element alike, so that parameters can be put together.
     elementwise = True
     #: Whether the rule applies decoupled weight decay itself (`Now.decay`).
@@ -208,7 +208,7 @@ class Optimizer(Configurable):
         self.use_ema = bool(use_ema)
         self.ema_momentum = self._fraction("ema_momentum", ema_momentum)
         self.ema_overwrite_frequency = self._count("ema_overwrite_frequency", ema_overwrite_frequency)
-        multipliers = dict(learning_rate_multipliers or {})
+        multipliers = {} if learning_rate_multipliers is None else dict(learning_rate_multipliers)
         self._multipliers = [
             (re.compile(pattern), self._not_negative("learning_rate_multipliers", factor))
             for pattern, factor in multipliers.items()
@@ -250,7 +250,9 @@ class Optimizer(Configurable):
 
     def _rate(self, state: Tree, step: Any) -> Any:
         r"""Return :math:`\eta_i` as a 0-d float64 array."""
-        rate = self._learning_rate(step) if isinstance(self._learning_rate, Schedule) else state["learning_rate"]
+        rate = (
+            self._learning_rate(step) if isinstance(self._learning_rate, Schedule) else state["learning_rate"]
+        )
         return rate / (1.0 + self.decay * step) if self.decay else rate
 
     # Arguments
@@ -281,14 +283,14 @@ class Optimizer(Configurable):
             raise ValueError(f"{type(self).__name__} expects {name} from 0 to below 1, got {value}.")
         return number
 
-    def _count(self, name: str, value: int | None) -> int | None:
+    def _count(self, name: str, value: Any) -> int | None:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(
                 f"{type(self).__name__} expects {name} to be a whole number of 1 or more, got {value!r}."
             )
-        return value
+        return int(value)
 
     def _which(self, name: str, which: Which) -> Callable[[str], bool]:
         """Return a function that tells from its path whether a parameter is meant."""
@@ -440,9 +442,7 @@ class Optimizer(Configurable):
                 after["slots"]["accumulated"] = totals
                 after["waiting"] = waiting
         new_flat = after.pop("parameters")
-        after["slots"] = {
-            slot: tree.unflatten(structure, arrays) for slot, arrays in after["slots"].items()
-        }
+        after["slots"] = {slot: tree.unflatten(structure, arrays) for slot, arrays in after["slots"].items()}
         return tree.unflatten(structure, new_flat), after
 
     def _accumulated(
@@ -624,7 +624,9 @@ class Optimizer(Configurable):
 
     def _packed(self, flat: list[Any], members: list[int]) -> Iterator[list[int]]:
         """Yield the places to be updated together: all small ones, and each of the others alone."""
-        small = [place for place in members if math.prod(flat[place].shape) < SMALL] if self.elementwise else []
+        small = (
+            [place for place in members if math.prod(flat[place].shape) < SMALL] if self.elementwise else []
+        )
         if len(small) > 1:
             yield small
             members = [place for place in members if place not in set(small)]

@@ -151,10 +151,14 @@ class Muon(Optimizer):
         self._excluded = self._which("exclude", exclude)
         first = learning_rate(0) if isinstance(learning_rate, Schedule) else float(learning_rate)
         self.adam_learning_rate = (
-            None if adam_learning_rate is None else self._not_negative("adam_learning_rate", adam_learning_rate)
+            None
+            if adam_learning_rate is None
+            else self._not_negative("adam_learning_rate", adam_learning_rate)
         )
         #: Adam's learning rate in units of that of the kernels.
-        self.adam_ratio = 1.0 if adam_learning_rate is None or not first else float(adam_learning_rate) / first
+        self.adam_ratio = (
+            1.0 if adam_learning_rate is None or not first else float(adam_learning_rate) / first
+        )
         self.adam_beta_1 = self._fraction("adam_beta_1", adam_beta_1)
         self.adam_beta_2 = self._fraction("adam_beta_2", adam_beta_2)
         self.epsilon = self._positive("epsilon", epsilon)
@@ -200,7 +204,9 @@ class Muon(Optimizer):
         rows, columns = math.prod(parameter.shape[:-1]), parameter.shape[-1]
         step = orthogonalized(xp.reshape(ahead, (rows, columns)), self.newton_schulz_steps, self.epsilon)
         factor = (
-            0.2 * math.sqrt(max(rows, columns)) if self.match_rms else math.sqrt(max(1.0, columns / max(rows, 1)))
+            0.2 * math.sqrt(max(rows, columns))
+            if self.match_rms
+            else math.sqrt(max(1.0, columns / max(rows, 1)))
         )
         new = sgd_update(
             parameter, xp.reshape(step, parameter.shape), rate * factor, donate=(0,) if donate else ()

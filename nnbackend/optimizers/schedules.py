@@ -526,7 +526,7 @@ class CosineDecayRestarts(Schedule):
 
 @elementwise
 def warmed_up(step: Any, after: Any, *, steps: float, start: float, end: float) -> Any:
-    """A straight line from start to end over n steps, then what comes after."""
+    """Go along a straight line over n steps, then on with what comes after."""
     return namespace(step).where(step < steps, start + (end - start) * (step / steps), after)
 
 
@@ -647,8 +647,8 @@ class OneCycle(Schedule):
         top = self.pct_start * self.total_steps - 1.0
         if top <= 0.0 or (self.three_phase and 2.0 * top + 1.0 >= self.total_steps):
             raise ValueError(
-                f"OneCycle with {total_steps} steps and pct_start {pct_start} has no step to go up or down in. Take more "
-                "steps, or another pct_start."
+                f"OneCycle with {total_steps} steps and pct_start {pct_start} has no step to go up or down in. "
+                "Take more steps, or another pct_start."
             )
 
     def _phases(self) -> list[tuple[float, float, float]]:

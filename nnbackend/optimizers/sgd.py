@@ -108,7 +108,7 @@ class SGD(Optimizer):
         if not self.dampening:
             return (now.rate,)
         xp = namespace(now.step)
-        return (now.rate * xp.where(now.step > 0.0, 1.0 - self.dampening, 1.0),)
+        return (now.rate * (1.0 - self.dampening * xp.astype(now.step > 0.0, xp.float64)),)
 
     def update_parameter(
         self, parameter: Any, gradient: Any, slots: tuple[Any, ...], scalars: tuple[Any, ...], donate: bool

@@ -26,13 +26,48 @@ class Given:
     kinds: tuple[kernels.Kind, ...] = ()
 
 
+#: Schedules run on float64 steps.
+_STEP = ("float64",)
+_MOMENTS = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+_MEAN_SQUARE = {"rho": 0.9, "epsilon": 1e-7}
+
 _LABELS: tuple[kernels.Kind, ...] = ("full", "row", "column")
 _LABELLED = ("float32", "int64", "int64")
 
 #: The library's programs, by name, that need to be told their arguments.
 LIBRARY_ARGUMENTS = {
-    "adam_update": Given({"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}),
+    "adadelta_update": Given(_MEAN_SQUARE),
+    "adagrad_update": Given({"epsilon": 1e-7}),
+    "adam_update": Given(_MOMENTS),
+    "adamax_update": Given(_MOMENTS),
+    "adamw_update": Given(_MOMENTS),
+    "amsgrad_update": Given(_MOMENTS),
+    "annealed": Given({"begin": 0.0, "end": 1.5, "start": 0.1, "stop": 1.0, "straight": False}, _STEP),
+    "beyond": Given({"boundary": 1.0, "value": 0.5}, ("float64", "float64")),
+    "chosen": Given({}, ("bool", "float32", "float32")),
+    "clipped": Given({"limit": 0.5}),
+    "cosine": Given({"initial": 0.1, "steps": 1.5, "alpha": 0.1}, _STEP),
+    "cosine_restarts": Given({"initial": 0.1, "steps": 0.5, "t_mul": 2.0, "m_mul": 0.9, "alpha": 0.1}, _STEP),
+    "cyclic": Given(
+        {"low": 0.1, "high": 1.0, "up": 0.3, "down": 0.4, "halves": True, "log_gamma": -0.1}, _STEP
+    ),
+    "decayed": Given({"decay": 0.01}),
+    "divided": Given({"divisor": 3.0}),
+    "exponential": Given({"initial": 0.1, "steps": 0.5, "log_factor": -0.7, "staircase": True}, _STEP),
+    "inverse_time": Given({"initial": 0.1, "steps": 0.5, "factor": 0.7, "staircase": True}, _STEP),
+    "lamb_direction": Given(_MOMENTS),
+    "lion_update": Given({"beta_1": 0.9, "beta_2": 0.99}),
     "momentum_update": Given({"momentum": 0.9, "nesterov": True}),
+    "nadam_update": Given(_MOMENTS),
+    "nesterov_direction": Given({"beta": 0.95, "nesterov": True}),
+    "noam": Given({"scale": 0.1, "warmup": 2.0}, _STEP),
+    "polynomial": Given({"initial": 1.0, "end": 0.1, "steps": 1.5, "power": 2.0, "cycle": True}, _STEP),
+    "radam_update": Given(_MOMENTS),
+    "rmsprop_centered_momentum_update": Given({**_MEAN_SQUARE, "momentum": 0.9}),
+    "rmsprop_centered_update": Given(_MEAN_SQUARE),
+    "rmsprop_momentum_update": Given({**_MEAN_SQUARE, "momentum": 0.9}),
+    "rmsprop_update": Given(_MEAN_SQUARE),
+    "warmed_up": Given({"steps": 1.5, "start": 0.1, "end": 1.0}, ("float64", "float64")),
     "dropout": Given({"rate": 0.25}, ("float32", "bool")),
     "sparse_softmax_crossentropy": Given({"count": 33}, _LABELLED, _LABELS),
     "sparse_softmax_crossentropy_gradient": Given({"count": 33}, (*_LABELLED, "float32"), (*_LABELS, "row")),

@@ -279,7 +279,9 @@ def losses_of(parameters, constants):
     product = parameters["factors"] @ parameters["factors"]
     return {
         "bowl": xp.sum(xp.square(parameters["bowl"] * constants["scale"] - constants["centre"])),
-        "least squares": xp.mean(xp.square(constants["x"] @ parameters["least squares"] - constants["y"])),
+        "least squares": xp.mean(
+            xp.square(xp.matmul(constants["x"], parameters["least squares"]) - constants["y"])
+        ),
         "factors": xp.sum(xp.square(product - constants["square"])),
         "vector": xp.sum(xp.log(xp.cosh(parameters["vector"] - constants["place"]))),
     }
