@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -96,6 +97,7 @@ class Model(Layer):
         self.epochs_trained = 0
         self._output_sample: Shape | None = None
         self._training = TrainingState()
+        self._averaged = False
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._compiled_at = 0
         # what `_prepare` found; steps rely on it, and nothing else does
@@ -443,6 +445,11 @@ class Model(Layer):
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do."
             )
+        if self._averaged:
+            raise RuntimeError(
+                f"{type(self).__name__} {self.path!r} would train the averages of its weights, which are put back at "
+                "the end of averaged_weights(). Train it outside of that block."
+            )
         step = self._step("train", tuple(fixed))
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
@@ -544,6 +551,53 @@ class Model(Layer):
     def predict_on_batch(self, x: Any) -> Any:
         """Return the outputs for these samples, computed at once."""
         return self.predict(x, batch_size=max(1, _rows(x)))
+
+    @property
+    def current_learning_rate(self) -> float:
+        """The learning rate of the next training step: with decay, or as the schedule says.
+
+        Raises
+        ------
+        RuntimeError
+            If the model was not compiled.
+        """
+        _, optimizer = self._require_compiled("current_learning_rate")
+        return self._training.learning_rate(optimizer)
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[Model]:
+        """Put the moving averages of the weights in their place, within a ``with`` block.
+
+        In the block the model measures, predicts, hands out weights and is saved with the averages; afterwards it has
+        its own weights again and trains on from them. To keep the averages, take ``get_weights()`` in the block.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer keeps no averages (``use_ema=True``), or no step has been taken.
+
+        Examples
+        --------
+        >>> import nnbackend as nn
+        >>> model = nn.Sequential([nn.Dense(1)], seed=0)
+        >>> model.compile(nn.optimizers.Adam(use_ema=True), "mse")
+        >>> history = model.fit([[1.0], [2.0]], [[1.0], [2.0]], verbose=0)
+        >>> with model.averaged_weights():
+        ...     loss = model.evaluate([[1.0], [2.0]], [[1.0], [2.0]])["loss"]
+        """
+        _, optimizer = self._require_compiled("averaged_weights")
+        averages = self._training.averages(optimizer)
+        handles = self.handles()
+        before = {path: handles[path]._array for path in averages}
+        for path, array in averages.items():
+            handles[path]._array = array
+        self._averaged = True
+        try:
+            yield self
+        finally:
+            self._averaged = False
+            for path, array in before.items():
+                handles[path]._array = array
 
     # Words and files
 

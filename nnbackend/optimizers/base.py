@@ -146,8 +146,9 @@ class Optimizer(Configurable):
     ema_overwrite_frequency : int, optional
         After every so many updates the weights are replaced by their average.
     learning_rate_multipliers : mapping of str to float, optional
-        Factors of the learning rate for parameters whose path matches, such as ``{"encoder/": 0.1}``; the first
-        pattern that is found counts. A factor of 0 freezes; ``layer.trainable = False`` saves the work as well.
+        Factors of the learning rate for parameters whose path matches, such as ``{"encoder/": 0.1}``; those of all
+        patterns that are found are multiplied. A factor of 0 freezes; ``layer.trainable = False`` saves the work as
+        well.
 
     Raises
     ------
@@ -619,8 +620,8 @@ class Optimizer(Configurable):
 
     def _options(self, path: str) -> tuple[float, bool]:
         """Return the factor of the learning rate of a parameter, and whether its weights decay."""
-        factors = (factor for pattern, factor in self._multipliers if pattern.search(path))
-        return next(factors, 1.0), self.weight_decay > 0.0 and not self._not_decayed(path)
+        factor = math.prod(factor for pattern, factor in self._multipliers if pattern.search(path))
+        return factor, self.weight_decay > 0.0 and not self._not_decayed(path)
 
     def _packed(self, flat: list[Any], members: list[int]) -> Iterator[list[int]]:
         """Yield the places to be updated together: all small ones, and each of the others alone."""
