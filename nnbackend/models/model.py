@@ -27,7 +27,12 @@ from nnbackend.data import (
 from nnbackend.layers.base import Layer, Parameter, revision
 from nnbackend.models.interrupts import deferred_interrupts
 from nnbackend.models.state import TrainingState
-from nnbackend.models.steps import make_predict_step, make_test_step, make_train_step
+from nnbackend.models.steps import (
+    make_objective_step,
+    make_predict_step,
+    make_test_step,
+    make_train_step,
+)
 from nnbackend.placement import copy_of, is_at_home
 from nnbackend.random import key_words, new_seed
 from nnbackend.typing import Shape, Tree
@@ -543,6 +548,63 @@ class Model(Layer):
         with deferred_interrupts():
             measured = self._train(Batch(data.x, data.y, data.weight), self._no_metrics())
         return self._numbers(measured)
+
+    def minimize(
+        self,
+        x: Any,
+        y: Any,
+        optimizer: optimizers.LBFGS | None = None,
+        *,
+        sample_weight: Any = None,
+        check_finite: bool = False,
+    ) -> optimizers.Minimum:
+        """Train a small model on all samples at once, until its loss has a minimum.
+
+        Parameters
+        ----------
+        x, y : array, list or table of shape (n, ...)
+            Inputs and targets, as of `fit`.
+        optimizer : LBFGS, optional
+            How to look for the minimum.
+        sample_weight : array of shape (n,), optional
+            How much each sample weighs.
+        check_finite : bool
+            Whether to refuse NaN and infinite inputs and targets.
+
+        Returns
+        -------
+        Minimum
+            The loss reached, and how; its parameters are the model's trainable ones.
+
+        Notes
+        -----
+        Layers compute as in training; what is random is drawn once, so that the loss is one function of the weights,
+        and running statistics are left as they are. Constraints are not looked at, and the state of the optimizer that
+        the model was compiled with is not touched.
+
+        Examples
+        --------
+        >>> import nnbackend as nn
+        >>> model = nn.Sequential([nn.Dense(1)], seed=0, dtype="float64")
+        >>> model.compile(loss="mse")
+        >>> found = model.minimize([[0.0], [1.0], [2.0]], [[1.0], [3.0], [5.0]])
+        >>> found.converged, [round(float(w.squeeze()), 6) for w in model.get_weights()]
+        (True, [2.0, 1.0])
+        """
+        loss, _ = self._require_compiled("minimize")
+        data = self._checked("minimize", self._dataset("minimize", x, y, sample_weight), check_finite)
+        arrays = {"trainable": {}, "fixed": {}, **self._training.start_random(self.seed, self.backend)}
+        for path, parameter, around in self._placed:
+            trains = parameter.trainable and all(layer.trainable for layer in around)
+            arrays["trainable" if trains else "fixed"][path] = parameter._array
+        batch = Batch(data.x, data.y, data.weight)
+        step = self.backend.compile(make_objective_step(self, self._handles, loss))
+        found = (optimizer or optimizers.LBFGS()).minimize(
+            lambda trainable: step({}, ({**arrays, "trainable": trainable}, batch))[1], arrays["trainable"]
+        )
+        for path, array in found.parameters.items():
+            self._handles[path].assign(array)
+        return found
 
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Return loss and metrics of these samples."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: The model's parameters by path.
 Handles: TypeAlias = Mapping[str, Parameter]
 
-__all__ = ["make_predict_step", "make_test_step", "make_train_step"]
+__all__ = ["make_objective_step", "make_predict_step", "make_test_step", "make_train_step"]
 
 
 def _bind(model: Model, handles: Handles, arrays: Tree, seed: Any, step: Any) -> Binding:
@@ -125,6 +125,26 @@ def make_train_step(
         return new_state, {"loss": value}
 
     return train_step
+
+
+def make_objective_step(
+    model: Model, handles: Handles, loss: Loss
+) -> Callable[[Tree, tuple[Tree, Batch]], tuple[Tree, tuple[Any, Tree]]]:
+    """Return the step that computes the loss of a batch and its gradient, and changes nothing."""
+
+    def objective_step(state: Tree, given: tuple[Tree, Batch]) -> tuple[Tree, tuple[Any, Tree]]:
+        arrays, batch = given
+
+        def objective(trainable: Tree) -> Any:
+            binding = _bind(model, handles, {**trainable, **arrays["fixed"]}, arrays["seed"], arrays["step"])
+            binding.losses = []
+            with binding.bound():
+                output = model(Tensor(batch.x), training=True)
+                return _loss(handles, loss, batch, output, binding.losses)
+
+        return state, value_and_grad(objective)(arrays["trainable"])
+
+    return objective_step
 
 
 def make_test_step(

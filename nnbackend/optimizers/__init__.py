@@ -11,12 +11,14 @@ from nnbackend.optimizers.adam import Adam, Adamax, AdamW, Nadam, RAdam
 from nnbackend.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from nnbackend.optimizers.base import Optimizer
 from nnbackend.optimizers.lamb import LAMB
+from nnbackend.optimizers.lbfgs import LBFGS, Minimum
 from nnbackend.optimizers.lion import Lion
 from nnbackend.optimizers.muon import Muon
 from nnbackend.optimizers.sgd import SGD
 
 __all__ = [
     "LAMB",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adafactor",
@@ -25,6 +27,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Lion",
+    "Minimum",
     "Muon",
     "Nadam",
     "Optimizer",
@@ -62,8 +65,13 @@ def get(which: object) -> Optimizer:
     ValueError
         If the name is unknown; the nearest known one is named.
     TypeError
-        If it is a class.
+        If it is a class, or `LBFGS`, which takes no steps of single batches.
     """
     if isinstance(which, Optimizer):
         return which
+    if isinstance(which, LBFGS):
+        raise TypeError(
+            "LBFGS looks at all samples many times in a step, so it is no optimizer for fit: compile the model with "
+            "another one, and call model.minimize(x, y, LBFGS())."
+        )
     return find("optimizer", which, _BY_NAME)()

@@ -26,10 +26,10 @@ _CURE = "Take the gradient of the same tree, and the state that init or the step
 #: The shape of a slot that a parameter does without.
 NOTHING: Shape = (0,)
 
-#: Parameters with fewer elements are updated together, in one buffer. Measured on NumPy (AMD EPYC, Zen 4), Adam: a
-#: program costs 7 us however small its arrays are, while putting an element into the buffer and taking it out again
-#: costs 1 to 2 ns; on a GPU every program is a kernel.
-SMALL = 1 << 12
+#: Parameters with fewer elements are updated together, in one buffer that lives for the step: a program costs 7 us on
+#: NumPy however small its arrays are, and a kernel on a GPU. Measured on NumPy, Adam: an update of a network 2-64-64-3
+#: takes 0.75 of the time that it takes one by one, one of ten layers of 32 units 0.5.
+SMALL = 1 << 13
 
 
 @elementwise
@@ -625,9 +625,11 @@ class Optimizer(Configurable):
 
     def _packed(self, flat: list[Any], members: list[int]) -> Iterator[list[int]]:
         """Yield the places to be updated together: all small ones, and each of the others alone."""
-        small = (
-            [place for place in members if math.prod(flat[place].shape) < SMALL] if self.elementwise else []
-        )
+        small: list[int] = []
+        if (
+            self.elementwise and backend_of(flat[0]).writable
+        ):  # a compiler joins what belongs together by itself
+            small = [place for place in members if math.prod(flat[place].shape) < SMALL]
         if len(small) > 1:
             yield small
             members = [place for place in members if place not in set(small)]
@@ -665,7 +667,7 @@ def norm(array: Any) -> Any:
 
 def _joined(arrays: list[Any]) -> Any:
     xp = namespace(arrays[0])
-    return xp.concat([xp.reshape(array, (-1,)) for array in arrays])
+    return xp.concat([array if len(array.shape) == 1 else xp.reshape(array, (-1,)) for array in arrays])
 
 
 def _parted(array: Any, like: list[Any]) -> Iterator[Any]:
@@ -673,9 +675,11 @@ def _parted(array: Any, like: list[Any]) -> Iterator[Any]:
     xp = namespace(array)
     start = 0
     for other in like:
-        size = math.prod(other.shape)
-        yield xp.reshape(array[start : start + size], other.shape)
-        start += size
+        shape = other.shape
+        stop = start + math.prod(shape)
+        piece = array[start:stop]
+        yield piece if len(shape) == 1 else xp.reshape(piece, shape)
+        start = stop
 
 
 def _paths(node: Tree, prefix: str = "") -> Iterator[str]:
