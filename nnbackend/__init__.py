@@ -41,7 +41,15 @@ from nnbackend.callbacks import History
 from nnbackend.checking import gradcheck
 from nnbackend.config import register
 from nnbackend.elementwise import elementwise, rowwise
-from nnbackend.layers import Activation, Dense, Dropout, Flatten, Layer, Parameter
+from nnbackend.layers import (
+    Activation,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    Layer,
+    Parameter,
+)
 from nnbackend.models import Model, Sequential, load_model
 
 __version__ = "0.1.0"
@@ -54,6 +62,7 @@ __all__ = [
     "Flatten",
     "GradientError",
     "History",
+    "Input",
     "Layer",
     "Model",
     "Parameter",

@@ -1,4 +1,4 @@
-"""``python -m nnbackend info | agree``: what this machine has, and whether its backends agree."""
+"""``python -m nnbackend info | agree | layers``: what this machine has, whether its backends agree, what there is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnbackend import __version__
+from nnbackend import __version__, layers
 from nnbackend.agreement import agree
 from nnbackend.backend import Availability, Backend, BackendUnavailableError, get_backend, probe_backends
 
@@ -39,11 +39,27 @@ def _with_devices(name: str, cls: type[Backend], found: Availability) -> Availab
     return cls.probe()
 
 
+def layer_table() -> list[str]:
+    """Return a Markdown table of all layers: by topic, each with the first line of its docstring."""
+    topics: dict[str, list[tuple[str, str]]] = {}
+    for name in layers.__all__:
+        layer = getattr(layers, name)
+        if isinstance(layer, type) and issubclass(layer, layers.Layer) and layer is not layers.Layer:
+            topic = layer.__module__.rpartition(".")[2].replace("_", " ")
+            words = (layer.__doc__ or "").strip().partition("\n")[0].replace("``", "`").replace("|", "\\|")
+            topics.setdefault(topic, []).append((name, words))
+    lines = ["| topic | layer | what it does |", "|---|---|---|"]
+    for topic, found in sorted(topics.items()):
+        lines += [f"| {topic} | `{name}` | {words} |" for name, words in found]
+    return lines
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m nnbackend", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="list the backends: available or not, why not, devices, memory")
+    commands.add_parser("layers", help="list the layers, as a Markdown table")
     comparing = commands.add_parser("agree", help="compare a backend with NumPy in float64, rule by rule")
     comparing.add_argument("--backend", help="record this backend here and now, and compare it")
     comparing.add_argument(
@@ -54,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--summary", action="store_true", help="print the worst errors by topic, as Markdown"
     )
     given = parser.parse_args(arguments)
-    if given.command == "info":
-        print("\n".join(info()))
+    if given.command in ("info", "layers"):
+        print("\n".join(info() if given.command == "info" else layer_table()))
         return 0
     if given.backend is None and not given.compare:
         comparing.error("name a backend to record with --backend, or records to compare with --compare")

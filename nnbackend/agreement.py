@@ -23,22 +23,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nnbackend import functional
-from nnbackend.autodiff import Rule, vjp
-from nnbackend.backend import Backend, backend_of, get_backend, host
+from nnbackend.autodiff import Rule
+from nnbackend.backend import Backend, get_backend, host
+from nnbackend.cases import CASES, Case, Input, LayerCase
 from nnbackend.interop import safetensors
-from nnbackend.random import Stream
 from nnbackend.trajectories import TRAJECTORIES
-from nnbackend.typing import Json, Shape
+from nnbackend.typing import Json
 
 __all__ = [
     "CASES",
     "Case",
     "Input",
+    "LayerCase",
     "Report",
     "Result",
     "agree",
@@ -53,115 +54,6 @@ STALE = "stale: re-record on a GPU"
 SUFFIX = ".safetensors"
 
 
-class Input(NamedTuple):
-    """An argument of a case: uniform reals, whole numbers, or booleans (``kind`` is "real", "whole" or "flag")."""
-
-    kind: str
-    shape: Shape
-    low: float = 0.0
-    high: float = 1.0
-
-    def draw(self, path: str) -> Any:
-        """Return the host array that this stands for: float32, int64 or bool."""
-        stream = Stream(0, f"agreement/{path}")
-        if self.kind == "whole":
-            return stream.integers(self.shape, int(self.high))
-        if self.kind == "flag":
-            return stream.keep(self.shape, 0.5)
-        return stream.uniform(self.shape, self.low, self.high)
-
-
-def real(*shape: int, low: float = -2.0, high: float = 2.0) -> Input:
-    """Reals between `low` and `high`."""
-    return Input("real", shape, low, high)
-
-
-def whole(*shape: int, below: int) -> Input:
-    """Whole numbers from 0 to `below` - 1."""
-    return Input("whole", shape, 0.0, below)
-
-
-def flag(*shape: int) -> Input:
-    """Booleans, half of them true."""
-    return Input("flag", shape)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A rule on fixed inputs.
-
-    Attributes
-    ----------
-    rule : str
-        Its name in `nnbackend.functional`.
-    inputs : tuple of Input
-        Its array arguments.
-    options : mapping
-        Its static arguments; under the key ``"key"`` of getitem, the index.
-    variant : str
-        What tells it from the rule's other cases.
-    bound : float
-        The error allowed, in units in the last place of the largest element; the same for value and gradients.
-    exceptions : mapping of (str, str) to float
-        The bound for a backend and dtype whose library is known to be off, with the reason beside it.
-    listed : bool
-        Whether the function takes its arrays as one list.
-    """
-
-    rule: str
-    inputs: tuple[Input, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    variant: str = ""
-    bound: float = 8.0
-    exceptions: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    listed: bool = False
-
-    @property
-    def name(self) -> str:
-        """The rule's name and the variant."""
-        return f"{self.rule} {self.variant}".strip()
-
-    @property
-    def definition(self) -> str:
-        """A digest of what is computed; the bound is no part of it."""
-        text = repr((self.rule, self.inputs, sorted(self.options.items()), self.listed))
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def arguments(self) -> list[Any]:
-        """Return the host arrays of its inputs."""
-        return [given.draw(f"{self.name}/{index}") for index, given in enumerate(self.inputs)]
-
-    def function(self, *arrays: Any) -> Any:
-        """Call the rule."""
-        rule: Callable[..., Any] = getattr(functional, self.rule)
-        return rule(list(arrays), **self.options) if self.listed else rule(*arrays, **self.options)
-
-    def compute(self, backend: Backend, dtype: str) -> dict[str, Any]:
-        """Return value and gradients as host arrays, by name, computed as one compiled step."""
-        arrays = [
-            backend.from_host(array, dtype if given.kind == "real" else None)
-            for given, array in zip(self.inputs, self.arguments(), strict=True)
-        ]
-
-        def step(state: Any, batch: Any) -> Any:
-            value, pullback = vjp(self.function, *batch)
-            several = isinstance(value, tuple)
-            values = value if several else (value,)
-            weights = tuple(self._cotangent(k, v) for k, v in enumerate(values))
-            gradients = pullback(weights if several else weights[0])
-            return state, (values, [gradient for gradient in gradients if gradient is not None])
-
-        _, (values, gradients) = backend.compile(step)((), tuple(arrays))
-        found = {f"value{index}": backend.to_host(value) for index, value in enumerate(values)}
-        found |= {f"gradient{index}": backend.to_host(g) for index, g in enumerate(gradients)}
-        return found
-
-    def _cotangent(self, index: int, value: Any) -> Any:
-        stream = Stream(0, f"agreement/{self.name}/cotangent{index}")
-        weight = backend_of(value).from_host(stream.uniform(tuple(value.shape), -1.0, 1.0))
-        return functional.astype(weight, value.dtype)
-
-
 def rules() -> dict[str, Rule]:
     """Return every rule of `nnbackend.functional`, by name."""
     found = {}
@@ -171,121 +63,6 @@ def rules() -> dict[str, Rule]:
                 if isinstance(value, Rule) and value.function.__module__ == module_name:
                     found[value.name] = value
     return found
-
-
-_REAL = real(4, 5)
-_POSITIVE = real(4, 5, low=0.1, high=3.0)
-_INSIDE = real(4, 5, low=-0.9, high=0.9)
-_ROW = real(5)
-_POSITIVE_ROW = real(5, low=0.5, high=2.0)
-_LOGITS = real(6, 10, low=-8.0, high=8.0)
-_LARGE = real(6, 10, low=-1e4, high=1e4)
-_SHARE = real(6, 10, low=0.01, high=0.99)
-_LABELS = whole(6, below=10)
-
-#: XLA's log1p in float64 (JAX 0.10.2), and atanh by it, is off by up to 65 units between -0.5 and -0.1.
-_XLA_LOG1P = {("jax", "float64"): 80.0}
-
-#: The cases: every rule at least once, with broadcasting where it broadcasts.
-CASES: tuple[Case, ...] = (
-    Case("abs", (_REAL,)),
-    Case("absolute_error", (_REAL, _REAL)),
-    Case("acos", (_INSIDE,)),
-    Case("acosh", (real(4, 5, low=1.2, high=4.0),)),
-    Case("add", (_REAL, _ROW)),
-    Case("asin", (_INSIDE,)),
-    Case("asinh", (_REAL,)),
-    Case("astype", (_REAL,), {"dtype": "float32"}),
-    Case("atan", (_REAL,)),
-    Case("atan2", (_REAL, _ROW)),
-    Case("atanh", (_INSIDE,), exceptions=_XLA_LOG1P),
-    Case("binary_crossentropy", (_SHARE, _SHARE)),
-    Case("broadcast_to", (_ROW,), {"shape": (4, 5)}),
-    Case("categorical_crossentropy", (_SHARE, _SHARE)),
-    Case("clip", (_REAL, real(5, low=-1.5, high=-0.5), real(5, low=0.5, high=1.5))),
-    Case("concat", (_REAL, real(4, 2)), {"axis": 1}, listed=True),
-    Case("copysign", (_REAL, _ROW)),
-    Case("cos", (_REAL,)),
-    Case("cosh", (_REAL,)),
-    Case("cumulative_sum", (_REAL,), {"axis": 1}),
-    Case("dense", (real(3, 4, 16), real(16, 8), real(8))),
-    Case("divide", (_REAL, _POSITIVE_ROW)),
-    Case("dropout", (_REAL, flag(4, 5)), {"rate": 0.3}),
-    Case("exp", (_REAL,)),
-    Case("expand_dims", (_REAL,), {"axis": 1}),
-    Case("expm1", (_REAL,)),
-    Case("flip", (_REAL,), {"axis": 1}),
-    Case("getitem", (_REAL,), {"key": (slice(None, None, -2), None, 1)}),
-    Case("getitem", (_REAL,), {"key": (Ellipsis, slice(1, 5, 3))}, "strided"),
-    Case("hypot", (_REAL, _ROW)),
-    Case("log", (_POSITIVE,)),
-    Case("log10", (_POSITIVE,)),
-    Case("log1p", (_POSITIVE,)),
-    Case("log1p", (_INSIDE,), variant="negative", exceptions=_XLA_LOG1P),
-    Case("log2", (_POSITIVE,)),
-    Case("log_softmax", (_LOGITS,)),
-    Case("log_softmax", (_LARGE,), variant="large"),
-    Case("logaddexp", (_REAL, _ROW)),
-    Case("logsumexp", (_LOGITS,), {"axis": 1}),
-    Case("matmul", (real(2, 4, 16), real(16, 3))),
-    Case("matrix_transpose", (_REAL,)),
-    Case("max", (_REAL,), {"axis": 1}),
-    Case("maximum", (_REAL, _ROW)),
-    Case("mean", (_REAL,), {"axis": 0}),
-    Case("mean_absolute_error", (_REAL, _REAL)),
-    Case("mean_squared_error", (_REAL, _REAL)),
-    Case("min", (_REAL,), {"axis": 1}),
-    Case("minimum", (_REAL, _ROW)),
-    Case("multiply", (_REAL, _ROW)),
-    Case("negative", (_REAL,)),
-    Case("outer", (_ROW, real(3))),
-    Case("permute_dims", (real(2, 3, 4),), {"axes": (2, 0, 1)}),
-    Case("positive", (_REAL,)),
-    Case("pow", (_POSITIVE, _ROW)),
-    Case("prod", (_REAL,), {"axis": 1}),
-    Case("reciprocal", (_POSITIVE,)),
-    Case("relu", (_REAL,)),
-    Case("remainder", (_REAL, _POSITIVE_ROW)),
-    Case("repeat", (_REAL,), {"repeats": 3, "axis": 1}),
-    Case("reshape", (_REAL,), {"shape": (2, 10)}),
-    Case("roll", (_REAL,), {"shift": 2, "axis": 1}),
-    Case("scatter_add", (real(12, 3), whole(12, below=5)), {"length": 6}),
-    Case("sigmoid", (_LOGITS,)),
-    Case("sigmoid", (real(20, 50, low=-100.0, high=100.0),), variant="wide"),
-    Case("sigmoid_binary_crossentropy", (_LOGITS, _SHARE)),
-    Case("sigmoid_binary_crossentropy", (_LARGE, _SHARE), variant="large"),
-    Case("sin", (_REAL,)),
-    Case("sinh", (_REAL,)),
-    Case("softmax", (_LOGITS,)),
-    Case("softmax", (_LOGITS,), {"axis": 0}, "axis 0"),
-    Case("softmax", (_LARGE,), variant="large"),
-    Case("softmax_crossentropy", (_LOGITS, _SHARE)),
-    Case("softmax_crossentropy", (_LARGE, _SHARE), variant="large"),
-    Case("sort", (_REAL,)),
-    Case("sparse_categorical_crossentropy", (_SHARE, _LABELS)),
-    Case("sparse_softmax_crossentropy", (_LOGITS, _LABELS)),
-    Case("sparse_softmax_crossentropy", (_LARGE, _LABELS), variant="large"),
-    Case("sqrt", (_POSITIVE,)),
-    Case("square", (_REAL,)),
-    Case("squared_error", (_REAL, _REAL)),
-    Case("squeeze", (real(4, 1, 5),), {"axis": 1}),
-    Case("stack", (_REAL, _REAL), {"axis": 1}, listed=True),
-    Case("std", (_REAL,), {"axis": 1}),
-    Case("subtract", (_REAL, _ROW)),
-    Case("sum", (real(40, 50),), {"axis": 1}),
-    Case("take", (_REAL, whole(7, below=4)), {"axis": 0}),
-    Case("take_along_axis", (_REAL, whole(4, 7, below=5)), {"axis": 1}),
-    Case("tan", (_INSIDE,)),
-    Case("tanh", (_REAL,)),
-    Case("tensordot", (real(3, 4, 5), real(5, 4, 2)), {"axes": ((2, 1), (0, 1))}),
-    Case("tile", (_REAL,), {"repetitions": (2, 3)}),
-    Case("tril", (_REAL,)),
-    Case("triu", (_REAL,), {"k": 1}),
-    Case("unstack", (_REAL,), {"axis": 1}),
-    Case("var", (_REAL,), {"axis": 1}),
-    Case("vecdot", (real(4, 16), real(16))),
-    Case("where", (flag(4, 5), _REAL, _ROW)),
-)
 
 
 def record(backend: str | Backend | None, directory: str | Path) -> Path:
@@ -571,7 +348,7 @@ def _items() -> Iterator[_Item]:
         reference = case.compute(host(), "float64")
         yield _Item(
             case.name,
-            getattr(functional, case.rule).__module__.rpartition(".")[2],
+            case.topic,
             {"definition": case.definition, "inputs": _digest(case.arguments())},
             dict.fromkeys(DTYPES, case.bound),
             case.exceptions,

@@ -37,10 +37,12 @@ from nnbackend.elementwise import ARITHMETIC_OPERATORS, COMPARISON_OPERATORS, LO
 from nnbackend.typing import Backward, DType, Namespace, Shape, Tree
 
 __all__ = [
+    "Deferred",
     "GradientError",
     "Reference",
     "Rule",
     "Tensor",
+    "counting_multiply_adds",
     "differentiable",
     "grad",
     "is_floating",
@@ -335,6 +337,21 @@ class Reference(Operators):
     __slots__ = ()
 
 
+class Deferred(Operators):
+    """Something that stands for a value which is not known yet, such as an input of a graph.
+
+    A rule that is given one does not run: it hands itself over, to be run when the value is known.
+    """
+
+    __slots__ = ()
+
+    def __nnbackend_defer__(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """Return what stands for the result of a function of it."""
+        raise NotImplementedError  # pragma: no cover - every subclass says how
+
+
 def _in_place(self: Reference, other: Any) -> NoReturn:
     raise TypeError(
         f"A {type(self).__name__} is not changed by an operator in place such as +=, which would put a tensor where "
@@ -372,14 +389,33 @@ def is_floating(value: Any) -> bool:
     return _kind_of(value) == "floating"
 
 
+_counted: ContextVar[Callable[[int], None] | None] = ContextVar("nnbackend_counted", default=None)
+
+
+@contextmanager
+def counting_multiply_adds(count: Callable[[int], None]) -> Iterator[None]:
+    """Tell `count` how many products with an addition each rule takes that runs on arrays within the block."""
+    token = _counted.set(count)
+    try:
+        yield
+    finally:
+        _counted.reset(token)
+
+
 class Rule:
     """A differentiable function of arrays; see `differentiable`."""
 
-    def __init__(self, function: Callable[..., Any], remember: bool = False) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        remember: bool = False,
+        multiply_adds: Callable[..., int] | None = None,
+    ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.name: str = function.__name__.strip("_")
         self.remember = remember
+        self.multiply_adds = multiply_adds
         parameters = inspect.signature(function).parameters
         kind = inspect.Parameter
         self.variadic = any(p.kind is kind.VAR_POSITIONAL for p in parameters.values())
@@ -405,6 +441,9 @@ class Rule:
         arguments = tuple(a.__nnbackend_value__() if isinstance(a, Reference) else a for a in arguments)
         if any(isinstance(argument, Tensor) for argument in arguments):
             return self._apply(arguments, options)
+        for argument in arguments:
+            if isinstance(argument, Deferred):
+                return argument.__nnbackend_defer__(self, arguments, options)
         return self._run(arguments, options)[0]
 
     def _bind(
@@ -451,6 +490,10 @@ class Rule:
     def _run(self, arguments: Sequence[Any], options: dict[str, Any]) -> tuple[Any, Backward]:
         """Run the rule on plain arrays: the library's own version, or the mathematics itself."""
         backend = self._backend(arguments)
+        if self.multiply_adds is not None:
+            count = _counted.get()
+            if count is not None:
+                count(self.multiply_adds(*arguments, **options))
         function = backend.native_rules.get(self.name, self.function)
         if not backend.scoped:
             return _outcome(self, function(*arguments, **options))
@@ -555,10 +598,14 @@ def _zeros_of(value: Any) -> Callable[[], Any]:
 def differentiable(function: Callable[..., Any], /, *, remember: bool = False) -> Rule: ...
 @overload
 def differentiable(
-    function: None = None, /, *, remember: bool = False
+    function: None = None, /, *, remember: bool = False, multiply_adds: Callable[..., int] | None = None
 ) -> Callable[[Callable[..., Any]], Rule]: ...
 def differentiable(
-    function: Callable[..., Any] | None = None, /, *, remember: bool = False
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    remember: bool = False,
+    multiply_adds: Callable[..., int] | None = None,
 ) -> Rule | Callable[[Callable[..., Any]], Rule]:
     """Mark a function of arrays as a rule: it returns its value and the function that pulls gradients back.
 
@@ -574,6 +621,9 @@ def differentiable(
         The rule.
     remember : bool
         Keep the rule's name, arguments and options at ``origin`` of the tensor it makes.
+    multiply_adds : callable, optional
+        Returns how many products with an addition the value takes, for the rule's own arguments; it looks at their
+        shapes only. `counting_multiply_adds` adds them up.
 
     Returns
     -------
@@ -597,8 +647,8 @@ def differentiable(
     array([ 3., 12.])
     """
     if function is None:
-        return lambda function: Rule(function, remember)
-    return Rule(function, remember)
+        return lambda function: Rule(function, remember, multiply_adds)
+    return Rule(function, remember, multiply_adds)
 
 
 def _outcome(rule: Rule, result: Any) -> tuple[Any, Backward]:

@@ -197,6 +197,10 @@ def _describe(thing: Any) -> Json:
         return [_describe(item) for item in thing]
     if isinstance(thing, tuple):
         return {"tuple": [_describe(item) for item in thing]}
+    if isinstance(thing, slice):
+        return {"slice": [_describe(part) for part in (thing.start, thing.stop, thing.step)]}
+    if thing is Ellipsis:
+        return {"ellipsis": True}
     if isinstance(thing, dict):
         if not all(isinstance(key, str) for key in thing):
             raise TypeError("A saved model holds dicts with text keys only.")
@@ -267,6 +271,10 @@ def _restore(description: Any) -> Any:
         return float(description["float"])
     if "tuple" in description:
         return tuple(_restore(item) for item in description["tuple"])
+    if "slice" in description:
+        return slice(*(_restore(part) for part in description["slice"]))
+    if "ellipsis" in description:
+        return Ellipsis
     if "dict" in description:
         return {key: _restore(value) for key, value in description["dict"].items()}
     if "function" in description:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nnbackend.__main__ import layer_table
 from nnbackend.backend import Backend
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -48,3 +49,10 @@ def test_the_map_names_rooms_that_are_there():
         folder = README.parent / "nnbackend" if line.startswith("  ") else README.parent
         for name in re.findall(r"(?:^|(?<=  ))[a-z_]+(?:/|\.py)(?=\s|$)", line.strip()):
             assert (folder / name).exists(), f"{name} is on the map, but not in {folder.name}/"
+
+
+def test_the_table_of_layers_is_what_the_code_says():
+    text = README.read_text(encoding="utf-8")
+    table = re.search(r"<!-- layer-table: .*? -->\n(.*?)\n<!-- end of layer-table -->", text, re.DOTALL)
+    assert table is not None
+    assert table[1].splitlines() == layer_table(), "paste what `python -m nnbackend layers` prints"

@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "plotting": PARTS | {"data", "models"},
 }
 #: The face and the commands stand above all rooms and may import any of them.
-ABOVE = {"__init__", "__main__", "agreement", "trajectories"}
+ABOVE = {"__init__", "__main__", "agreement", "cases", "trajectories"}
 
 #: library -> the rooms that may import it.
 THIRD_PARTY = {

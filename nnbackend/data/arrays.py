@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from nnbackend import tree
 from nnbackend.autodiff import Operators
 from nnbackend.backend import Backend, host, is_array, plain, to_numpy
 from nnbackend.placement import is_at_home
@@ -36,7 +37,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs, targets and weights on a backend's device, one row for each sample."""
+    """Inputs, targets and weights on a backend's device, one row for each sample; each may be a tree of arrays."""
 
     x: Any
     y: Any
@@ -44,7 +45,7 @@ class Dataset:
     backend: Backend
 
     def __len__(self) -> int:
-        return int(self.x.shape[0])
+        return int(tree.leaves(self.x)[0].shape[0])
 
     def batches(self, size: int, rows: Any | None = None) -> Iterator[Batch]:
         """Yield batches of `size` samples, in the order of `rows` (host indices) or as they stand.
@@ -62,12 +63,9 @@ class Dataset:
     def _take(self, rows: Any) -> Batch:
         with self.backend.scope():  # left before anything is yielded: it is this thread's, not a generator's
             index = self.backend.from_host(rows, "int64")
-            return Batch(
-                *(
-                    None if array is None else self.backend.xp.take(array, index, axis=0)
-                    for array in (self.x, self.y, self.weight)
-                )
-            )
+            xp = self.backend.xp
+            parts = (self.x, self.y, self.weight)
+            return Batch(*tree.map(lambda array: xp.take(array, index, axis=0), parts))
 
 
 def order(seed: int, epoch: int, count: int) -> Any:
@@ -139,15 +137,26 @@ def move(array: Any, backend: Backend, dtype: str | None) -> Any:
     return backend.from_host(to_numpy(array), dtype)
 
 
+def named_parts(values: Any, name: str) -> list[tuple[str, Any]]:
+    """Return the arrays of a tree with names for messages: ``y``, ``y[0]``, ``y['mask']``."""
+    if isinstance(values, Mapping):
+        return [pair for key in sorted(values) for pair in named_parts(values[key], f"{name}[{key!r}]")]
+    if isinstance(values, (list, tuple)):
+        return [pair for i, value in enumerate(values) for pair in named_parts(value, f"{name}[{i}]")]
+    return [(name, values)]
+
+
 def as_dataset(
     x: Any,
     y: Any,
     sample_weight: Any,
     *,
     backend: Backend,
-    input_dtype: str | None,
+    input_dtype: Any,
     dtype: str,
     owner: str,
+    several_inputs: bool = False,
+    several_outputs: bool = False,
 ) -> Dataset:
     """Bring inputs, targets and weights to the backend, and refuse what does not belong together.
 
@@ -157,12 +166,14 @@ def as_dataset(
         One row for each sample; `y` and `sample_weight` may be None.
     backend : Backend
         Where to.
-    input_dtype : str or None
+    input_dtype : str or None, or a tree of them like `x`
         What inputs are cast to; None leaves integers as they are.
     dtype : str
         What floating targets and weights are cast to; targets of whole numbers or truth values become int64.
     owner : str
         Who asks, for messages.
+    several_inputs, several_outputs : bool
+        Whether `x` is a list or dict of inputs; whether `y` is one of targets, and `sample_weight` may be one.
 
     Raises
     ------
@@ -171,45 +182,69 @@ def as_dataset(
     TypeError
         If something does not hold numbers.
     """
-    x = to_array(x, f"{owner}: x")
-    if len(x.shape) == 0:
-        raise ValueError(f"{owner} expects x with one row for each sample, got a single number.")
-    count = int(x.shape[0])
+    x = _to_arrays(x, f"{owner}: x", several_inputs)
+    parts = named_parts(x, "x")
+    for name, part in parts:
+        if len(part.shape) == 0:
+            raise ValueError(f"{owner} expects {name} with one row for each sample, got a single number.")
+    count = int(parts[0][1].shape[0])
     if count == 0:
-        raise ValueError(f"{owner} expects at least one sample, got x of shape {tuple(x.shape)}.")
+        shape = tuple(parts[0][1].shape)
+        raise ValueError(f"{owner} expects at least one sample, got {parts[0][0]} of shape {shape}.")
+    for name, part in parts[1:]:
+        _check_length(owner, name, part, count, parts[0][0])
     if y is not None:
-        y = to_array(y, f"{owner}: y")
-        _check_length(owner, "y", y, count)
+        y = _to_arrays(y, f"{owner}: y", several_outputs)
+        for name, part in named_parts(y, "y"):
+            _check_length(owner, name, part, count, parts[0][0])
     weight = None
     if sample_weight is not None:
-        weight = to_array(sample_weight, f"{owner}: sample_weight")
-        _check_length(owner, "sample_weight", weight, count)
-        if len(weight.shape) != 1:
-            raise ValueError(
-                f"{owner} expects sample_weight of shape ({count},), one number for each sample, got "
-                f"{tuple(weight.shape)}."
-            )
-        weight = to_numpy(weight)
-        _check_weights(owner, weight)
-    y_dtype = dtype if y is not None and "float" in str(y.dtype) else "int64"
+        several = several_outputs and isinstance(sample_weight, (list, tuple, dict))
+        given = _to_arrays(sample_weight, f"{owner}: sample_weight", several)
+        for name, part in named_parts(given, "sample_weight"):
+            _check_length(owner, name, part, count, parts[0][0])
+        weight = tree.map(to_numpy, given)
+        for part in tree.leaves(weight):
+            _check_weights(owner, part)
+    casts = input_dtype if isinstance(input_dtype, (list, dict)) else tree.map(lambda _: input_dtype, x)
     return Dataset(
-        move(x, backend, input_dtype),
-        None if y is None else move(y, backend, y_dtype),
-        None if weight is None else backend.from_host(weight, dtype),
+        _move_each(x, backend, casts),
+        tree.map(lambda part: move(part, backend, dtype if "float" in str(part.dtype) else "int64"), y),
+        tree.map(lambda part: backend.from_host(part, dtype), weight),
         backend,
     )
 
 
-def _check_length(owner: str, name: str, array: Any, count: int) -> None:
+def _to_arrays(values: Any, name: str, several: bool) -> Any:
+    """Return a tree of arrays where there are to be several, else one array."""
+    if not several:
+        return to_array(values, name)
+    if isinstance(values, Mapping):
+        return {key: _to_arrays(value, f"{name}[{key!r}]", False) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_to_arrays(value, f"{name}[{i}]", False) for i, value in enumerate(values)]
+    raise TypeError(f"{name} must be a list or dict of several arrays, got {type(values).__name__}.")
+
+
+def _move_each(x: Any, backend: Backend, dtypes: Any) -> Any:
+    if isinstance(x, dict):
+        return {key: move(value, backend, dtypes[key]) for key, value in x.items()}
+    if isinstance(x, list):
+        return [move(value, backend, kind) for value, kind in zip(x, dtypes, strict=True)]
+    return move(x, backend, dtypes)
+
+
+def _check_length(owner: str, name: str, array: Any, count: int, first: str) -> None:
     if not array.shape:
         raise ValueError(
-            f"{owner} expects {name} with one row for each row of x, got a single number for {count} rows of x. Put "
-            "one for each row in a list."
+            f"{owner} expects {name} with one row for each row of {first}, got a single number for {count} rows of "
+            f"{first}. Put one for each row in a list."
         )
     length = int(array.shape[0])
     if length != count:
         raise ValueError(
-            f"{owner} expects {name} with one row for each row of x, got {length} rows of {name} for {count} of x."
+            f"{owner} expects {name} with one row for each row of {first}, got {length} rows of {name} for {count} of "
+            f"{first}."
         )
 
 
@@ -237,6 +272,8 @@ def weigh_classes(data: Dataset, class_weight: Any, dtype: str, owner: str) -> D
             f"{class_weight!r}."
         )
     xp = host().xp
+    if not hasattr(data.y, "shape"):
+        raise ValueError(f"{owner} takes class_weight with one output, got several. Use sample_weight.")
     labels = to_numpy(data.y)
     if labels.ndim > 1:
         labels = xp.argmax(labels, axis=-1) if labels.shape[-1] > 1 else labels[..., 0]
@@ -286,7 +323,7 @@ def require_finite(data: Dataset, owner: str) -> None:
     ValueError
         With the row.
     """
-    for name, array in (("x", data.x), ("y", data.y)):
+    for name, array in named_parts(data.x, "x") + named_parts(data.y, "y"):
         if array is None or "float" not in str(array.dtype):
             continue
         values = to_numpy(array)

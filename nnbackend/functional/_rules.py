@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from nnbackend.autodiff import Operators, Tensor
+from nnbackend.autodiff import Deferred, Operators, Tensor
 from nnbackend.backend import backend_of, is_array, namespace, plain
 from nnbackend.tree import map as tree_map
 from nnbackend.typing import Array, Axis, DType, Namespace, Shape
@@ -40,6 +40,9 @@ def without_gradient(function: Function) -> Function:
     @functools.wraps(function)
     def on_arrays(*arguments: Any, **options: Any) -> Any:
         tensors = any(isinstance(argument, Operators) for argument in arguments)
+        for argument in arguments:
+            if isinstance(argument, Deferred):
+                return argument.__nnbackend_defer__(on_arrays, arguments, options)
         values = [plain(argument) for argument in arguments]
         owner = next((value for value in values if is_array(value)), None)
         if owner is None:

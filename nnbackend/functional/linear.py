@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +15,16 @@ from nnbackend.typing import Array, Backward
 __all__ = ["dense", "matmul", "outer", "tensordot", "vecdot"]
 
 
-@differentiable
+def _matmul_multiply_adds(x1: Any, x2: Any) -> int:
+    left = x1.shape if len(x1.shape) > 1 else (1, *x1.shape)
+    right = x2.shape if len(x2.shape) > 1 else (*x2.shape, 1)
+    stacks = [
+        max(pair) for pair in itertools.zip_longest(reversed(left[:-2]), reversed(right[:-2]), fillvalue=1)
+    ]
+    return math.prod(stacks) * left[-2] * left[-1] * right[-1]
+
+
+@differentiable(multiply_adds=_matmul_multiply_adds)
 def matmul(x1: Array, x2: Array) -> tuple[Array, Backward]:
     r"""Matrix product of the last two axes.
 
@@ -59,7 +70,7 @@ def matmul(x1: Array, x2: Array) -> tuple[Array, Backward]:
     return namespace(x1).matmul(x1, x2), backward
 
 
-@differentiable
+@differentiable(multiply_adds=lambda x, kernel, bias=None: math.prod(x.shape) * kernel.shape[1])
 def dense(x: Array, kernel: Array, bias: Array | None = None) -> tuple[Array, Backward]:
     r"""Affine map of the last axis, the heart of a dense layer.
 
@@ -126,7 +137,12 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> tuple[Array, Ba
     return y, backward
 
 
-@differentiable
+def _tensordot_multiply_adds(x1: Any, x2: Any, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> int:
+    summed = range(axes) if isinstance(axes, int) else axes[1]
+    return math.prod(x1.shape) * math.prod(x2.shape) // max(1, math.prod(x2.shape[axis] for axis in summed))
+
+
+@differentiable(multiply_adds=_tensordot_multiply_adds)
 def tensordot(
     x1: Array, x2: Array, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2
 ) -> tuple[Array, Backward]:
@@ -183,7 +199,7 @@ def tensordot(
     return namespace(x1).tensordot(x1, x2, axes=(summed1, summed2)), backward
 
 
-@differentiable
+@differentiable(multiply_adds=lambda x1, x2, *, axis=-1: max(math.prod(x1.shape), math.prod(x2.shape)))
 def vecdot(x1: Array, x2: Array, *, axis: int = -1) -> tuple[Array, Backward]:
     r"""Inner products along an axis:  :math:`y = \sum_i a_i b_i`, with :math:`y_{a_i} = b_i` and :math:`y_{b_i} = a_i`.
 

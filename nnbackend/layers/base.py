@@ -7,23 +7,24 @@ and plain use, and no layer has a special case.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from nnbackend import constraints, initializers, regularizers, tree
-from nnbackend.autodiff import Operators, Reference, Tensor
+from nnbackend.autodiff import Deferred, Operators, Reference, Tensor, is_floating
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
 from nnbackend.config import Configurable, snake_case
 from nnbackend.placement import copy_of, is_at_home
 from nnbackend.random import Stream
 from nnbackend.typing import Array, DType, Shape
 
-__all__ = ["Binding", "Layer", "Parameter"]
+__all__ = ["Binding", "Layer", "Masked", "Parameter"]
 
 _Kind = TypeVar("_Kind")
 
@@ -126,7 +127,7 @@ class Parameter(Reference):
             )
         binding = _binding.get()
         if binding is not None:
-            binding.assign(self, _cast(value, self._dtype))
+            binding.assign(self, cast(value, self._dtype))
         else:
             self._array = self.backend.from_host(to_numpy(value), self._dtype)
 
@@ -200,6 +201,13 @@ class Binding:
             _binding.reset(token)
 
 
+class Masked(NamedTuple):
+    """What a layer that runs others may return from ``forward``: its output, and the mask that belongs to it."""
+
+    value: Any
+    mask: Any
+
+
 _binding: ContextVar[Binding | None] = ContextVar("nnbackend_binding", default=None)
 
 
@@ -216,6 +224,12 @@ class _Frame:
 
 
 _frame: ContextVar[_Frame | None] = ContextVar("nnbackend_frame", default=None)
+
+
+def current_layer() -> Layer | None:
+    """Return the layer that is being called or built, the innermost."""
+    frame = _frame.get()
+    return None if frame is None else frame.layer
 
 
 class Layer(Configurable):
@@ -252,10 +266,20 @@ class Layer(Configurable):
 
     #: False for layers that take integers as they are, such as indices.
     casts_input = True
+    #: The axes of a sample by name, such as ``"h w c"``; inputs of another rank are refused. Empty where any will do.
+    expects: ClassVar[str] = ""
+    #: Those of these axes whose lengths stay what they were when the layer was built.
+    fixed: ClassVar[tuple[str, ...]] = ()
+    #: Whether the mask of its input is that of its output, too.
+    passes_mask: ClassVar[bool] = False
 
     #: Attributes in which no layer or parameter of its own stands.
     _not_searched: ClassVar[frozenset[str]] = frozenset({"_arguments"})
     _takes_training: bool
+    #: The arguments of ``forward`` that take masks, each with the position of the input that it is the mask of.
+    _mask_arguments: ClassVar[Mapping[str, int]] = {}
+    #: How many shapes ``build`` takes; None for as many as there are inputs.
+    _built_from: ClassVar[int | None] = 1
     #: Names of the arguments it is made with: an attribute of that name says what it computes.
     _configured: ClassVar[frozenset[str]] = frozenset()
 
@@ -276,8 +300,8 @@ class Layer(Configurable):
         self.trainable = trainable
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.built = False
-        self.input_shape: Shape | None = None
-        self.output_shape: Shape | None = None
+        self.input_shape: Any = None  # without the axis of samples; a list of shapes for a list of inputs
+        self.output_shape: Any = None
         self._path: str | None = None
         self._child_names: dict[Layer, str] = {}
         self._draws = itertools.count()
@@ -285,6 +309,7 @@ class Layer(Configurable):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._takes_training = "training" in inspect.signature(cls.forward).parameters
+        cls._mask_arguments = _mask_arguments_of(cls.forward)
         cls._configured = frozenset(
             name
             for base in cls.__mro__
@@ -292,7 +317,10 @@ class Layer(Configurable):
             for name in _arguments_of(vars(base)["__init__"])
         ) - {"self", "backend", "trainable"}  # a step knows by itself where it runs and what it trains
         if "build" in cls.__dict__:
+            cls._built_from = _count_of_shapes(cls.build)
             cls.build = _building(cls.build)  # type: ignore[method-assign]
+        if "compute_output_shape" in cls.__dict__:
+            cls.compute_output_shape = _checking(cls.compute_output_shape)  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._configured and vars(self).get("built") and _differ(vars(self).get(name), value):
@@ -310,8 +338,12 @@ class Layer(Configurable):
 
     # What subclasses define
 
-    def build(self, input_shape: Shape) -> None:
-        """Make the parameters for inputs of this shape; the first axis, of samples, is left out."""
+    def build(self, input_shape: Any) -> None:
+        """Make the parameters for inputs of this shape; the first axis, of samples, is left out.
+
+        A layer that is called on a list gets a list of shapes. One that is called on several arrays may take a
+        shape for each: ``build(self, query_shape, value_shape)``.
+        """
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output; `x` and the output carry the axis of samples first."""
@@ -319,25 +351,95 @@ class Layer(Configurable):
             f"{type(self).__name__} must define forward(self, x), or forward(self, x, *, training=False)."
         )
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
+    def compute_output_shape(self, input_shape: Any, *others: Any) -> Any:
         """Return the output's shape for this input shape, both without the axis of samples.
 
-        Without a definition of its own, a layer is tried on an array of zeros.
+        Without a definition of its own, a layer is tried on an array of zeros; one that is not built is left so.
         """
-        self.build(input_shape)
-        return tuple(self._try_out(input_shape).shape[1:])
+        return self.try_shapes((input_shape, *others))
 
-    def _try_out(self, input_shape: Shape) -> Any:
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
+        """Return the mask of the output, or None, for an input (a list of them for a list of inputs) and its mask.
+
+        A mask is a boolean array of shape (n, t), True where a step of a sequence counts.
+        """
+        return mask if self.passes_mask and not isinstance(mask, (list, dict)) else None
+
+    def check_input(self, input_shape: Any) -> None:
+        """Refuse inputs of a shape that the layer does not take; shapes have no axis of samples.
+
+        Raises
+        ------
+        ValueError
+            With the layer's name, the shape that is expected and the one that came.
+        """
+        if not self.expects:
+            return
+        axes = self.expects.split()
+        came = ", ".join(["n", *map(str, input_shape)])
+        if len(input_shape) != len(axes):
+            channels = len(input_shape) == len(axes) - 1 and axes[-1] == "c"
+            cure = "Check the layer before it."
+            if channels:
+                cure = "Where data have one channel, give them an axis for it: x[..., None]."
+            raise ValueError(
+                f"{type(self).__name__} {self.path!r} expects inputs of shape ({', '.join(['n', *axes])}), got "
+                f"({came}). {cure}"
+            )
+        if self.built and self.input_shape is not None:
+            held = [name in self.fixed for name in axes]
+            wanted = [
+                str(size) if keep else name
+                for name, size, keep in zip(axes, self.input_shape, held, strict=True)
+            ]
+            if any(
+                keep and size != built
+                for size, built, keep in zip(input_shape, self.input_shape, held, strict=True)
+            ):
+                raise ValueError(
+                    f"{type(self).__name__} {self.path!r} was built for inputs of shape ({', '.join(['n', *wanted])}), "
+                    f"got ({came}). Check the layer before it."
+                )
+
+    @property
+    def mask_arguments(self) -> Mapping[str, int]:
+        """The arguments of ``forward`` that take masks, each with the position of the input that it belongs to."""
+        return self._mask_arguments
+
+    def try_shapes(self, shapes: Sequence[Any], options: Mapping[str, Any] | None = None) -> Any:
+        """Return the shapes that it answers with, found on one sample of zeros; one that is not built is left so."""
+        if self.built:
+            return sample_shape(self._try_out(*shapes, options=options))
+        before = _attributes_of(self)
+        try:
+            self.build(*shapes[: self._built_from])
+            return sample_shape(self._try_out(*shapes, options=options))
+        finally:
+            _reset(before)
+
+    @property
+    def takes_several_shapes(self) -> bool:
+        """Whether ``build`` and ``compute_output_shape`` take a shape for each of several inputs."""
+        return self._built_from != 1
+
+    def _try_out(self, *shapes: Any, options: Mapping[str, Any] | None = None) -> Any:
         """Run it on one sample of zeros, changing nothing."""
         frame = self._current_frame()
         kind = frame.dtype if self.casts_input else "int64"
-        zeros = Tensor(frame.backend.from_host(host().xp.zeros((1, *input_shape)), kind))
+        count = next((layer.batch_size for layer in self.family() if getattr(layer, "stateful", False)), 1)
+        zeros = [
+            map_shapes(
+                lambda shape: Tensor(frame.backend.from_host(host().xp.zeros((count, *shape)), kind)), shape
+            )
+            for shape in shapes
+        ]
         token = _frame.set(frame)
         try:
             with frame.backend.scope(), Binding({}, frame.seed, 0, frame.backend, builds=True).bound():
-                return self.forward(zeros, training=False) if self._takes_training else self.forward(zeros)
+                given = dict(options or {}) | ({"training": False} if self._takes_training else {})
+                return _unmasked(self.forward(*zeros, **given))[0]
         except Exception as error:
-            self._note(error, zeros)
+            self._note(error, zeros[0])
             raise
         finally:
             _frame.reset(token)
@@ -602,52 +704,106 @@ class Layer(Configurable):
     def _root_backend(self, x: Any) -> Backend:
         if x is None:
             return get_backend()
-        array = plain(x)
+        array = plain(_first_of(x))
         found = backend_of(array)
         if is_at_home(array, found):
             return found
         current = get_backend()  # the same library on another device
         return current if is_at_home(array, current) else found
 
-    def __call__(self, x: Any, *others: Any, training: bool | None = None) -> Any:
+    def __call__(self, x: Any, *others: Any, training: bool | None = None, **options: Any) -> Any:
         """Compute the layer's output; the first call builds it.
 
         Parameters
         ----------
-        x : array or Tensor of shape (n, ...)
-            The input.
+        x : array or Tensor of shape (n, ...), or a list or dict of them
+            The input. What `nnbackend.Input` returns is taken as well: the call becomes a part of a graph.
+        *others : array or Tensor
+            Further inputs, where ``forward`` takes them.
         training : bool, optional
             Whether this is training; that of the layer around it without a word, False at the outermost.
+        **options
+            What else ``forward`` takes, such as ``mask``.
 
         Returns
         -------
         array or Tensor
             Of the kind of `x`.
         """
+        return self._call((x, *others), training, options)[0]
+
+    def call_masked(
+        self, masks: Sequence[Any], *inputs: Any, training: bool | None = None, **options: Any
+    ) -> tuple[Any, Any]:
+        """Call the layer on inputs that may have masks, and return its output and the output's mask.
+
+        Parameters
+        ----------
+        masks : sequence of array or None
+            The mask of each input; a list for an input that is one.
+        *inputs : array or Tensor
+            What the layer is called on.
+        training : bool, optional
+            Whether this is training.
+        **options
+            What else ``forward`` takes; a mask given here goes before that of an input.
+
+        Returns
+        -------
+        output, mask
+            The mask is None where there is none.
+        """
+        for name, position in self._mask_arguments.items():
+            if name not in options and position < len(masks) and masks[position] is not None:
+                options[name] = masks[position]
+        output, mask, known = self._call(inputs, training, options)
+        if known:
+            return output, mask
+        of_first = next(
+            (options[name] for name, at in self._mask_arguments.items() if at == 0 and name in options), None
+        )
+        return output, self.compute_mask(inputs[0], masks[0] if of_first is None and masks else of_first)
+
+    def _call(
+        self, inputs: tuple[Any, ...], training: bool | None, options: dict[str, Any]
+    ) -> tuple[Any, Any, bool]:
+        """Return the output, its mask, and whether the mask is known."""
+        x = inputs[0]
+        deferred = _find_deferred([*inputs, *options.values()])
+        if deferred is not None:
+            if training is not None:
+                options = {**options, "training": training}
+            return deferred.__nnbackend_defer__(self, inputs, options), None, True
         parent = _frame.get()
         if parent is None:
             x = self._receive(x)
-            if not isinstance(x, Operators):  # given a plain array, a layer answers with one
-                with backend_of(x).scope():
-                    return _without_tape(self(Tensor(x), *others, training=training))
+            if not holds_tensors(x):  # given plain arrays, a layer answers with them
+                with backend_of(_first_of(x)).scope():
+                    given = (tree.map(Tensor, x), *inputs[1:])
+                    output, mask, known = self._call(given, training, options)
+                    return tree.map(_without_tape, output), mask, known
         frame = self._frame_under(parent, x, training)
         token = _frame.set(frame)
         try:
+            shapes = _shapes_of((x, *inputs[1:]))
+            self.check_input(shapes[0])
             if not self.built:
-                self.build(tuple(x.shape[1:]))
+                self.build(*shapes[: self._built_from])
             if self.casts_input:
-                x = _cast(x, frame.dtype)
-            options = {"training": frame.training} if self._takes_training else {}
-            y = self.forward(x, *others, **options)
+                x = _cast_all(x, frame.dtype, self)
+            others = (_cast_floating(other, frame.dtype) for other in inputs[1:])
+            if self._takes_training:
+                options = {**options, "training": frame.training}
+            y, mask, known = _unmasked(self.forward(x, *others, **options))
             if y is None:
                 raise TypeError(
                     f"The forward of {type(self).__name__} {self.path!r} returned None. End it with return."
                 )
             if self.output_shape is None:
-                self.output_shape = tuple(getattr(y, "shape", ()))[1:]
+                self.output_shape = sample_shape(y)
             if self.activity_regularizer is not None:
                 self._penalize(y)
-            return y
+            return y, mask, known
         except Exception as error:
             self._note(error, x)
             raise
@@ -683,11 +839,14 @@ class Layer(Configurable):
     def _note(self, error: Exception, x: Any) -> None:
         """Add to an error in which layer it arose; the innermost speaks."""
         if not getattr(error, "__notes__", None):
-            error.add_note(f"in {type(self).__name__} {self.path!r}, called on shape {tuple(x.shape)}")
+            shapes = map_arrays(lambda array: tuple(getattr(array, "shape", ())), x)
+            error.add_note(f"in {type(self).__name__} {self.path!r}, called on shape {shapes}")
 
     def _receive(self, x: Any) -> Any:
-        """Make an array of what the outermost layer is called on."""
-        return x if isinstance(x, Operators) or is_array(x) else get_backend().from_host(x)
+        """Make arrays of what the outermost layer is called on."""
+        return (
+            x if _is_structure(x) or isinstance(x, Operators) or is_array(x) else get_backend().from_host(x)
+        )
 
     def _settle(self, frame: _Frame) -> None:
         """Remember what it was built with, so that it computes in the same way when called alone."""
@@ -696,6 +855,103 @@ class Layer(Configurable):
 
 def _without_tape(y: Any) -> Any:
     return plain(y) if isinstance(y, Tensor) and y.constant else y
+
+
+def _unmasked(y: Any) -> tuple[Any, Any, bool]:
+    """Return what ``forward`` returned: the output, its mask, and whether it said anything of a mask."""
+    return (y.value, y.mask, True) if isinstance(y, Masked) else (y, None, False)
+
+
+def _is_structure(x: Any) -> bool:
+    """Tell a list or dict of arrays, which is several inputs, from data in lists."""
+    if isinstance(x, dict):
+        return True
+    return (
+        isinstance(x, (list, tuple))
+        and len(x) > 0
+        and all(isinstance(item, Operators) or is_array(item) or _is_structure(item) for item in x)
+    )
+
+
+def map_arrays(function: Callable[[Any], Any], x: Any) -> Any:
+    """Apply a function to an input, or to each of a list or dict of them; lists come back for tuples."""
+    if isinstance(x, dict):
+        return {name: map_arrays(function, item) for name, item in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [map_arrays(function, item) for item in x]
+    return function(x)
+
+
+def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
+    """Apply a function to a shape, or to each of a list or dict of them."""
+    if isinstance(shapes, dict):
+        return {name: map_shapes(function, shape) for name, shape in shapes.items()}
+    if isinstance(shapes, list):
+        return [map_shapes(function, shape) for shape in shapes]
+    return function(tuple(shapes))
+
+
+def sample_shape(y: Any) -> Any:
+    """Return the shape of an output without the axis of samples; a list of them for several outputs."""
+    return map_arrays(lambda array: tuple(getattr(array, "shape", ()))[1:], y)
+
+
+def _shapes_of(inputs: Sequence[Any]) -> list[Any]:
+    """Return the shapes of a layer's inputs, None for those that are no arrays."""
+    return [sample_shape(x) if hasattr(x, "shape") or _is_structure(x) else None for x in inputs]
+
+
+def _first_of(x: Any) -> Any:
+    """Return the first array of an input that may be several."""
+    return x if hasattr(x, "shape") else tree.flatten(x)[0][0]
+
+
+def holds_tensors(x: Any) -> bool:
+    return isinstance(x, Operators) or (
+        isinstance(x, (list, tuple, dict)) and any(isinstance(leaf, Operators) for leaf in tree.flatten(x)[0])
+    )
+
+
+def _find_deferred(inputs: Sequence[Any]) -> Deferred | None:
+    """Return the first of the inputs, also in lists and dicts, whose value is not known yet."""
+    for x in inputs:
+        if isinstance(x, Deferred):
+            return x
+        if isinstance(x, (list, tuple, dict)):
+            found = _find_deferred(list(x.values()) if isinstance(x, dict) else x)
+            if found is not None:
+                return found
+    return None
+
+
+def _mask_arguments_of(forward: Callable[..., Any]) -> dict[str, int]:
+    """Return which arguments take masks: ``mask`` that of the first input, ``value_mask`` that of ``value``."""
+    names = list(inspect.signature(forward).parameters)[1:]
+    found = {"mask": 0} if "mask" in names else {}
+    for position, name in enumerate(names):
+        if f"{name}_mask" in names:
+            found[f"{name}_mask"] = position
+    return found
+
+
+def _count_of_shapes(build: Callable[..., Any]) -> int | None:
+    """Return how many shapes a ``build`` takes; None for any number."""
+    kind = inspect.Parameter
+    parameters = list(inspect.signature(build).parameters.values())[1:]
+    if any(p.kind is kind.VAR_POSITIONAL for p in parameters):
+        return None
+    return sum(p.kind in (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
+def _attributes_of(layer: Layer) -> list[tuple[Layer, dict[str, Any]]]:
+    """Remember the attributes of a layer and of those inside it that have no weights yet."""
+    return [(inner, dict(vars(inner))) for inner in layer.family() if not inner.built]
+
+
+def _reset(before: list[tuple[Layer, dict[str, Any]]]) -> None:
+    for layer, attributes in before:
+        vars(layer).clear()
+        vars(layer).update(attributes)
 
 
 def _arguments_of(function: Callable[..., Any]) -> list[str]:
@@ -755,7 +1011,7 @@ def _numbered(name: str) -> Iterator[str]:
         yield f"{name}_{number}"
 
 
-def _cast(x: Any, dtype: str) -> Any:
+def cast(x: Any, dtype: str) -> Any:
     """Cast real numbers to the layer's dtype, where they are not of it already."""
     if str(x.dtype).rpartition(".")[2] == dtype:
         return x
@@ -765,12 +1021,38 @@ def _cast(x: Any, dtype: str) -> Any:
     return functional.astype(x, getattr(backend_of(array).xp, dtype))
 
 
+def _cast_all(x: Any, dtype: str, layer: Layer) -> Any:
+    """Cast an input, or each of several; none stays as it is for its own ``casts_input``."""
+    return cast(x, dtype) if hasattr(x, "dtype") else map_arrays(lambda array: cast(array, dtype), x)
+
+
+def _cast_floating(x: Any, dtype: str) -> Any:
+    """Cast a further input where it is floating; masks, indices and what is no array stay as they are."""
+    if isinstance(x, (list, tuple)):
+        return [_cast_floating(item, dtype) for item in x]
+    return cast(x, dtype) if hasattr(x, "dtype") and is_floating(x) else x
+
+
+def _checking(compute_output_shape: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a layer's ``compute_output_shape`` refuse what the layer refuses."""
+    if hasattr(compute_output_shape, "_nnbackend_checking"):
+        return compute_output_shape
+
+    @functools.wraps(compute_output_shape)
+    def wrapped(self: Layer, input_shape: Any, *others: Any) -> Any:
+        self.check_input(input_shape)
+        return compute_output_shape(self, input_shape, *others)
+
+    wrapped._nnbackend_checking = True  # type: ignore[attr-defined]
+    return wrapped
+
+
 def _building(build: Callable[..., None]) -> Callable[..., None]:
     """Make a layer's ``build`` run once, in its own frame, and leave nothing behind where it fails."""
     if hasattr(build, "_nnbackend_building"):
         return build
 
-    def wrapped(self: Layer, input_shape: Shape) -> None:
+    def wrapped(self: Layer, input_shape: Any, *others: Any) -> None:
         if self.built:
             return
         frame = _frame.get()
@@ -778,19 +1060,19 @@ def _building(build: Callable[..., None]) -> Callable[..., None]:
         if not inside:
             frame = self._frame_under(frame, None, None)
         assert frame is not None
-        before = [(layer, dict(vars(layer))) for layer in self.family() if not layer.built]
+        before = _attributes_of(self)
         self._path = frame.path
+        input_shape = map_shapes(tuple, input_shape)
         token = _frame.set(frame)
         try:
-            build(self, tuple(input_shape))
+            self.check_input(input_shape)
+            build(self, input_shape, *others)
         except BaseException:
-            for layer, attributes in before:  # a second try may come with data of another shape
-                vars(layer).clear()
-                vars(layer).update(attributes)
+            _reset(before)  # a second try may come with data of another shape
             raise
         finally:
             _frame.reset(token)
-        self.input_shape = tuple(input_shape)
+        self.input_shape = input_shape
         self._settle(frame)
         self.built = True
 

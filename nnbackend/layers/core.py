@@ -82,6 +82,8 @@ class Dense(Layer):
     array([[6., 6.]], dtype=float32)
     """
 
+    passes_mask = True
+
     def __init__(
         self,
         units: int,
@@ -171,6 +173,8 @@ class Activation(Layer):
     array([[0., 2.]], dtype=float32)
     """
 
+    passes_mask = True
+
     def __init__(self, activation: str | Callable[..., Any], **options: Any) -> None:
         super().__init__(**options)
         self.activation = activations.get(activation)
@@ -235,6 +239,8 @@ class Dropout(Layer):
     >>> nn.Dropout(0.5)(nn.get_backend("numpy").xp.ones((1, 4)), training=True)
     array([[2., 2., 0., 0.]], dtype=float32)
     """
+
+    passes_mask = True
 
     def __init__(self, rate: float, **options: Any) -> None:
         super().__init__(**options)

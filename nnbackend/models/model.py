@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
-from nnbackend import losses, optimizers
+from nnbackend import losses, optimizers, tree
 from nnbackend import metrics as measures
 from nnbackend.autodiff import Operators
 from nnbackend.backend import Backend, backend_of, get_backend, is_array, plain, to_numpy
@@ -24,8 +24,9 @@ from nnbackend.data import (
     to_array,
     weigh_classes,
 )
-from nnbackend.layers.base import Layer, Parameter, revision
+from nnbackend.layers.base import Layer, Parameter, holds_tensors, revision, sample_shape
 from nnbackend.models.interrupts import deferred_interrupts
+from nnbackend.models.objective import Objective
 from nnbackend.models.state import TrainingState
 from nnbackend.models.steps import (
     make_objective_step,
@@ -35,7 +36,7 @@ from nnbackend.models.steps import (
 )
 from nnbackend.placement import copy_of, is_at_home
 from nnbackend.random import key_words, new_seed
-from nnbackend.typing import Shape, Tree
+from nnbackend.typing import Tree
 
 __all__ = ["Model"]
 
@@ -43,10 +44,13 @@ __all__ = ["Model"]
 class Model(Layer):
     """A network: a layer with a backend, a seed and a training loop.
 
-    Subclass it, make layers in ``__init__`` and use them in ``forward``; or use `Sequential`.
+    Subclass it, make layers in ``__init__`` and use them in ``forward``; or use `Sequential`; or call layers on
+    what `Input` returns, and make a model of the graph: ``nn.Model(inputs, outputs)``.
 
     Parameters
     ----------
+    inputs, outputs : Symbol, or list or dict of Symbol, optional
+        For a graph: what goes in and what comes out.
     backend : str or Backend, optional
         Where it lives: ``"numpy"``, ``"cupy"``, ...; without it the backend in force (`nnbackend.get_backend`).
     seed : int, optional
@@ -82,8 +86,18 @@ class Model(Layer):
     (1, 1)
     """
 
+    def __new__(cls, *arguments: Any, **options: Any) -> Any:
+        """Make a graph where inputs and outputs are given."""
+        if cls is Model and (arguments or "inputs" in options):
+            from nnbackend.models.graph import Graph
+
+            return super().__new__(Graph, *arguments, **options)
+        return super().__new__(cls, *arguments, **options)
+
     def __init__(
         self,
+        inputs: Any = None,
+        outputs: Any = None,
         *,
         backend: str | Backend | None = None,
         seed: int | None = None,
@@ -91,16 +105,20 @@ class Model(Layer):
         dtype: str | None = None,
         trainable: bool = True,
     ) -> None:
+        if inputs is not None or outputs is not None:
+            raise TypeError(
+                f"{type(self).__name__} got inputs and outputs, which nnbackend.Model itself makes a graph of. A class "
+                "of your own says what it computes in forward(self, x)."
+            )
         super().__init__(name=name, dtype=dtype, trainable=trainable)
         self.backend = get_backend(backend)
         self.seed = new_seed() if seed is None else seed
         key_words(self.seed)  # refuses what is no seed
         self.optimizer: optimizers.Optimizer | None = None
-        self.loss: losses.Loss | None = None
-        self.metrics: list[measures.Metric] = []
+        self.objective: Objective | None = None
         self.stop_training = False
         self.epochs_trained = 0
-        self._output_sample: Shape | None = None
+        self._output_sample: Any = None
         self._training = TrainingState()
         self._averaged = False
         self._compiled: dict[Any, Callable[..., Any]] = {}
@@ -131,6 +149,13 @@ class Model(Layer):
 
     def _receive(self, x: Any) -> Any:
         """Bring what the model is called on to its backend."""
+        if self._takes_several(x) or (isinstance(x, (list, tuple)) and holds_tensors(x)):
+            pairs = x.items() if isinstance(x, dict) else enumerate(x)
+            moved = {key: self._receive_one(value) for key, value in pairs}
+            return moved if isinstance(x, dict) else list(moved.values())
+        return self._receive_one(x)
+
+    def _receive_one(self, x: Any) -> Any:
         if isinstance(x, Operators) or is_at_home(x, self.backend):
             return x
         return move(to_array(x, f"{type(self).__name__} {self.path!r}: x"), self.backend, None)
@@ -139,16 +164,30 @@ class Model(Layer):
         super()._settle(frame)
         self.backend = frame.backend  # inside another model: where its parameters are
 
-    def build(self, input_shape: Shape) -> None:
-        """Make the parameters for samples of this shape, by running `forward` on one sample of zeros."""
-        output = self._try_out(input_shape)
-        self._output_sample = tuple(output.shape[1:])
+    @property
+    def output_names(self) -> list[str] | None:
+        """The names of its outputs, where it has several and they are known."""
+        return None
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
+    def build(self, input_shape: Any) -> None:
+        """Make the parameters for samples of this shape, by running `forward` on one sample of zeros."""
+        self._output_sample = sample_shape(self._try_out(input_shape))
+
+    def compute_output_shape(self, input_shape: Any, *others: Any) -> Any:
         """Return the output's shape for this input shape, both without the axis of samples."""
-        if self._output_sample is not None and tuple(input_shape) == self.input_shape:
+        if self._output_sample is not None and input_shape == self.input_shape:
             return self._output_sample
-        return super().compute_output_shape(input_shape)
+        return super().compute_output_shape(input_shape, *others)
+
+    def declared_shape(self) -> Any:
+        """Return the shape of the inputs where it is known before there are data, else None."""
+        return None
+
+    def _require_built(self, what: str) -> None:
+        declared = self.declared_shape()
+        if not self.built and declared is not None:
+            self.build(declared)
+        super()._require_built(what)
 
     def handles(self) -> dict[str, Parameter]:
         """Return its parameters by their path in this model.
@@ -165,17 +204,20 @@ class Model(Layer):
 
         Layers may have been added, replaced or called alone since the last time.
         """
-        if self.input_shape is not None and len(x.shape) <= len(self.input_shape):
+        shape = sample_shape(x)
+        single = isinstance(self.input_shape, tuple) and isinstance(shape, tuple)
+        if single and len(shape) < len(self.input_shape):
             wanted = f"({', '.join(['n', *map(str, self.input_shape)])})"
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} expects inputs of shape {wanted}, got {tuple(x.shape)}. One "
                 "sample alone is x[None]."
             )
         if not self.built:
-            self.build(tuple(x.shape[1:]))
+            declared = self.declared_shape()
+            self.build(shape if declared is None else declared)
         unbuilt = [layer for layer in self.family() if not layer.built]
         if unbuilt and unbuilt != self._never_called:
-            self._output_sample = tuple(self._try_out(tuple(x.shape[1:])).shape[1:])
+            self._output_sample = sample_shape(self._try_out(shape))
             self._never_called = [layer for layer in unbuilt if not layer.built]
         self._placed = self._placed_parameters()
         before, self._handles = self._handles, _by_path(self._placed)
@@ -215,8 +257,10 @@ class Model(Layer):
     def compile(
         self,
         optimizer: str | optimizers.Optimizer = "adam",
-        loss: str | losses.Loss | Callable[..., Any] | None = None,
-        metrics: Sequence[str | measures.Metric | Callable[..., Any]] = (),
+        loss: Any = None,
+        metrics: Any = (),
+        *,
+        loss_weights: Any = None,
     ) -> None:
         """Say how the model is trained and measured.
 
@@ -224,10 +268,12 @@ class Model(Layer):
         ----------
         optimizer : str or Optimizer
             Its state starts afresh.
-        loss : str, Loss or callable
-            What is made small.
-        metrics : sequence of str, Metric or callable
-            What is reported beside the loss.
+        loss : str, Loss or callable; for several outputs a list or dict of them
+            What is made small. A dict goes by the names of the outputs; what it leaves out has no loss.
+        metrics : sequence of str, Metric or callable; for several outputs a list or dict of such sequences
+            What is reported beside the loss; with several outputs under ``"<output>_<metric>"``.
+        loss_weights : list or dict of float, optional
+            For several outputs, how much each loss counts in the sum that is made small.
 
         Raises
         ------
@@ -244,27 +290,28 @@ class Model(Layer):
         """
         if loss is None:
             raise TypeError("compile expects a loss, such as loss='mean_squared_error'.")
-        if isinstance(metrics, (str, measures.Metric)) or callable(metrics):
-            metrics = [metrics]
-        chosen = [measures.get(metric) for metric in metrics]
-        names = ["loss", *(metric.name for metric in chosen)]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(
-                    f"Two numbers would be reported as {name!r}. Give metrics names of their own: name=."
-                )
+        objective = Objective(loss, metrics, loss_weights, self.output_names)
         self.optimizer = optimizers.get(optimizer)
-        self.loss = losses.get(loss)
-        self.metrics = chosen
+        self.objective = objective
         self._training.optimizer = None
         self._compiled = {}
 
-    def _require_compiled(self, what: str) -> tuple[losses.Loss, optimizers.Optimizer]:
-        if self.loss is None or self.optimizer is None:
+    @property
+    def loss(self) -> losses.Loss | None:
+        """What is made small; None before `compile`, and where there are several outputs."""
+        return None if self.objective is None else self.objective.loss
+
+    @property
+    def metrics(self) -> list[measures.Metric]:
+        """What is reported beside the loss."""
+        return [] if self.objective is None else [m for chosen in self.objective.metrics for m in chosen]
+
+    def _require_compiled(self, what: str) -> tuple[Objective, optimizers.Optimizer]:
+        if self.objective is None or self.optimizer is None:
             raise RuntimeError(
                 f"{what} needs a loss and an optimizer: call model.compile(optimizer='adam', loss=...) first."
             )
-        return self.loss, self.optimizer
+        return self.objective, self.optimizer
 
     def _step(self, kind: str, fixed: tuple[str, ...] = ()) -> Callable[..., Any]:
         """Return a compiled step; the paths that training leaves as they are make another step of it."""
@@ -274,11 +321,11 @@ class Model(Layer):
             if kind == "predict":
                 step: Callable[..., Any] = make_predict_step(self, self._handles)
             else:
-                loss, optimizer = self._require_compiled(kind)
+                objective, optimizer = self._require_compiled(kind)
                 step = (
-                    make_train_step(self, self._handles, loss, optimizer, self.metrics)
+                    make_train_step(self, self._handles, objective, optimizer)
                     if kind == "train"
-                    else make_test_step(self, self._handles, loss, self.metrics)
+                    else make_test_step(self, self._handles, objective)
                 )
             self._compiled[kind, fixed] = self.backend.compile(step)
         return self._compiled[kind, fixed]
@@ -289,15 +336,21 @@ class Model(Layer):
         return {"parameters": parameters, **self._training.start_random(self.seed, self.backend)}
 
     def _no_metrics(self) -> Tree:
-        zeros = {"loss": {"total": measures.zero(self.backend), "weight": measures.zero(self.backend)}}
-        return zeros | {metric.name: metric.init(self.backend) for metric in self.metrics}
+        return self._require_compiled("Measuring")[0].init(self.backend)
 
     def _numbers(self, measured: Tree) -> dict[str, float]:
         """Read loss and metrics from the device."""
-        mean = measures.MeanMetric()
-        return {"loss": mean.result(measured["loss"])} | {
-            metric.name: metric.result(measured[metric.name]) for metric in self.metrics
-        }
+        return self._require_compiled("Measuring")[0].numbers(measured)
+
+    def _takes_several(self, x: Any) -> bool:
+        """Tell whether these inputs are several, rather than the rows of one."""
+        return isinstance(x, dict) or (
+            isinstance(x, (list, tuple)) and len(x) > 0 and all(is_array(item) for item in x)
+        )
+
+    def _input_dtypes(self) -> Any:
+        """Return what inputs are cast to: a dtype, None to leave integers, or a list or dict of them."""
+        return self._root_dtype() if self.casts_input else None
 
     def _dataset(self, owner: str, x: Any, y: Any = None, weight: Any = None) -> Dataset:
         return as_dataset(
@@ -305,9 +358,11 @@ class Model(Layer):
             y,
             weight,
             backend=self.backend,
-            input_dtype=self._root_dtype() if self.casts_input else None,
+            input_dtype=self._input_dtypes(),
             dtype=self._root_dtype(),
             owner=owner,
+            several_inputs=self._takes_several(x),
+            several_outputs=self.objective is not None and self.objective.names is not None,
         )
 
     def _checked(self, owner: str, data: Dataset, finite: bool) -> Dataset:
@@ -316,13 +371,12 @@ class Model(Layer):
             raise TypeError(f"{owner} expects targets: {owner}(x, y).")
         if finite:
             require_finite(data, owner)
-        loss, _ = self._require_compiled(owner)
+        objective, _ = self._require_compiled(owner)
         self._prepare(data.x)
         with self.backend.scope():
-            output_shape = self.compute_output_shape(tuple(data.x.shape[1:]))
-            loss.check_targets(data.y, output_shape)
-            for metric in self.metrics:
-                metric.check_targets(data.y, output_shape)
+            output_shape = self.compute_output_shape(sample_shape(data.x))
+            objective.check_targets(data.y, output_shape)
+            objective.check_weights(owner, data.weight, output_shape)
         return data
 
     def fit(
@@ -527,15 +581,20 @@ class Model(Layer):
         step, given = self._step("predict"), self._given()
         parts = [step({}, (given, batch.x))[1] for batch in data.batches(batch_size)]
         with self.backend.scope():
-            output = parts[0] if len(parts) == 1 else self.backend.xp.concat(parts, axis=0)
-        given = plain(x) if isinstance(x, Operators) else x
+            output = tree.map(lambda *pieces: self._joined(pieces), *parts)
+        given = x
+        while isinstance(given, (list, tuple, dict)) and self._takes_several(x):
+            given = next(iter(given.values() if isinstance(given, dict) else given))
+        given = plain(given) if isinstance(given, Operators) else given
         if not is_array(given):
-            return to_numpy(output)
+            return tree.map(to_numpy, output)
         if is_at_home(given, self.backend):
-            return (
-                copy_of(output) if len(parts) == 1 else output
-            )  # a layer may have answered with its weights
-        return backend_of(given).from_host(to_numpy(output))
+            return output
+        return tree.map(lambda part: backend_of(given).from_host(to_numpy(part)), output)
+
+    def _joined(self, pieces: tuple[Any, ...]) -> Any:
+        """Put the outputs of batches together; one alone is copied, since it may be a layer's weight."""
+        return copy_of(pieces[0]) if len(pieces) == 1 else self.backend.xp.concat(list(pieces), axis=0)
 
     def train_on_batch(
         self, x: Any, y: Any, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None
@@ -716,6 +775,8 @@ def _count(owner: str, name: str, value: Any) -> int:
 
 
 def _rows(x: Any) -> int:
+    if isinstance(x, dict) or (isinstance(x, (list, tuple)) and all(is_array(part) for part in x)):
+        x = next(iter(x.values() if isinstance(x, dict) else x))
     return int(x.shape[0]) if hasattr(x, "shape") and len(x.shape) else len(x)
 
 

@@ -30,12 +30,26 @@ def _are_counts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_count, value))
 
 
+def _is_shape(value: Any) -> bool:
+    """Tell whether this is a shape, or a list or dict of them, as JSON has them."""
+    if isinstance(value, dict):
+        return bool(value) and all(map(_is_shape, value.values()))
+    return _are_counts(value) or (isinstance(value, list) and all(map(_is_shape, value)))
+
+
+def _shape_of(value: Any) -> Any:
+    """Return a shape, or a list or dict of them, from JSON."""
+    if isinstance(value, dict):
+        return {name: _shape_of(item) for name, item in value.items()}
+    return tuple(value) if all(map(_is_count, value)) else [_shape_of(item) for item in value]
+
+
 #: What the metadata of a model say; the version of the format stands beside them (`nnbackend.interop.safetensors`).
 _METADATA: dict[str, Callable[[Any], bool]] = {
     "dtype": lambda value: value in ("float32", "float64"),
     "epochs_trained": _is_count,
     "frozen": _are_counts,
-    "input_shape": lambda value: value is None or _are_counts(value),
+    "input_shape": lambda value: value is None or _is_shape(value),
     "model": lambda value: isinstance(value, dict),
     "seed": lambda value: isinstance(value, str) and value.lstrip("-").isdecimal(),
     "training": lambda value: (
@@ -43,7 +57,7 @@ _METADATA: dict[str, Callable[[Any], bool]] = {
         or (
             isinstance(value, dict)
             and {"optimizer", "loss", "metrics"} <= value.keys()
-            and isinstance(value["metrics"], list)
+            and isinstance(value["metrics"], (list, dict))
         )
     ),
 }
@@ -55,16 +69,15 @@ def save_model(model: Model, path: str | PathLike[str]) -> None:
         "model": config.describe(model),
         "seed": str(model.seed),
         "dtype": model.dtype or "float32",
-        "input_shape": None if model.input_shape is None else list(model.input_shape),
+        "input_shape": model.input_shape,
         "epochs_trained": model.epochs_trained,
         "frozen": [number for number, layer in enumerate(model.family()) if not layer.trainable],
         "training": None,
     }
-    if model.loss is not None and model.optimizer is not None:
+    if model.objective is not None and model.optimizer is not None:
         metadata["training"] = {
             "optimizer": config.describe(model.optimizer),
-            "loss": config.describe(model.loss),
-            "metrics": [config.describe(metric) for metric in model.metrics],
+            **{name: config.describe(argument) for name, argument in model.objective.arguments().items()},
         }
     tensors = {f"parameters/{name}": parameter.numpy() for name, parameter in model.handles().items()}
     tensors |= {
@@ -167,7 +180,7 @@ def _restore(
     key_words(model.seed)  # refuses what is no seed
     model.epochs_trained = metadata["epochs_trained"]
     if metadata["input_shape"] is not None:
-        model.build(tuple(metadata["input_shape"]))
+        model.build(_shape_of(metadata["input_shape"]))
     layers = list(model.family())
     if any(number >= len(layers) for number in metadata["frozen"]):
         raise ModelFileError(
@@ -178,13 +191,16 @@ def _restore(
         layer.trainable = number not in metadata["frozen"]
     training = metadata["training"]
     if training is not None:
+        parts = {name: config.restore(part, custom_objects) for name, part in training.items()}
+        for loss in tree.leaves(parts["loss"]):
+            _expect(losses.Loss, loss, path)
+        for metric in tree.leaves(parts["metrics"]):
+            _expect(metrics.Metric, metric, path)
         model.compile(
-            _expect(optimizers.Optimizer, config.restore(training["optimizer"], custom_objects), path),
-            _expect(losses.Loss, config.restore(training["loss"], custom_objects), path),
-            [
-                _expect(metrics.Metric, config.restore(metric, custom_objects), path)
-                for metric in training["metrics"]
-            ],
+            _expect(optimizers.Optimizer, parts["optimizer"], path),
+            parts["loss"],
+            parts["metrics"],
+            loss_weights=parts.get("loss_weights"),
         )
     return model
 

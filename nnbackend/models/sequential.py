@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nnbackend.layers.base import Layer
+from nnbackend.layers.base import Layer, Masked
+from nnbackend.layers.graph import Input, Symbol
 from nnbackend.models.model import Model
 from nnbackend.typing import Shape
 
@@ -18,7 +19,9 @@ class Sequential(Model):
     Parameters
     ----------
     layers : sequence of Layer
-        In order; the same layer may stand twice and then shares its weights.
+        In order; the same layer may stand twice and then shares its weights. What `Input` returns may stand first.
+    input_shape : tuple of int, optional
+        The shape of one sample, where it is to be known before there are data; the same as an `Input` at first.
     **options
         ``backend``, ``seed``, ``name``, ``dtype`` and ``trainable`` of `Model`.
 
@@ -32,8 +35,15 @@ class Sequential(Model):
     True
     """
 
-    def __init__(self, layers: Sequence[Layer] = (), **options: Any) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Layer | Symbol] = (),
+        *,
+        input_shape: Shape | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self._declared = None if input_shape is None else Input(input_shape).sample_shape
         if isinstance(layers, Layer):
             raise TypeError(
                 "Sequential expects a list of layers: nn.Sequential([nn.Dense(3), ...]), got one layer."
@@ -49,10 +59,14 @@ class Sequential(Model):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a model like this one, with the layers it has now."""
-        return super().get_config() | {"layers": self.layers}
+        return super().get_config() | {"layers": self.layers, "input_shape": self._declared}
 
-    def add(self, layer: Layer) -> None:
-        """Put a layer at the end.
+    def declared_shape(self) -> Any:
+        """Return the shape of one sample, where it was given."""
+        return self._declared
+
+    def add(self, layer: Layer | Symbol) -> None:
+        """Put a layer at the end; what `Input` returns may come first.
 
         Raises
         ------
@@ -61,6 +75,9 @@ class Sequential(Model):
         RuntimeError
             If the model has been built.
         """
+        if isinstance(layer, Symbol) and layer.node is None and not self._layers and self._declared is None:
+            self._declared = layer.sample_shape
+            return
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential expects layers, got {type(layer).__name__}.")
         if self.built:
@@ -84,8 +101,8 @@ class Sequential(Model):
             shape = layer.output_shape = layer.compute_output_shape(shape)
         self._output_sample = shape
 
-    def forward(self, x: Any, *, training: bool = False) -> Any:
-        """Run the layers in order."""
+    def forward(self, x: Any, *, training: bool = False, mask: Any = None) -> Any:
+        """Run the layers in order, and pass masks on to those that take them."""
         for layer in self._layers:
-            x = layer(x)
-        return x
+            x, mask = layer.call_masked((mask,), x)
+        return Masked(x, mask)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from nnbackend import tree
 from nnbackend.autodiff import Tensor, value_and_grad
-from nnbackend.backend import namespace, plain
+from nnbackend.backend import plain
 from nnbackend.data import Batch
 from nnbackend.layers import Binding, Parameter
-from nnbackend.losses import Loss
-from nnbackend.metrics import Metric
+from nnbackend.models.objective import Objective
 from nnbackend.optimizers import Optimizer
 from nnbackend.placement import copy_of
 from nnbackend.typing import Tree
@@ -34,15 +34,20 @@ def _bind(model: Model, handles: Handles, arrays: Tree, seed: Any, step: Any) ->
     return Binding(values, seed, step, model.backend)
 
 
-def _loss(handles: Handles, loss: Loss, batch: Batch, output: Any, added: list[Any]) -> Any:
-    """Return the mean loss of a batch, with the penalties of the weights and what layers added."""
-    total = loss(loss.cast_targets(batch.y, output), output, batch.weight)
+def _run(model: Model, x: Any, training: bool) -> tuple[Any, Any]:
+    """Return the model's output, or several, and the mask of the output."""
+    output, mask = model.call_masked((), tree.map(Tensor, x), training=training)
+    return output, tree.map(plain, mask)
+
+
+def _penalties(handles: Handles, value: Any, added: list[Any]) -> Any:
+    """Add the penalties of the weights, and what layers added, to a loss."""
     for parameter in handles.values():
         if parameter.regularizer is not None:
-            total = total + parameter.regularizer(parameter)
-    for value in added:
-        total = total + value
-    return total
+            value = value + parameter.regularizer(parameter)
+    for penalty in added:
+        value = value + penalty
+    return value
 
 
 def _constrained(handles: Handles, arrays: Tree) -> Tree:
@@ -54,42 +59,23 @@ def _constrained(handles: Handles, arrays: Tree) -> Tree:
     }
 
 
-def _measure(metrics: list[Metric], state: Tree, batch: Batch, value: Any, output: Any, logits: bool) -> Tree:
-    """Add a batch to the sums behind loss and metrics."""
-    xp = namespace(value)
-    count = float(batch.x.shape[0]) if batch.weight is None else xp.sum(xp.astype(batch.weight, xp.float64))
-    new = {
-        "loss": {
-            "total": state["loss"]["total"] + xp.astype(value, xp.float64) * count,
-            "weight": state["loss"]["weight"] + count,
-        }
-    }
-    for metric in metrics:
-        new[metric.name] = metric.update(state[metric.name], batch.y, output, batch.weight, logits=logits)
-    return new
-
-
-def _outputs_logits(loss: Loss, output: Any) -> bool:
-    outputs_logits = getattr(loss, "outputs_logits", None)
-    return bool(outputs_logits(output)) if outputs_logits is not None else False
-
-
 def make_train_step(
-    model: Model, handles: Handles, loss: Loss, optimizer: Optimizer, metrics: list[Metric]
+    model: Model, handles: Handles, objective: Objective, optimizer: Optimizer
 ) -> Callable[[Tree, Batch], tuple[Tree, Tree]]:
     """Return the training step of a model."""
 
     def train_step(state: Tree, batch: Batch) -> tuple[Tree, Tree]:
-        logits = False
+        logits: list[bool] = []
 
-        def objective(trainable: Tree) -> Any:
-            nonlocal logits
+        def loss_of(trainable: Tree) -> Any:
             binding = _bind(model, handles, {**trainable, **state["fixed"]}, state["seed"], state["step"])
             binding.losses = []
             with binding.bound():
-                output = model(Tensor(batch.x), training=True)
-                value = _loss(handles, loss, batch, output, binding.losses)
-            logits = _outputs_logits(loss, output)
+                output, mask = _run(model, batch.x, True)
+                weights = objective.weights_of(batch.weight, mask)
+                value, parts = objective.value(batch.y, output, weights)
+                value = _penalties(handles, value, binding.losses)
+            logits[:] = objective.logits(output)
             for handle in map(handles.__getitem__, trainable):
                 if id(handle) in binding.assigned:
                     raise TypeError(
@@ -101,10 +87,11 @@ def make_train_step(
                 for path in state["fixed"]
                 if id(handles[path]) in binding.assigned
             }
-            return value, (output, assigned)
+            return value, (output, parts, weights, assigned)
 
-        (value, (output, assigned)), gradients = value_and_grad(objective, has_aux=True)(state["trainable"])
-        measured = _measure(metrics, state["metrics"], batch, value, output, logits)
+        found = value_and_grad(loss_of, has_aux=True)(state["trainable"])
+        (value, (output, parts, weights, assigned)), gradients = found
+        measured = objective.update(state["metrics"], batch.y, output, value, parts, weights, logits)
         # copied: they may be views of the batch, or of weights whose memory the optimizer is about to take over
         fixed = {**state["fixed"], **{path: copy_of(array) for path, array in assigned.items()}}
         trainable, optimizer_state = optimizer.update(
@@ -148,7 +135,7 @@ def make_objective_step(
 
 
 def make_test_step(
-    model: Model, handles: Handles, loss: Loss, metrics: list[Metric]
+    model: Model, handles: Handles, objective: Objective
 ) -> Callable[[Tree, tuple[Tree, Batch]], tuple[Tree, Tree]]:
     """Return the step that measures a model on a batch."""
 
@@ -157,10 +144,13 @@ def make_test_step(
         binding = _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"])
         binding.losses = []
         with binding.bound():
-            output = model(Tensor(batch.x), training=False)
-            value = _loss(handles, loss, batch, output, binding.losses)
-        logits = _outputs_logits(loss, output)
-        return _measure(metrics, state, batch, plain(value), plain(output), logits), {}
+            output, mask = _run(model, batch.x, False)
+            weights = objective.weights_of(batch.weight, mask)
+            value, parts = objective.value(batch.y, output, weights)
+            value = _penalties(handles, value, binding.losses)
+        logits = objective.logits(output)
+        values, parts, outputs = plain(value), tree.map(plain, parts), tree.map(plain, output)
+        return objective.update(state, batch.y, outputs, values, parts, weights, logits), {}
 
     return test_step
 
@@ -171,6 +161,6 @@ def make_predict_step(model: Model, handles: Handles) -> Callable[[Tree, tuple[T
     def predict_step(state: Tree, given: tuple[Tree, Any]) -> tuple[Tree, Any]:
         arrays, x = given
         with _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
-            return state, plain(model(Tensor(x), training=False))
+            return state, tree.map(plain, _run(model, x, False)[0])
 
     return predict_step

@@ -1,5 +1,7 @@
 """What every rule promises, on the inputs of its agreement case."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,8 @@ from nnbackend import agreement
 from nnbackend import functional as fn
 from nnbackend.backend import backend_of
 
-CASES = {case.name: case for case in agreement.CASES}
+RULE_CASES = [case for case in agreement.CASES if isinstance(case, agreement.Case)]
+CASES = {case.name: case for case in RULE_CASES}
 #: Numbers so large that differences drown in their rounding, and a cast that rounds on purpose.
 WITHOUT_DIFFERENCES = {name for name in CASES if "large" in name or "wide" in name} | {"astype"}
 GRADCHECKED = sorted(set(CASES) - WITHOUT_DIFFERENCES)
@@ -79,9 +82,52 @@ def test_tensors_and_arrays_give_the_same_bits(name, backend, put, dtype):
 
 
 def test_every_rule_has_an_agreement_case():
-    covered = {case.rule for case in agreement.CASES}
+    covered = {case.rule for case in RULE_CASES}
     assert set(agreement.rules()) - covered == set()
 
 
 def test_case_names_are_unique():
-    assert len(CASES) == len(agreement.CASES)
+    assert len({case.name for case in agreement.CASES}) == len(agreement.CASES)
+
+
+def kept_bytes(pullback):
+    """How many bytes of arrays are held by what will pull a gradient back."""
+    seen, waiting, buffers = set(), [pullback], {}
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or isinstance(thing, (type, type(np))):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, np.ndarray):
+            while isinstance(thing.base, np.ndarray):
+                thing = thing.base
+            buffers[id(thing)] = thing.nbytes
+        elif not callable(thing) or hasattr(thing, "__closure__"):
+            cells = getattr(thing, "__closure__", None)
+            waiting.extend([cell.cell_contents for cell in cells] if cells is not None else [])
+            waiting.extend(() if callable(thing) else gc.get_referents(thing))
+    return sum(buffers.values())
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_no_more_than_a_few_times_input_and_output_is_kept_for_the_gradient(name, backend, put):
+    if backend.name != "numpy":
+        pytest.skip("the mathematics is the same, and other libraries' arrays hide their memory")
+    case = CASES[name]
+    arrays = arrays_of(case, put, "float64")
+    value, pullback = nn.vjp(case.function, *arrays)
+    given = sum(part.nbytes for part in [*arrays, *parts_of(value)])
+    assert 0 < kept_bytes(pullback) <= 3 * given + 64
+
+
+def test_what_is_kept_is_seen(put):
+    x = put(np.ones(1000))
+
+    @nn.differentiable
+    def hoard(x):
+        copies = [x + float(number) for number in range(20)]
+        return x + 1.0, lambda dy, needs: (dy + 0.0 * copies[0],)
+
+    _, pullback = nn.vjp(hoard, x)
+    if isinstance(x, np.ndarray):
+        assert kept_bytes(pullback) > 20 * x.nbytes
