@@ -650,14 +650,14 @@ class Model(Layer):
         >>> found.converged, [round(float(w.squeeze()), 6) for w in model.get_weights()]
         (True, [2.0, 1.0])
         """
-        loss, _ = self._require_compiled("minimize")
+        objective, _ = self._require_compiled("minimize")
         data = self._checked("minimize", self._dataset("minimize", x, y, sample_weight), check_finite)
         arrays = {"trainable": {}, "fixed": {}, **self._training.start_random(self.seed, self.backend)}
         for path, parameter, around in self._placed:
             trains = parameter.trainable and all(layer.trainable for layer in around)
             arrays["trainable" if trains else "fixed"][path] = parameter._array
         batch = Batch(data.x, data.y, data.weight)
-        step = self.backend.compile(make_objective_step(self, self._handles, loss))
+        step = self.backend.compile(make_objective_step(self, self._handles, objective))
         found = (optimizer or optimizers.LBFGS()).minimize(
             lambda trainable: step({}, ({**arrays, "trainable": trainable}, batch))[1], arrays["trainable"]
         )

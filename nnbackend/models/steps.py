@@ -115,21 +115,23 @@ def make_train_step(
 
 
 def make_objective_step(
-    model: Model, handles: Handles, loss: Loss
+    model: Model, handles: Handles, objective: Objective
 ) -> Callable[[Tree, tuple[Tree, Batch]], tuple[Tree, tuple[Any, Tree]]]:
     """Return the step that computes the loss of a batch and its gradient, and changes nothing."""
 
     def objective_step(state: Tree, given: tuple[Tree, Batch]) -> tuple[Tree, tuple[Any, Tree]]:
         arrays, batch = given
 
-        def objective(trainable: Tree) -> Any:
+        def loss_of(trainable: Tree) -> Any:
             binding = _bind(model, handles, {**trainable, **arrays["fixed"]}, arrays["seed"], arrays["step"])
             binding.losses = []
             with binding.bound():
-                output = model(Tensor(batch.x), training=True)
-                return _loss(handles, loss, batch, output, binding.losses)
+                output, mask = _run(model, batch.x, True)
+                weights = objective.weights_of(batch.weight, mask)
+                value, _ = objective.value(batch.y, output, weights)
+                return _penalties(handles, value, binding.losses)
 
-        return state, value_and_grad(objective)(arrays["trainable"])
+        return state, value_and_grad(loss_of)(arrays["trainable"])
 
     return objective_step
 
