@@ -70,13 +70,13 @@ def _squared_distance(x: Array, mean: Array) -> Any:
 
 
 @elementwise
-def _scaled(x: Array, mean: Array, rest: Array, scale: Array, offset: Array) -> Any:
-    return ((x - mean) - rest) * scale + offset
+def _scaled(x: Array, mean: Array, scale: Array, offset: Array) -> Any:
+    return (x - mean) * scale + offset
 
 
 @elementwise
-def _normal_and_product(x: Array, mean: Array, rest: Array, r: Array, dy: Array) -> Any:
-    z = ((x - mean) - rest) * r
+def _normal_and_product(x: Array, mean: Array, r: Array, offset: Array, dy: Array) -> Any:
+    z = (x - mean) * r + offset
     return z, dy * z
 
 
@@ -257,17 +257,18 @@ def _over_axes(
     exact_variance = squares - xp.square(rest)
     rest, variance = _cast(rest, x), _cast(exact_variance, x)
     r = _cast(1.0 / xp.sqrt(exact_variance + epsilon), x)
-    centre, remainder, factor = (_drawn_out(statistic, shape[-1]) for statistic in (mean, rest, r))
+    # (x - mean - rest) r, with what is left of the mean in the offset
+    centre, factor, low = (_drawn_out(statistic, shape[-1]) for statistic in (mean, r, -rest * r))
     scale = factor if gamma is None else factor * gamma
-    offset = zeros((1,) * len(shape), x) if beta is None else beta
-    y = _scaled(x, centre, remainder, scale, offset)
+    offset = low if gamma is None else low * gamma
+    y = _scaled(x, centre, scale, offset if beta is None else offset + beta)
 
     def backward(gradients: tuple[Array, ...], needs: tuple[bool, ...]) -> tuple[Any, ...]:
         dy, by_mean, by_variance = gradients
         dbeta = _gradient_of(beta, dy) if needs[2] else None
         if not (needs[0] or needs[1]):
             return None, None, dbeta, None
-        z, product = _normal_and_product(x, centre, remainder, factor, dy)
+        z, product = _normal_and_product(x, centre, factor, low, dy)
         dgamma = _gradient_of(gamma, product) if needs[1] else None
         if not needs[0]:
             return None, dgamma, dbeta, None
@@ -441,7 +442,7 @@ def batch_norm_inference(
     nothing = zeros((1,) * ndim, x)
     offset = nothing if beta is None else _on_axis(beta, axis, ndim)
     centre = _on_axis(mean, axis, ndim)
-    y = _scaled(x, centre, nothing, _on_axis(scale, axis, ndim), offset)
+    y = _scaled(x, centre, _on_axis(scale, axis, ndim), offset)
     others = tuple(other for other in range(ndim) if other != axis)
 
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
@@ -457,7 +458,7 @@ def batch_norm_inference(
             dmean = -scale * total if needs[1] else None
             dbeta = total if needs[4] else None
         if needs[2] or needs[3]:
-            _, product = _normal_and_product(x, centre, nothing, _on_axis(r, axis, ndim), dy)
+            _, product = _normal_and_product(x, centre, _on_axis(r, axis, ndim), nothing, dy)
             along = of_channels(product)
             dvariance = -0.5 * scale * r * along if needs[2] else None
             dgamma = along if needs[3] else None

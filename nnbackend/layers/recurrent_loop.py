@@ -155,7 +155,6 @@ def looped(
     ):  # a compiler's values have no device
         return None
     body = _Body(cell, keeps)
-    states = [state.__nnbackend_value__() if isinstance(state, Operators) else state for state in states]
     bare = [plain(state) for state in states]
     tried, (output, *new) = body.run(array[:, 0, ...], None, (None, *bare), map(plain, body.weights))
     pure = not (tried.assigned or tried.losses or tried.draws)

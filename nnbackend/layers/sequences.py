@@ -8,6 +8,7 @@ from typing import Any
 
 from nnbackend import functional
 from nnbackend.layers.base import Layer
+from nnbackend.layers.recurrent import RNN
 from nnbackend.layers.recurrent_cells import flat
 from nnbackend.typing import Shape
 
@@ -78,10 +79,12 @@ class Bidirectional(Layer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if not hasattr(layer, "go_backwards"):
-            raise TypeError(
-                f"Bidirectional expects a recurrent layer, such as LSTM, got {type(layer).__name__}."
-            )
+        for each in (layer, backward_layer):
+            if each is not None and not isinstance(each, RNN):
+                raise TypeError(
+                    f"Bidirectional expects recurrent layers, such as LSTM, got {type(each).__name__}. Put what each "
+                    "step needs beside them in a TimeDistributed before or after."
+                )
         if merge_mode not in _MERGES:
             raise ValueError(
                 f"Bidirectional expects merge_mode 'concat', 'sum', 'mul', 'ave' or None, got {merge_mode!r}."

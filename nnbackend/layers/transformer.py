@@ -117,7 +117,7 @@ class _Block(Layer):
         )
 
 
-class TransformerEncoder(_Block):
+class TransformerEncoder(_Block):  # numpydoc ignore=PR02
     r"""A block in which every position attends to all others, and then computes by itself.
 
     .. math:: z = \operatorname{norm}(x + \operatorname{attention}(x, x)), \qquad
@@ -225,7 +225,7 @@ class TransformerEncoder(_Block):
         return (y, scores) if return_attention_scores else y
 
 
-class TransformerDecoder(_Block):
+class TransformerDecoder(_Block):  # numpydoc ignore=PR02
     r"""A block in which every position attends to those before it, then to another sequence, and computes by itself.
 
     .. math:: u = \operatorname{norm}(x + \operatorname{attention}_{\text{causal}}(x, x)), \quad

@@ -326,7 +326,7 @@ class Model(Layer):
             )
         return self.objective, self.optimizer
 
-    def _step(self, kind: str, fixed: tuple[str, ...] = ()) -> Callable[..., Any]:
+    def _step(self, kind: str, fixed: tuple[str | None, ...] = ()) -> Callable[..., Any]:
         """Return a compiled step; the paths that training leaves as they are make another step of it."""
         if self._compiled_at != revision():  # a layer computes something else since
             self._compiled, self._compiled_at = {}, revision()
@@ -609,9 +609,12 @@ class Model(Layer):
         """Take one training step and return the sums behind the metrics."""
         trained: dict[str, Parameter] = {}
         fixed: dict[str, Parameter] = {}
+        frozen = []  # what a frozen layer computes may differ: its statistics stay
         for path, parameter, around in self._placed:
-            trains = parameter.trainable and all(layer.trainable for layer in around)
-            (trained if trains else fixed)[path] = parameter
+            thawed = all(layer.trainable for layer in around)
+            (trained if parameter.trainable and thawed else fixed)[path] = parameter
+            if not thawed:
+                frozen.append(path)
         if not trained:
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do."
@@ -621,7 +624,7 @@ class Model(Layer):
                 f"{type(self).__name__} {self.path!r} would train the averages of its weights, which are put back at "
                 "the end of averaged_weights(). Train it outside of that block."
             )
-        step = self._step("train", tuple(fixed))
+        step = self._step("train", (*fixed, None, *frozen))
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
         self._training.start_optimizer(
@@ -822,14 +825,14 @@ class Model(Layer):
         >>> found.converged, [round(float(w.squeeze()), 6) for w in model.get_weights()]
         (True, [2.0, 1.0])
         """
-        loss, _ = self._require_compiled("minimize")
+        objective, _ = self._require_compiled("minimize")
         data = self._checked("minimize", self._dataset("minimize", x, y, sample_weight), check_finite)
         arrays = {"trainable": {}, "fixed": {}, **self._training.start_random(self.seed, self.backend)}
         for path, parameter, around in self._placed:
             trains = parameter.trainable and all(layer.trainable for layer in around)
             arrays["trainable" if trains else "fixed"][path] = parameter._array
         batch = Batch(data.x, data.y, data.weight)
-        step = self.backend.compile(make_objective_step(self, self._handles, loss))
+        step = self.backend.compile(make_objective_step(self, self._handles, objective))
         found = (optimizer or optimizers.LBFGS()).minimize(
             lambda trainable: step({}, ({**arrays, "trainable": trainable}, batch))[1], arrays["trainable"]
         )

@@ -101,6 +101,7 @@ LIBRARY_ARGUMENTS = {
         {"count": 33}, (*_LABELLED, "float32"), (*_LABELS, "row")
     ),
     "combined_where": Given(dtypes=("bool", *("float32",) * 5)),
+    "softmax_of_allowed": Given(dtypes=("float32", "bool")),
     "standardized_rows": Given({"epsilon": 1e-3}, kinds=("full", "column", "column")),
     "standardized_rows_gradient": Given({"epsilon": 1e-3}, kinds=("full", "column", "full", "row", "row")),
     "rms_rows": Given({"epsilon": 1e-6}, kinds=("full", "column")),

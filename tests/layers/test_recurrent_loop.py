@@ -116,6 +116,29 @@ def test_any_cell_trains_alike_on_every_backend(make, backend):
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
 
 
+def test_gradients_flow_into_inputs_and_initial_states_of_any_cell(backend, rng):
+    x, state, mask = rng.normal(size=(N, T, C)), rng.normal(size=(N, U)), rng.random((N, T)) > 0.3
+
+    def gradients(backend):
+        layer = nn.RNN(Gated(), return_sequences=True, return_state=True, dtype="float64")
+        with nn.use_backend(backend):
+            layer.build((T, C))
+
+        def step(empty, given):
+            def total(x, state):
+                outputs, last = layer(x, initial_state=state, mask=given[2])
+                return fn.sum(outputs**2) + fn.sum(last)
+
+            return empty, nn.grad(total, argnums=(0, 1))(given[0], given[1])
+
+        given = tuple(backend.from_host(a) for a in (x, state, mask))
+        return [nn.to_numpy(g) for g in backend.compile(step)((), given)[1]]
+
+    for ours, theirs in zip(gradients(backend), gradients(nn.get_backend("numpy")), strict=True):
+        assert np.abs(ours).max() > 0.1
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("cell", "one_rule"), [(Gated, True), (Noisy, False), (Writing, False), (Looking, False)]
 )

@@ -131,8 +131,10 @@ def test_the_backward_layer_is_made_anew_with_cells_of_its_own(put, rng):
 
 
 def test_layers_that_do_not_belong_together_are_refused():
-    with pytest.raises(TypeError, match="Bidirectional expects a recurrent layer, such as LSTM, got Dense"):
+    with pytest.raises(TypeError, match="Bidirectional expects recurrent layers, such as LSTM, got Dense"):
         nn.Bidirectional(nn.Dense(2))
+    with pytest.raises(TypeError, match="Bidirectional expects recurrent layers, such as LSTM, got LSTMCell"):
+        nn.Bidirectional(nn.LSTM(2), backward_layer=nn.LSTMCell(2))
     with pytest.raises(ValueError, match="Bidirectional expects merge_mode 'concat', .* got 'add'"):
         nn.Bidirectional(nn.LSTM(2), "add")
     with pytest.raises(
