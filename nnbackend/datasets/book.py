@@ -134,8 +134,10 @@ def sine_data(samples: int = 1000) -> tuple[Any, Any]:
 
     Returns
     -------
-    x, y : array of float64, shape (samples, 1)
-        Where, and the sine there; float64 in the book, too, whatever ``nnfs.init`` was given.
+    x : array of float64, shape (samples, 1)
+        Where; float64 in the book, too, whatever ``nnfs.init`` was given.
+    y : array of float64, shape (samples, 1)
+        The sine there.
 
     Examples
     --------

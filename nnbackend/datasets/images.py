@@ -92,9 +92,9 @@ def mnist(path: str | PathLike[str] | None = None, *, progress: bool | None = No
 
     Returns
     -------
-    (x_train, y_train), (x_test, y_test) : tuple of tuple of array
-        Images, uint8 of shape (n, 28, 28), 60,000 and 10,000, and their digits, int64 of shape (n,).
-        `nn.data.scale_images` brings pixels to numbers from 0 to 1.
+    tuple of tuple of array
+        ``(x_train, y_train), (x_test, y_test)``: images, uint8 of shape (n, 28, 28), 60,000 and
+        10,000, and their digits, int64 of shape (n,). `nn.data.scale_images` brings pixels to numbers from 0 to 1.
 
     Raises
     ------
@@ -130,8 +130,9 @@ def fashion_mnist(path: str | PathLike[str] | None = None, *, progress: bool | N
 
     Returns
     -------
-    (x_train, y_train), (x_test, y_test) : tuple of tuple of array
-        Images, uint8 of shape (n, 28, 28), 60,000 and 10,000, and their classes, int64 of shape (n,).
+    tuple of tuple of array
+        ``(x_train, y_train), (x_test, y_test)``: images, uint8 of shape (n, 28, 28), 60,000 and
+        10,000, and their classes, int64 of shape (n,).
 
     Raises
     ------
@@ -159,8 +160,9 @@ def cifar10(path: str | PathLike[str] | None = None, *, progress: bool | None = 
 
     Returns
     -------
-    (x_train, y_train), (x_test, y_test) : tuple of tuple of array
-        Images, uint8 of shape (n, 32, 32, 3), 50,000 and 10,000, and their classes, int64 of shape (n,).
+    tuple of tuple of array
+        ``(x_train, y_train), (x_test, y_test)``: images, uint8 of shape (n, 32, 32, 3), 50,000 and
+        10,000, and their classes, int64 of shape (n,).
 
     Raises
     ------
