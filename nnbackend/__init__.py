@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+import importlib as _importlib
+import typing as _typing  # the room of that name takes its place here
+
 from nnbackend import (
     activations,
     callbacks,
@@ -147,6 +150,9 @@ from nnbackend.layers import (
 )
 from nnbackend.models import Model, Sequential, load_model
 
+if _typing.TYPE_CHECKING:
+    from nnbackend import datasets
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -262,6 +268,7 @@ __all__ = [
     "callbacks",
     "constraints",
     "data",
+    "datasets",
     "differentiable",
     "elementwise",
     "functional",
@@ -285,3 +292,10 @@ __all__ = [
     "value_and_grad",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """Import at first use what few programs need."""
+    if name == "datasets":
+        return _importlib.import_module("nnbackend.datasets")
+    raise AttributeError(f"module 'nnbackend' has no attribute {name!r}")

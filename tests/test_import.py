@@ -103,6 +103,7 @@ def test_the_face_has_exactly_the_names_it_says():
         "callbacks",
         "constraints",
         "data",
+        "datasets",
         "functional",
         "initializers",
         "layers",

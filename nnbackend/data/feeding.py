@@ -16,10 +16,12 @@ __all__ = ["ArrayFeed", "Feed", "LoaderFeed", "loader_of"]
 
 
 class Feed(Protocol):
-    """Batches for training, epoch by epoch, and the position in them.
+    """Batches for training, epoch by epoch, and the position in them, as `DataLoader` describes it.
 
-    Iterating gives the batches of the present epoch that were not handed out yet. While `Model.fit` runs, the model
-    has its feed as ``model.feed``.
+    Iterating gives the batches of the present epoch, from its beginning or from the position that was restored. While
+    `Model.fit` runs, the model has its feed as ``model.feed``: a callback may save ``model.feed.state()`` after a batch
+    or an epoch, and in another run ``model.feed.restore(state)`` in ``on_train_begin`` or ``on_epoch_begin`` makes the
+    batches follow that came after.
     """
 
     @property
@@ -35,10 +37,10 @@ class Feed(Protocol):
         """Whether `restore` can go to any position."""
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the rest of the epoch."""
+        """Return an iterator of the batches; the position is where it begins as soon as it is made."""
 
     def state(self) -> dict[str, int]:
-        """Return the position, as `DataLoader` describes it."""
+        """Return the position."""
 
     def restore(self, state: Mapping[str, int]) -> None:
         """Go to a position."""
@@ -113,8 +115,7 @@ class LoaderFeed:
         self.positionable = loader.positionable
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader.rest_of_epoch(self._seed, self._limit):
-            yield self._receive(batch)
+        return map(self._receive, self._loader.rest_of_epoch(self._seed, self._limit))
 
     def first(self) -> Batch:
         """Return the batch that comes next, without going on."""

@@ -71,17 +71,19 @@ class DataLoader:
 
     Notes
     -----
-    Iterating gives the rest of the present epoch as `Batch` tuples ``(x, y, weight)`` of NumPy arrays, and the next
-    loop the next epoch. So breaking off a loop and starting another goes on after the last batch that was handed out.
-    A loader has one position: iterate over it in one place at a time.
+    Iterating gives the batches of an epoch as `Batch` tuples ``(x, y, weight)`` of NumPy arrays, and the next loop
+    those of the next epoch. A loop that is broken off counts for nothing: the next one begins where it began. Only what
+    can be read once goes on after the last batch that was handed out. A loader has one position: iterate over it in one
+    place at a time.
 
     *The position* is `state()`, a dict of whole numbers, fit for JSON: ``epoch`` and ``batch`` say how many epochs have
     ended and how many batches of the present one were handed out, batches read ahead not counted; ``pass`` and
     ``taken`` say the same of passes over the data, which differ from epochs where there are ``steps_per_epoch``;
-    ``seed`` is there once there is one. After ``restore(state)`` a loader that was made in the same way, in another
-    process, too, gives exactly the batches that followed: arrays are picked by their rows, a stream that can begin
-    again is replayed up to there (so it must give the same each time). For one that cannot `positionable` is False
-    and `restore` raises, so that whoever plans to resume can refuse it in time.
+    ``seed`` is there if the loader has one of its own. After ``restore(state)`` the next loop of a loader that was made
+    in the same way, in another process, too, gives exactly the batches that followed: arrays are picked by their rows,
+    a stream that can begin again is replayed up to there (so it must give the same each time). For one that cannot
+    `positionable` is False and `restore` raises, so that whoever plans to resume can refuse it in time. In `Model.fit`
+    the loader stands behind ``model.feed``, which has the same three.
 
     An error in a stream or in `transform` is raised where the batch is asked for, with its traceback, after the
     batches before it. The thread ends with the loop, however that ends.
@@ -96,8 +98,8 @@ class DataLoader:
     >>> [batch.x[:, 0].tolist() for batch in loader]
     [[0.0, 4.0], [2.0, 1.0], [3.0]]
     >>> first = next(iter(loader))
-    >>> loader.state() == {"epoch": 1, "batch": 1, "pass": 1, "taken": 1, "seed": 0}
-    True
+    >>> loader.state()
+    {'epoch': 1, 'batch': 1, 'pass': 1, 'taken': 1, 'seed': 0}
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class DataLoader:
         self.shuffle, self.balanced = shuffle, balanced
         in_memory = isinstance(self._source, ArraySource) and not self._source.mapped
         self.prefetch = prefetch if prefetch is not None else 0 if in_memory and transform is None else 2
+        self._drawn: int | None = None
         self._seed_in_use: int | None = None
         self._passes = self._start()
 
@@ -183,7 +186,8 @@ class DataLoader:
 
     def state(self) -> dict[str, int]:
         """Return the position, as the notes above tell."""
-        return self._passes.state() | ({} if self.seed is None else {"seed": self.seed})
+        own = self._drawn if self.seed is None and self._seed_in_use == self._drawn else self.seed
+        return self._passes.state() | ({} if own is None else {"seed": own})
 
     def restore(self, state: Mapping[str, int]) -> None:
         """Go to a position that `state` told.
@@ -200,12 +204,12 @@ class DataLoader:
     # Batches
 
     def __iter__(self) -> Iterator[Batch]:
-        if self.seed is None:
-            self.seed = new_seed()
-        return self.rest_of_epoch(self.seed, self.steps_per_epoch)
+        if self._drawn is None:
+            self._drawn = new_seed()
+        return self.rest_of_epoch(self._drawn, self.steps_per_epoch)
 
     def rest_of_epoch(self, seed: int, steps: int | None = None) -> Iterator[Batch]:
-        """Yield the batches of the present epoch that were not handed out yet, and go on to the next epoch.
+        """Return an iterator of the epoch's batches from where the loader is, which goes on to the next epoch.
 
         Parameters
         ----------

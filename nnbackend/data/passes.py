@@ -19,7 +19,8 @@ class Passes(Generic[T]):
     """Cuts passes over a source into epochs.
 
     Without a number of steps an epoch is one pass. With one, epochs follow one another within a pass, and the source
-    begins again wherever it ends.
+    begins again wherever it ends. An epoch that is broken off begins again where it began, if the source can: at its
+    first batch, or at the position that was restored.
 
     Parameters
     ----------
@@ -49,6 +50,7 @@ class Passes(Generic[T]):
         owner: str = "DataLoader",
     ) -> None:
         self.epoch = self.batch = self.number = self.taken = 0
+        self._home = self.state()
         self.restartable = restartable
         self._begin = begin
         self._ahead = ahead
@@ -72,15 +74,15 @@ class Passes(Generic[T]):
                 f"{self._owner} expects a position with the numbers {', '.join(NUMBERS)}, got {state!r}."
             )
         wanted = {name: state[name] for name in NUMBERS}
-        if wanted == self.state():
-            return
-        if not self.restartable:
+        if wanted != self.state() and not self.restartable:
             raise ValueError(
                 f"{self._owner} cannot go to another position: its iterator can be read only once. Give a function "
                 "that returns a new one, and it is replayed up to there."
             )
-        self.forget()
-        self.epoch, self.batch, self.number, self.taken = (wanted[name] for name in NUMBERS)
+        if wanted != self.state():
+            self.forget()
+            self.epoch, self.batch, self.number, self.taken = (wanted[name] for name in NUMBERS)
+        self._home = wanted
 
     def forget(self) -> None:
         """Drop what was fetched in advance, and read it again at the next use, if it can be."""
@@ -101,13 +103,18 @@ class Passes(Generic[T]):
             self.pause()
 
     def rest_of_epoch(self, steps: int | None = None) -> Iterator[T]:
-        """Yield the batches of the present epoch that were not handed out yet, and go on to the next epoch.
+        """Return an iterator of what is left of the present epoch, which then goes on to the next epoch.
 
         Raises
         ------
         ValueError
-            If the source gives no batch, or ends before there are `steps` and cannot begin again.
+            While iterating, if the source gives no batch, or ends before there are `steps` and cannot begin again.
         """
+        if self.restartable:
+            self.restore(self._home)
+        return self._rest(steps)
+
+    def _rest(self, steps: int | None) -> Iterator[T]:
         try:
             while steps is None or self.batch < steps:
                 item = self.next()
@@ -122,6 +129,7 @@ class Passes(Generic[T]):
             self.epoch, self.batch = self.epoch + 1, 0
             if steps is None:
                 self._end_pass()
+            self._home = self.state()
         finally:
             self.pause()
 

@@ -539,7 +539,8 @@ class Model(Layer):
             for epoch in range(initial_epoch, epochs):
                 watchers.epoch_begin(epoch)
                 measured = self._no_metrics()
-                for number, batch in enumerate(feed, feed.state()["batch"]):
+                batches = iter(feed)
+                for number, batch in enumerate(batches, feed.state()["batch"]):
                     with deferred_interrupts():  # a step is taken as a whole
                         measured = self._train(batch, measured)
                     watchers.batch_end(number, lambda now=measured: self._numbers(now))

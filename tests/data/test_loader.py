@@ -246,18 +246,16 @@ def test_an_error_of_the_stream_is_raised_after_the_batches_before_it(ahead):
         yield from stream(2)
         raise ZeroDivisionError("in the stream")
 
-    loader, seen = DataLoader(broken, batch_size=None, prefetch=ahead), []
-    with pytest.raises(ZeroDivisionError, match="in the stream"):
-        seen.extend(batch for batch in loader)
-    loader.restore({"epoch": 0, "batch": 0, "pass": 0, "taken": 0})
-    batches = iter(loader)
-    assert firsts([next(batches), next(batches)]) == [0, 1]
-    with pytest.raises(ZeroDivisionError):
-        next(batches)
-    assert loader.state()["batch"] == 2
+    loader = DataLoader(broken, batch_size=None, prefetch=ahead)
+    for _ in range(2):  # a second loop begins again
+        batches = iter(loader)
+        assert firsts([next(batches), next(batches)]) == [0, 1]
+        with pytest.raises(ZeroDivisionError, match="in the stream"):
+            next(batches)
+        assert loader.state()["batch"] == 2
 
 
-def test_breaking_off_ends_the_thread_and_loses_nothing():
+def test_what_can_be_read_once_loses_nothing_when_a_loop_is_broken_off():
     loader = DataLoader(stream(), batch_size=None, prefetch=3)
     before = set(threading.enumerate())
     first = next(iter(loader))
@@ -265,6 +263,31 @@ def test_breaking_off_ends_the_thread_and_loses_nothing():
         thread.join(30.0)
         assert not thread.is_alive()
     assert firsts([first, *loader]) == [0, 1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("steps", [None, 5])
+@pytest.mark.parametrize("kind", ["arrays", "transformed", "batches"])
+def test_a_loop_that_is_broken_off_counts_for_nothing(kind, steps):
+    loader, untouched = (make(kind, steps_per_epoch=steps) for _ in range(2))
+    for _ in range(3):
+        for _ in loader:
+            break
+        for _ in zip(loader, range(3), strict=False):
+            pass
+        expected = list(untouched)
+        for a, b in zip(loader, expected, strict=True):
+            np.testing.assert_array_equal(a.x, b.x)
+    assert loader.state() == untouched.state()
+
+
+def test_looking_at_a_loader_does_not_choose_its_seed():
+    looked_at, untouched = (DataLoader(X, batch_size=4, shuffle=True) for _ in range(2))
+    next(iter(looked_at))
+    assert "seed" in looked_at.state()
+    for a, b in zip(looked_at.rest_of_epoch(7), untouched.rest_of_epoch(7), strict=True):
+        np.testing.assert_array_equal(a.x, b.x)
+    assert looked_at.seed is None
+    assert "seed" not in looked_at.state()
 
 
 # The position

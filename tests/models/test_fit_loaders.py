@@ -1,6 +1,7 @@
 """Training, measuring and asking with loaders and streams in place of arrays."""
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -197,6 +198,28 @@ def test_the_feed_of_a_running_fit_tells_and_takes_the_position(backend, kind):
     assert steps_after([Save()]) == [0, 1, 2, 0, 1, 2]
     assert [position["taken"] for position, *_ in seen] == [1, 2, 3, 1, 2, 3]
     assert steps_after([GoTo()]) == [2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("given", [(X, Y, 8), (DataLoader(X, Y, batch_size=8, shuffle=True, prefetch=2),)])
+def test_an_epoch_that_was_broken_off_begins_again(backend, given):
+    class Break(nn.callbacks.Callback):
+        def on_batch_end(self, batch, logs):
+            if batch == 1:
+                raise KeyboardInterrupt
+
+    class Note(nn.callbacks.Callback):
+        def on_batch_end(self, batch, logs):
+            numbers.append(batch)
+
+    numbers, before = [], set(threading.enumerate())
+    model = classifier(backend)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*given, verbose=0, callbacks=[Break()])
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30.0)  # those that read ahead end, too
+        assert not thread.is_alive()
+    model.fit(*given, verbose=0, callbacks=[Note()])
+    assert numbers == [0, 1, 2]
 
 
 def test_the_feed_is_there_while_fit_runs_only(backend):
