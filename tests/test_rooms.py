@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "data": MATHEMATICS,
     "datasets": {"arguments", "backend", "random"},
     "models": PARTS | {"callbacks", "data", "interop"},
-    "callbacks": PARTS | {"data", "models"},
+    "callbacks": PARTS | {"data", "interop", "models"},
     "interop": PARTS | {"models"},
     "plotting": PARTS | {"data", "models"},
 }
