@@ -2,21 +2,27 @@
 
 from nnbackend.callbacks.base import Callback, Callbacks, Logs
 from nnbackend.callbacks.checkpoints import BackupAndRestore, ModelCheckpoint
+from nnbackend.callbacks.functions import LambdaCallback
 from nnbackend.callbacks.history import History
+from nnbackend.callbacks.logging import CSVLogger, TensorBoard
 from nnbackend.callbacks.progress import EpochLines, ProgressBar
 from nnbackend.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
-from nnbackend.callbacks.stopping import EarlyStopping
+from nnbackend.callbacks.stopping import EarlyStopping, TerminateOnNaN
 
 __all__ = [
     "BackupAndRestore",
+    "CSVLogger",
     "Callback",
     "Callbacks",
     "EarlyStopping",
     "EpochLines",
     "History",
+    "LambdaCallback",
     "LearningRateScheduler",
     "Logs",
     "ModelCheckpoint",
     "ProgressBar",
     "ReduceLROnPlateau",
+    "TensorBoard",
+    "TerminateOnNaN",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
-from nnbackend.callbacks.base import Callback
+from nnbackend.arguments import positive_integer
+from nnbackend.backend import host
+from nnbackend.callbacks.base import Callback, Logs
 from nnbackend.callbacks.monitor import Monitor
 
-__all__ = ["EarlyStopping"]
+__all__ = ["EarlyStopping", "TerminateOnNaN"]
 
 
 class EarlyStopping(Callback):
@@ -125,3 +128,120 @@ class EarlyStopping(Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Take over what another process saw."""
         vars(self).update(state)
+
+
+class TerminateOnNaN(Callback):
+    """Ends training when numbers are not finite any more, and says in which layer that began.
+
+    After some batches it looks whether weights, the optimizer's state and the loss are finite. If they are not, it goes
+    back to the last look, takes the steps again one by one until the bad one, and takes that one layer by layer: the
+    first output, gradient or update that is not finite is reported as a warning and in `found`. The model has the
+    weights from before the bad step.
+
+    Parameters
+    ----------
+    every : int
+        After how many batches to look. Each look waits for the device once and copies weights and optimizer state on
+        it, so that looking after each batch costs most and gives the same answer.
+
+    Attributes
+    ----------
+    found : NotFinite or None
+        What was not finite, with its ``kind``, ``where`` and ``layer``; None while all is well.
+    batch : int or None
+        The number of the bad batch within its epoch.
+
+    Warns
+    -----
+    RuntimeWarning
+        When it ends training.
+
+    Notes
+    -----
+    Keras's callback of this name looks at the loss after each batch, and leaves the weights that are not finite.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import nnbackend as nn
+    >>> model = nn.Sequential([nn.Dense(2), nn.Lambda(nn.functional.log), nn.Dense(1)], seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> stop = TerminateOnNaN()
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     history = model.fit([[-1.0, 2.0]], [[0.0]], epochs=5, verbose=0, callbacks=[stop])
+    >>> history.epoch, stop.found.kind, stop.found.layer
+    ([0], 'activations', 'lambda')
+    """
+
+    def __init__(self, every: int = 8) -> None:
+        self.every = positive_integer("TerminateOnNaN", "every", every)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.found: Any = None
+        self.batch: int | None = None
+        self._epoch = 0
+        self._before: Any = None
+        self._batches: list[tuple[int, Any]] = []
+
+    def on_train_begin(self, parameters: dict[str, Any]) -> None:
+        """Forget an earlier run."""
+        self._reset()
+
+    def on_batch_begin(self, batch: int) -> None:
+        """Keep what is needed to take the step again."""
+        from nnbackend.models.state import Snapshot
+
+        self._epoch = self.model.run.epoch
+        if not self._batches:
+            self._before = Snapshot(self.model)
+        self._batches.append((batch, self.model.run.batch))
+
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
+        """Look, if it is time."""
+        if len(self._batches) >= self.every:
+            self._look(self.model.run.measured["loss"]["total"])
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Look at the rest of the epoch."""
+        if self._batches:
+            self._look(host().xp.asarray(logs["loss"]))
+
+    def on_train_end(self) -> None:
+        """Let go of what was kept."""
+        self._before, self._batches = None, []
+
+    def _look(self, loss: Any) -> None:
+        from nnbackend.models.diagnosis import state_is_finite
+
+        if not state_is_finite(self.model, loss):
+            self._search()
+        self._before, self._batches = None, []
+
+    def _search(self) -> None:
+        """Take the steps again until the bad one, and tell what is the matter with it."""
+        from nnbackend.models.diagnosis import first_not_finite, state_is_finite
+        from nnbackend.models.state import Snapshot
+
+        model = self.model
+        model.stop_training = True
+        self._before.restore()
+        for number, batch in self._batches:
+            before = Snapshot(model)
+            measured = model._train(batch, model._no_metrics())
+            if not state_is_finite(model, measured["loss"]["total"]):
+                before.restore()
+                self.batch, self.found = number, first_not_finite(model, batch)
+                before.restore()
+                break
+        what = "numbers that are not finite, but not when its steps were taken again"
+        if self.found is not None:
+            what = f"numbers that are not finite. The first are in {self.found}"
+        where = f"batch {self.batch}" if self.batch is not None else "the last batches"
+        warnings.warn(
+            f"TerminateOnNaN ends training in epoch {self._epoch}: {where} gave {what}. The model has the weights "
+            "from before.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
