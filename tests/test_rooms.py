@@ -66,10 +66,12 @@ ABOVE = {"__init__", "__main__", "agreement", "cases", "trajectories"}
 THIRD_PARTY = {
     "PIL": {"datasets"},
     "array_api_compat": {"backend"},
+    "matplotlib": {"models"},
     "ml_dtypes": {"interop"},
     "pooch": {"datasets"},
     "safetensors": {"interop"},
     "sklearn": {"datasets"},
+    "tensorboard": {"callbacks"},
     "tqdm": {"callbacks"},
 }
 

@@ -7,9 +7,11 @@ from nnbackend.callbacks.history import History
 from nnbackend.callbacks.logging import CSVLogger, TensorBoard
 from nnbackend.callbacks.progress import EpochLines, ProgressBar
 from nnbackend.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
+from nnbackend.callbacks.starting import LSUV
 from nnbackend.callbacks.stopping import EarlyStopping, TerminateOnNaN
 
 __all__ = [
+    "LSUV",
     "BackupAndRestore",
     "CSVLogger",
     "Callback",

@@ -211,7 +211,7 @@ def described(thing: Any) -> Json:
 
 
 def pack(value: Any, name: str, tensors: dict[str, Any]) -> Json:
-    """Return plain data as JSON; arrays go to `tensors`, under names that begin with `name`.
+    """Return plain data as JSON that keeps dicts in order; arrays go to `tensors`, under names that begin with `name`.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def pack(value: Any, name: str, tensors: dict[str, Any]) -> Json:
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TypeError(f"{name}: expected a dict with text keys, got the keys {list(value)}.")
-        return {"dict": {key: pack(item, f"{name}/{key}", tensors) for key, item in value.items()}}
+        return {"pairs": [[key, pack(item, f"{name}/{key}", tensors)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
         items: Json = [pack(item, f"{name}/{i}", tensors) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
@@ -241,8 +241,8 @@ def unpack(packed: Any, tensors: Mapping[str, Any]) -> Any:
         return [unpack(item, tensors) for item in packed]
     if not isinstance(packed, dict):
         return packed
-    if "dict" in packed:
-        return {key: unpack(item, tensors) for key, item in packed["dict"].items()}
+    if "pairs" in packed:
+        return {key: unpack(item, tensors) for key, item in packed["pairs"]}
     if "tuple" in packed:
         return tuple(unpack(item, tensors) for item in packed["tuple"])
     return tensors[packed["tensor"]] if "tensor" in packed else config.restore(packed)

@@ -288,16 +288,32 @@ def resume(run: Run, metadata: Mapping[str, Any], tensors: Mapping[str, Any], pa
         raise ModelFileError(f"{path} is of {metadata['dtype']}, the model of {model.dtype or 'float32'}.")
     _fill(model, _without_run(tensors), path)
     _apply(model, metadata, path)
-    differences = [
-        f"{name}: {_short(before.get(name))} then, {_short(surroundings.get(name))} now"
-        for name in sorted(before.keys() | surroundings.keys())
-        if before.get(name) != surroundings.get(name)
-    ]
-    return differences + run.restore(unpack(metadata["run"], tensors))
+    return [*_differences("", before, surroundings), *run.restore(unpack(metadata["run"], tensors))]
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+def _differences(name: str, before: Json, now: Json) -> Iterator[str]:
+    """Say where two descriptions differ."""
+    if before == now:
+        return
+    if isinstance(before, dict) and isinstance(now, dict) and before.get("class") == now.get("class"):
+        for key in sorted(before.keys() | now.keys()):
+            inner = name if key in ("config", "dict") else f"{name}.{key}".lstrip(".")
+            yield from _differences(inner, before.get(key, _NOT_GIVEN), now.get(key, _NOT_GIVEN))
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, (old, new) in enumerate(zip(before, now, strict=True)):
+            yield from _differences(f"{name}[{i}]", old, new)
+    else:
+        yield f"{name}: {_short(before)} then, {_short(now)} now"
+
+
+#: Stands for an argument that has its default.
+_NOT_GIVEN = {"class": "not given"}
+
+
+def _short(value: Json) -> str:
+    if value is _NOT_GIVEN:
+        return "not given"
+    text = repr(value["class"] if isinstance(value, dict) and "class" in value else value)
     return text if len(text) <= 80 else f"{text[:60]}..."
 
 
