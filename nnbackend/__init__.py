@@ -7,10 +7,14 @@
 
 from __future__ import annotations
 
+import importlib as _importlib
+import typing as _typing  # the room of that name takes its place here
+
 from nnbackend import (
     activations,
     callbacks,
     constraints,
+    data,
     functional,
     initializers,
     layers,
@@ -146,6 +150,9 @@ from nnbackend.layers import (
 )
 from nnbackend.models import Model, Sequential, load_model
 
+if _typing.TYPE_CHECKING:
+    from nnbackend import datasets
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -260,6 +267,8 @@ __all__ = [
     "available_backends",
     "callbacks",
     "constraints",
+    "data",
+    "datasets",
     "differentiable",
     "elementwise",
     "functional",
@@ -283,3 +292,10 @@ __all__ = [
     "value_and_grad",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """Import at first use what few programs need."""
+    if name == "datasets":
+        return _importlib.import_module("nnbackend.datasets")
+    raise AttributeError(f"module 'nnbackend' has no attribute {name!r}")
