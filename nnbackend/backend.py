@@ -106,6 +106,9 @@ class Backend(ABC):
     xp: Namespace
     #: Rules for which the library's own version is simply better, by the generic rule's name.
     native_rules: Mapping[str, Callable[..., Any]] = {}
+    #: Functions of one array, such as ``erf``, that the library has and the standard lacks, by name; an elementwise
+    #: function that says it may be one of them is replaced by it (`nnbackend.elementwise.Elementwise.may_be`).
+    native_functions: Mapping[str, Callable[[Any], Any]] = {}
 
     @classmethod
     @abstractmethod
@@ -164,6 +167,9 @@ class Backend(ABC):
     def device(self, array: Array) -> Device:
         """Return the device of `array`, fit for the ``device=`` of creation functions."""
         return array_api_compat.device(array)
+
+    #: Whether products of many matrices cut out of one array are fast as they are; else their rows are copied into one.
+    multiplies_stacks: ClassVar[bool] = False
 
     #: Whether arrays may be written to in place, so that who gets one must have it alone.
     writable: ClassVar[bool] = True

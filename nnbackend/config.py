@@ -112,9 +112,11 @@ def snake_case(name: str) -> str:
     """Return a class name as the field writes its instances: ``LayerNormalization`` -> ``layer_normalization``."""
     pieces = []
     for index, letter in enumerate(name):
-        after_small = index > 0 and (name[index - 1].islower() or name[index - 1].isdigit())
-        before_small = index + 1 < len(name) and name[index + 1].islower()
-        if letter.isupper() and index > 0 and (after_small or (before_small and name[index - 1].isupper())):
+        before, after = name[index - 1 : index], name[index + 1 : index + 2]
+        # a digit belongs to the word before it, and so does the D of 2D
+        starts = before.islower() or (after.islower() and before.isupper())
+        starts = starts or (before.isdigit() and (after.islower() or after.isdigit()))
+        if letter.isupper() and starts:
             pieces.append("_")
         pieces.append(letter.lower())
     return "".join(pieces).strip("_")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from nnbackend.backend import StandIn, backend_of, is_array
+from nnbackend.backend import Backend, StandIn, backend_of, is_array
 from nnbackend.typing import Array, Scalar
 
 __all__ = [
@@ -391,6 +391,7 @@ class Elementwise:
         self.name: str = function.__name__.strip("_")
         self._programs: dict[tuple[Any, ...], Program] = {}
         self._rule: Callable[..., Any] | None = None
+        self._native: str | None = None
         parameters = inspect.signature(function).parameters.values()
         self.arity = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters)
 
@@ -412,6 +413,14 @@ class Elementwise:
         ``where``, at the kink of an ``abs``); the rule's own backward is right there too, at every order.
         """
         self._rule = rule
+
+    def may_be(self, native: str) -> None:
+        """Say that a library which has a function of one array under this name may use its own.
+
+        Backends list theirs in `nnbackend.backend.Backend.native_functions`. Within another elementwise function it
+        is the library's own as well, wherever the body is run on arrays.
+        """
+        self._native = native
 
     def _trace(self, static: dict[str, Scalar]) -> Program:
         trace = _Trace(self.name, self.arity, self.rowwise)
@@ -443,11 +452,18 @@ class Elementwise:
         for array in arrays:
             if is_array(array):
                 backend = backend_of(array)
+                if self._native is not None and self._native in backend.native_functions:
+                    return self._run_native(backend, arrays)
                 if not backend.scoped:
                     return backend.run(self.program(**static), arrays, donate)
                 with backend.scope():
                     return backend.run(self.program(**static), arrays, donate)
         raise TypeError(f"{self.name} expects arrays, got {', '.join(type(a).__name__ for a in arrays)}.")
+
+    def _run_native(self, backend: Backend, arrays: Sequence[Array]) -> Any:
+        assert self._native is not None
+        with backend.scope():
+            return backend.native_functions[self._native](*arrays)
 
 
 def elementwise(function: Callable[..., Any]) -> Elementwise:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from nnbackend import layers, losses, optimizers, regularizers
+from nnbackend import constraints, layers, losses, optimizers, regularizers
 from nnbackend.backend import Backend, host
 from nnbackend.models import Model, Sequential
 from nnbackend.random import Stream
@@ -141,6 +141,51 @@ def _binary(backend: Backend, dtype: str) -> Mapping[str, Any]:
     )
     model.compile(optimizers.SGD(0.5), losses.BinaryCrossentropy())
     return _train(model, x, x[:, 0] * x[:, 1] > 0, dtype)
+
+
+#: Every optimizer with a learning rate that suits it; some take the options on their way.
+_OPTIMIZERS: dict[str, Callable[[], optimizers.Optimizer]] = {
+    "Adadelta": lambda: optimizers.Adadelta(epsilon=1e-4, clipvalue=0.5),
+    "Adafactor": lambda: optimizers.Adafactor(0.05, weight_decay=1e-3),
+    "Adagrad": lambda: optimizers.Adagrad(0.1, initial_accumulator_value=0.1),
+    "AMSGrad": lambda: optimizers.Adam(optimizers.schedules.Noam(8, 20, 0.2), amsgrad=True),
+    "Adamax": lambda: optimizers.Adamax(optimizers.schedules.CosineDecay(0.02, 100, alpha=0.1)),
+    "AdamW": lambda: optimizers.AdamW(0.01, exclude_from_weight_decay=["bias"], use_ema=True),
+    "LAMB": lambda: optimizers.LAMB(0.01, weight_decay=1e-2, global_clipnorm=1.0),
+    "Lion": lambda: optimizers.Lion(optimizers.schedules.LinearWarmup(0.003, 10)),
+    "Muon": lambda: optimizers.Muon(0.02, exclude=["dense_1"], clipnorm=1.0),
+    "Nadam": lambda: optimizers.Nadam(0.01, gradient_accumulation_steps=2),
+    "RAdam": lambda: optimizers.RAdam(0.01, beta_2=0.9),
+    "RMSprop": lambda: optimizers.RMSprop(0.005, momentum=0.5, epsilon=1e-3, centered=True),
+    "damped SGD": lambda: optimizers.SGD(
+        optimizers.schedules.Cyclic(0.02, 0.1, 10),
+        0.9,
+        dampening=0.5,
+        learning_rate_multipliers={"bias": 2.0},
+    ),
+}
+
+
+def _train_by(name: str) -> Run:
+    def run(backend: Backend, dtype: str) -> Mapping[str, Any]:
+        x = _draw("optimizers", 64, 5)
+        model = Sequential(
+            [
+                layers.Dense(8, activation="tanh", kernel_constraint=constraints.MaxNorm(1.5)),
+                layers.Dense(2, activity_regularizer=regularizers.L2(1e-3)),
+            ],
+            backend=backend,
+            seed=4,
+            dtype=dtype,
+        )
+        model.compile(_OPTIMIZERS[name](), losses.MeanSquaredError())
+        return _train(model, x, x[:, :2] * x[:, 2:4], dtype)
+
+    return run
+
+
+for _name in _OPTIMIZERS:
+    trajectory(f"training with {_name}", bounds={"float32": 64, "float64": 1024})(_train_by(_name))
 
 
 def _draw_in_step(backend: Backend, draw: Callable[[Stream], Any]) -> Any:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import sys
+import types
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
-from nnbackend.backend import Availability, Backend, host, installed_version
+from nnbackend.backend import Availability, Backend, host, installed_version, namespace
 from nnbackend.elementwise import Program
 from nnbackend.philox import philox_words
-from nnbackend.typing import Array, Device
+from nnbackend.typing import Array, Backward, Device
 
 __all__ = ["CompiledStep", "JaxBackend"]
 
@@ -37,10 +38,16 @@ class JaxBackend(Backend):
     def __init__(self, device: str | None = None) -> None:
         import jax
         import jax.numpy as xp
+        from jax.scipy import special
 
         self.xp = xp
+        self.native_functions = {"erf": special.erf}  # its erfc is off by hundreds of units far out
         self._jax = jax
         self._device = None if device is None else _find_device(jax, device)
+        self._scans: dict[Any, Callable[..., Any]] = {}
+        self.native_rules = {"scan": self._scan}
+        if jax.default_backend() == "cpu":  # elsewhere the order of a scatter's additions is not fixed
+            self.native_rules |= {"scatter_add": self._scatter_add}
 
     @classmethod
     def probe(cls) -> Availability:
@@ -81,6 +88,32 @@ class JaxBackend(Backend):
         # XLA fuses rounds written one after the other into one kernel that computes them again for each result
         return self._jax.lax.fori_loop(0, times, lambda _, present: body(present), state)
 
+    def _scan(
+        self,
+        step: Callable[..., Any],
+        states: Any,
+        sequences: Any,
+        constants: Any = (),
+        *,
+        reverse: bool = False,
+    ) -> Any:
+        # unrolled, a loop over a hundred steps takes minutes to compile; here a step is compiled once
+        jax = self._jax
+
+        def scan(states: Any, sequences: Any, constants: Any) -> Any:
+            states, outputs = jax.lax.scan(
+                lambda states, inputs: step(states, inputs, constants),
+                states,
+                _with_axis(jax, sequences, 1, 0),
+                reverse=reverse,
+            )
+            return states, _with_axis(jax, outputs, 0, 1)
+
+        if isinstance(step, types.FunctionType) and "<locals>" not in step.__qualname__:  # it will come again
+            scan = self._scans.setdefault((step, reverse), jax.jit(scan))
+        with self.scope():
+            return scan(states, sequences, constants)
+
     def compile(self, step: Callable[..., Any]) -> CompiledStep:
         return CompiledStep(self, step)
 
@@ -88,6 +121,20 @@ class JaxBackend(Backend):
         compiled = program.keep(self, lambda: self._jax.jit(program.plain))
         with self.scope():
             return compiled(*arguments)
+
+    def _scatter_add(self, x: Any, indices: Any, *, length: int) -> tuple[Any, Backward]:
+        """Add up in float64, in the order of the rows."""
+        xp = self.xp
+        indices = xp.astype(indices, xp.int64)
+        indices = xp.where(indices < 0, indices + length, indices)
+        indices = xp.where(indices < 0, length, indices)  # JAX would count it from the end once more
+        wide = xp.astype(x, xp.float64) if xp.isdtype(x.dtype, "real floating") else x
+        sums = xp.zeros((length, *x.shape[1:]), dtype=wide.dtype).at[indices].add(wide, mode="drop")
+
+        def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+            return namespace(dy).take(dy, indices, axis=0), None
+
+        return xp.astype(sums, x.dtype), backward
 
     def device(self, array: Array) -> Device:
         """Return the device of `array`; None, which is the default device, for a tracer."""
@@ -123,6 +170,11 @@ class CompiledStep:
     def __call__(self, state: Any, *rest: Any) -> Any:
         with self._backend.scope():
             return self._compiled(state, *rest)
+
+
+def _with_axis(jax: Any, tree: Any, source: int, destination: int) -> Any:
+    """Move an axis of every array of a tree."""
+    return jax.tree.map(lambda array: jax.numpy.moveaxis(array, source, destination), tree)
 
 
 def _find_device(jax: Any, name: str) -> Any:

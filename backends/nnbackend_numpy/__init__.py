@@ -18,17 +18,20 @@ class NumpyBackend(Backend):
     name: ClassVar[str] = "numpy"
     install: ClassVar[str] = "pip install numpy"
     roots: ClassVar[frozenset[str]] = frozenset({"numpy"})
+    multiplies_stacks: ClassVar[bool] = True
 
     def __init__(self) -> None:
         import array_api_compat.numpy as xp
         import numpy
 
         from nnbackend_numpy.blocks import Evaluator
+        from nnbackend_numpy.rules import NATIVE_RULES
 
         self.xp = xp
         self._numpy = numpy
         self._evaluator = Evaluator()
         self._philox = numpy.random.Philox
+        self.native_rules = NATIVE_RULES
 
     @classmethod
     def probe(cls) -> Availability:

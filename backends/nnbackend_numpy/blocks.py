@@ -191,9 +191,7 @@ class Evaluator:
                 operands = [values[index] for index in step.operands]
                 if step.where:
                     condition, chosen, otherwise = operands
-                    if out is not otherwise:
-                        np.copyto(out, otherwise)
-                    np.copyto(out, chosen, where=condition)
+                    _select(condition, chosen, otherwise, out)
                 elif step.reduces:
                     # a row of its own is summed once, for all rows
                     target = out if operands[0].shape[0] == out.shape[0] else out[:1]
@@ -369,6 +367,20 @@ def _buffers(
                 free.append(chosen[result])
         free += [held.pop(index) for index in finished if index in held]
     return chosen
+
+
+def _select(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, Any]) -> None:
+    """Write into `out`, which is none of the operands, what `np.where` gives.
+
+    It is done on the bits: other ^ ((chosen ^ other) * condition). NumPy's own loops branch on each element, which
+    takes about ten times as long where the condition is not to be foreseen.
+    """
+    words = f"u{out.dtype.itemsize}"
+    first, second = (np.asarray(value, out.dtype).view(words) for value in (chosen, otherwise))
+    bits = out.view(words)
+    np.bitwise_xor(first, second, out=bits)
+    np.multiply(bits, condition, out=bits)
+    np.bitwise_xor(bits, second, out=bits)
 
 
 def _writes_early(instruction: Instruction) -> bool:

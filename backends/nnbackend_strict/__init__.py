@@ -49,6 +49,7 @@ class StrictBackend(Backend):
     name: ClassVar[str] = "strict"
     install: ClassVar[str] = "pip install array-api-strict"
     roots: ClassVar[frozenset[str]] = frozenset({"array_api_strict"})
+    multiplies_stacks: ClassVar[bool] = True
 
     def __init__(self, device: str = "device1") -> None:
         import array_api_strict as xp

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from nnbackend.backend import Availability, Backend, host, installed_version
-from nnbackend.typing import Array, Device
+from nnbackend.backend import Availability, Backend, host, installed_version, namespace
+from nnbackend.typing import Array, Backward, Device
 
 __all__ = ["TorchBackend"]
 
@@ -40,6 +40,8 @@ class TorchBackend(Backend):
         self.xp = xp
         self._torch = torch
         self._device = torch.device(device)
+        self.native_rules = {"scatter_add": self._scatter_add}
+        self.native_functions = {"erf": torch.special.erf, "erfc": torch.special.erfc}
 
     @classmethod
     def probe(cls) -> Availability:
@@ -88,6 +90,23 @@ class TorchBackend(Backend):
         # PyTorch has no arithmetic on unsigned integers
         signed = words.view("int64") if bits == 64 else words  # type: ignore[attr-defined]
         return self.from_host(signed, "int64")
+
+    def _scatter_add(self, x: Any, indices: Any, *, length: int) -> tuple[Any, Backward]:
+        """Add up in float64, in the order of the rows; on a GPU by sorting, since atomic additions have no order."""
+        torch = self._torch
+        indices = indices.to(torch.int64)
+        indices = torch.where(indices < 0, indices + length, indices)
+        wide = x.to(torch.float64) if x.is_floating_point() else x
+        sums = wide.new_zeros((length, *x.shape[1:]))
+        if x.device.type == "cpu":
+            sums = sums.index_add(0, indices, wide)
+        else:
+            sums = sums.index_put((indices,), wide, accumulate=True)
+
+        def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+            return namespace(dy).take(dy, indices, axis=0), None
+
+        return sums.to(x.dtype), backward
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(step)

@@ -10,8 +10,22 @@ from nnbackend.callbacks.base import Callback, Logs
 __all__ = ["EpochLines", "ProgressBar"]
 
 
-def _text(logs: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:#.4g}" for name, value in logs.items())
+def _text(logs: dict[str, Any]) -> str:
+    return "  ".join(f"{name} {_number(value)}" for name, value in logs.items())
+
+
+def _number(value: Any) -> str:
+    """Return a number, or a row of few; of what is larger, such as a confusion matrix, the shape alone."""
+    shape = getattr(value, "shape", ())
+    if not shape:
+        return f"{float(value):#.4g}"
+    if len(shape) > 1 or shape[0] > _FEW:
+        return " x ".join(map(str, shape)) + " numbers"
+    return f"[{' '.join(f'{float(each):#.4g}' for each in value)}]"
+
+
+#: How many numbers of one metric a line has room for.
+_FEW = 6
 
 
 class EpochLines(Callback):

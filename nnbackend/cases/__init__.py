@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from nnbackend.cases import (
-    activations,
-    core,
-    dropout,
-    elementary,
-    indexing,
-    linear,
-    losses,
-    reduction,
-    shaping,
-)
+import importlib
+import pkgutil
+
 from nnbackend.cases.base import Case, Input, LayerCase
 
 __all__ = ["CASES", "Case", "Input", "LayerCase"]
 
+_TOPICS = sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name != "base")
+
 #: Every rule and every layer at least once.
-CASES: tuple[Case | LayerCase, ...] = (
-    *activations.CASES,
-    *core.CASES,
-    *dropout.CASES,
-    *elementary.CASES,
-    *indexing.CASES,
-    *linear.CASES,
-    *losses.CASES,
-    *reduction.CASES,
-    *shaping.CASES,
+CASES: tuple[Case | LayerCase, ...] = tuple(
+    case for topic in _TOPICS for case in importlib.import_module(f"{__name__}.{topic}").CASES
 )

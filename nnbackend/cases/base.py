@@ -150,6 +150,8 @@ class LayerCase:
         Whether it takes batches of one size only.
     smooth : bool
         Whether differences can check its gradients at these inputs; false where it rounds, or the numbers are huge.
+    vanishing : tuple of str
+        Paths of weights whose gradient is zero but for rounding, which has no relative error: it is not recorded.
     """
 
     make: Callable[[], Layer]
@@ -162,6 +164,7 @@ class LayerCase:
     listed: bool = False
     smooth: bool = True
     fixed_batch: bool = False
+    vanishing: tuple[str, ...] = ()
 
     @functools.cached_property
     def _description(self) -> str:
@@ -278,7 +281,11 @@ class LayerCase:
 
         _, (value, by_weight, by_input, assigned) = backend.compile(step)((), (weights, tuple(arrays)))
         found = _numbered("value", value, backend) | _numbered("gradient", by_input, backend)
-        found |= {f"gradient {path}": backend.to_host(g) for path, g in by_weight.items()}
+        found |= {
+            f"gradient {path}": backend.to_host(g)
+            for path, g in by_weight.items()
+            if path not in self.vanishing
+        }
         return found | {f"new {path}": backend.to_host(a) for path, a in assigned.items()}
 
 

@@ -272,7 +272,13 @@ def _check_weights(owner: str, weight: Any) -> None:
 
 
 def weigh_classes(
-    data: Dataset, class_weight: Any, dtype: str, owner: str, *, complete: bool = False
+    data: Dataset,
+    class_weight: Any,
+    dtype: str,
+    owner: str,
+    output_shape: Any = None,
+    *,
+    complete: bool = False,
 ) -> Dataset:
     """Multiply the samples' weights by those of their classes; classes not named weigh 1.
 
@@ -286,6 +292,9 @@ def weigh_classes(
         That of the weights that come out.
     owner : str
         Who asks, for messages.
+    output_shape : tuple of int, optional
+        The shape of an output without the axis of samples: where it is a sequence, each step has the weight of its
+        class.
     complete : bool
         Whether these are all samples, so that each class that is named must have some; a single batch may lack one.
 
@@ -305,7 +314,8 @@ def weigh_classes(
             f"{class_weight!r}."
         )
     xp = host().xp
-    labels = class_labels(data.y, f"{owner} takes class_weight")
+    steps = tuple(output_shape[:-1]) if isinstance(output_shape, tuple) else ()
+    labels = class_labels(data.y, f"{owner} takes class_weight", steps=steps)
     absent = [label for label in class_weight if not bool(xp.any(labels == label))]
     if absent and complete:
         raise ValueError(
@@ -313,6 +323,9 @@ def weigh_classes(
             f"{xp.min(labels):g} to {xp.max(labels):g}. Leave it out, or number the classes as in y."
         )
     weight = xp.ones(labels.shape, dtype=xp.float64) if data.weight is None else to_numpy(data.weight)
+    if weight.ndim < labels.ndim:
+        weight = xp.reshape(weight, (*weight.shape, *(1,) * (labels.ndim - weight.ndim)))
+    weight = xp.broadcast_to(weight, labels.shape)
     for label, value in class_weight.items():
         weight = xp.where(labels == label, float(value) * weight, weight)
     _check_weights(owner, weight)

@@ -61,8 +61,10 @@ def _shares(count: int, lots: list[int]) -> list[int]:
     return [least + (lot < more) for lot in lots]
 
 
-def class_labels(y: Any, owner: str, cure: str = "Use sample_weight.") -> Any:
+def class_labels(y: Any, owner: str, cure: str = "Use sample_weight.", *, steps: tuple[int, ...] = ()) -> Any:
     """Return the class of each sample on the host, of whole numbers, one column of them, or one-hot rows.
+
+    Where there are `steps`, each of them may have a class.
 
     Raises
     ------
@@ -73,9 +75,9 @@ def class_labels(y: Any, owner: str, cure: str = "Use sample_weight.") -> Any:
     if not hasattr(y, "shape"):
         raise ValueError(f"{owner} with one output, got several. {cure}")
     labels = to_numpy(y)
-    if labels.ndim > 1:
+    if labels.ndim > 1 and not (steps and labels.shape[1:] == steps):
         labels = xp.argmax(labels, axis=-1) if labels.shape[-1] > 1 else labels[..., 0]
-    if labels.ndim != 1:
+    if labels.shape[1:] not in ((), steps):
         raise ValueError(f"{owner} with one label for each sample, got y of shape {tuple(y.shape)}.")
     if not bool(xp.all(xp.floor(labels) == labels)):
         raise ValueError(f"{owner} with whole-number labels, got fractions in y. {cure}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,7 +14,9 @@ from nnbackend.tree import map as tree_map
 from nnbackend.typing import Array, Axis, DType, Namespace, Shape
 
 __all__ = [
+    "borders",
     "common_namespace",
+    "composed",
     "dtype_of",
     "floating_like",
     "library",
@@ -22,6 +25,7 @@ __all__ = [
     "normalize_axis",
     "reduced_size",
     "restore_axes",
+    "sizes",
     "sum_to",
     "unbroadcast",
     "without_gradient",
@@ -60,6 +64,25 @@ def without_gradient(function: Function) -> Function:
         return tree_map(Tensor, result) if tensors else result
 
     return on_arrays  # type: ignore[return-value]
+
+
+def composed(function: Function) -> Function:
+    """Mark a function that is made of rules and has their derivatives: its arrays reach it as tensors.
+
+    So its body is the same for arrays and tensors, and each of its operators is a rule. Given arrays it returns arrays.
+    In a graph it is one call, made again for each shape.
+    """
+
+    @functools.wraps(function)
+    def on_tensors(*arguments: Any, **options: Any) -> Any:
+        for argument in (*arguments, *options.values()):
+            if isinstance(argument, Deferred):
+                return argument.__nnbackend_defer__(on_tensors, arguments, options)
+        tensors = any(isinstance(argument, Operators) for argument in (*arguments, *options.values()))
+        result = function(*(Tensor(a) if is_array(a) else a for a in arguments), **options)
+        return result if tensors else tree_map(plain, result)
+
+    return on_tensors  # type: ignore[return-value]
 
 
 def common_namespace(*arguments: Any) -> Namespace:
@@ -143,3 +166,78 @@ def restore_axes(reduced: Any, shape: Shape, axes: tuple[int, ...], keepdims: bo
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     result: Array = namespace(reduced).reshape(reduced, kept)
     return result
+
+
+def sizes(owner: str, name: str, value: Any, ndim: int, least: int = 1) -> Shape:
+    """Return an argument as one whole number for each axis of space.
+
+    Parameters
+    ----------
+    owner, name : str
+        Whose argument it is and what it is called, for messages.
+    value : int or sequence of int
+        One number for all axes, or one for each.
+    ndim : int
+        How many axes of space there are.
+    least : int
+        The smallest number allowed.
+
+    Returns
+    -------
+    tuple of int
+        Of length `ndim`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no whole number or sequence of `ndim` of them, or one is too small.
+    """
+    given = list(value) if isinstance(value, (list, tuple)) else [value] * ndim
+    if len(given) != ndim:
+        raise ValueError(
+            f"{owner} expects {name} to be a whole number or {ndim} of them, got {value!r}. Give one for each axis "
+            "of space."
+        )
+    numbers = []
+    for each in given:
+        if isinstance(each, bool) or not hasattr(each, "__index__"):
+            raise TypeError(f"{owner} expects {name} to be whole numbers, got {value!r}.")
+        numbers.append(operator.index(each))
+    if min(numbers, default=least) < least:
+        raise ValueError(f"{owner} expects {name} to be at least {least}, got {value!r}.")
+    return tuple(numbers)
+
+
+def borders(owner: str, name: str, value: Any, ndim: int) -> tuple[tuple[int, int], ...]:
+    """Return widths of a border as a pair (before, after) for each axis of space.
+
+    Parameters
+    ----------
+    owner, name : str
+        Whose argument it is and what it is called, for messages.
+    value : int, or sequence of int or of pairs of int
+        The same on every side, the same on both sides of each axis, or each side of each axis. With one axis of
+        space, two numbers are its two sides.
+    ndim : int
+        How many axes of space there are.
+
+    Returns
+    -------
+    tuple of pairs of int
+        Of length `ndim`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these, or a number is negative.
+    """
+    given = list(value) if isinstance(value, (list, tuple)) else [value] * ndim
+    if ndim == 1 and len(given) == 2:
+        given = [given]
+    if len(given) != ndim:
+        raise ValueError(
+            f"{owner} expects {name} to be a whole number, or for each of the {ndim} axes of space one or a pair "
+            f"(before, after), got {value!r}."
+        )
+    pairs = [sizes(owner, name, each, 2, least=0) for each in given]
+    return tuple((before, after) for before, after in pairs)

@@ -1,8 +1,7 @@
-"""Dense, Dropout, Flatten and Activation."""
+"""Dense."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ from nnbackend.arguments import positive_integer as positive_integer
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 
-__all__ = ["Activation", "Dense", "Dropout", "Flatten"]
+__all__ = ["Dense"]
 
 
 class Dense(Layer):
@@ -135,109 +134,3 @@ class Dense(Layer):
                 f"Dense {self.path!r} expects inputs whose last axis is {width}, got shape {shown}. Check the layer "
                 "before it."
             )
-
-
-class Activation(Layer):
-    """An activation as a layer of its own.
-
-    Parameters
-    ----------
-    activation : str or callable
-        Its name, or a function of arrays.
-    **options
-        ``name`` and ``dtype`` of `Layer`.
-
-    Examples
-    --------
-    >>> import nnbackend as nn
-    >>> nn.Activation("relu")(nn.get_backend("numpy").xp.asarray([[-1.0, 2.0]]))
-    array([[0., 2.]], dtype=float32)
-    """
-
-    passes_mask = True
-
-    def __init__(self, activation: str | Callable[..., Any], **options: Any) -> None:
-        super().__init__(**options)
-        self.activation = activations.get(activation)
-
-    def forward(self, x: Any) -> Any:
-        """Apply the activation."""
-        return self.activation(x)
-
-
-class Flatten(Layer):  # numpydoc ignore=PR02
-    """Lay each sample out in one row:  (n, a, b, ...) -> (n, a b ...).
-
-    Parameters
-    ----------
-    **options
-        ``name`` and ``dtype`` of `Layer`.
-
-    Examples
-    --------
-    >>> import nnbackend as nn
-    >>> nn.Flatten()(nn.get_backend("numpy").xp.ones((2, 3, 4))).shape
-    (2, 12)
-    """
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return the number of elements of a sample, as a shape."""
-        return (math.prod(input_shape),)
-
-    def forward(self, x: Any) -> Any:
-        """Reshape."""
-        return functional.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-
-class Dropout(Layer):
-    r"""Set a random share of the inputs to zero in training, and scale up the rest.
-
-    .. math:: y = \frac{m \odot x}{1 - r}, \qquad m_i \sim \mathrm{Bernoulli}(1 - r), \qquad
-              \frac{\partial L}{\partial x} = \frac{m}{1 - r} \odot \frac{\partial L}{\partial y}
-
-    Outside of training the input passes as it is.
-
-    Parameters
-    ----------
-    rate : float
-        :math:`r`, the share dropped; from 0 to below 1. (The book's rate is the share kept at one point; here it is
-        always the share dropped.)
-    **options
-        ``name`` and ``dtype`` of `Layer`.
-
-    Raises
-    ------
-    ValueError
-        If `rate` is outside of [0, 1).
-
-    References
-    ----------
-    N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
-
-    Examples
-    --------
-    >>> import nnbackend as nn
-    >>> nn.Dropout(0.5)(nn.get_backend("numpy").xp.ones((1, 4)), training=True)
-    array([[2., 2., 0., 0.]], dtype=float32)
-    """
-
-    passes_mask = True
-
-    def __init__(self, rate: float, **options: Any) -> None:
-        super().__init__(**options)
-        if not 0.0 <= rate < 1.0:
-            raise ValueError(
-                f"Dropout expects a rate from 0 to below 1, the share that is dropped, got {rate}."
-            )
-        self.rate = float(rate)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return the input's shape."""
-        return input_shape
-
-    def forward(self, x: Any, *, training: bool = False) -> Any:
-        """Drop, in training."""
-        if not training or self.rate == 0.0:
-            return x
-        mask = self.random("mask").keep(tuple(x.shape), self.rate)
-        return functional.dropout(x, mask, rate=self.rate)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -35,7 +36,12 @@ from nnbackend.layers.base import Layer, Parameter, holds_tensors, revision, sam
 from nnbackend.models.interrupts import deferred_interrupts
 from nnbackend.models.objective import Objective
 from nnbackend.models.state import TrainingState
-from nnbackend.models.steps import make_predict_step, make_test_step, make_train_step
+from nnbackend.models.steps import (
+    make_objective_step,
+    make_predict_step,
+    make_test_step,
+    make_train_step,
+)
 from nnbackend.placement import copy_of, is_at_home
 from nnbackend.random import key_words, new_seed
 from nnbackend.typing import Tree
@@ -128,6 +134,7 @@ class Model(Layer):
         self.epochs_trained = 0
         self._output_sample: Any = None
         self._training = TrainingState()
+        self._averaged = False
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._compiled_at = 0
         # what `_prepare` found; steps rely on it, and nothing else does
@@ -320,7 +327,7 @@ class Model(Layer):
             )
         return self.objective, self.optimizer
 
-    def _step(self, kind: str, fixed: tuple[str, ...] = ()) -> Callable[..., Any]:
+    def _step(self, kind: str, fixed: tuple[str | None, ...] = ()) -> Callable[..., Any]:
         """Return a compiled step; the paths that training leaves as they are make another step of it."""
         if self._compiled_at != revision():  # a layer computes something else since
             self._compiled, self._compiled_at = {}, revision()
@@ -400,7 +407,8 @@ class Model(Layer):
             data = self._checked(owner, self._dataset(owner, *batch, on=host()), finite, prepare=not seen)
             seen = True
             if class_weight is not None:
-                data = weigh_classes(data, class_weight, self._root_dtype(), owner)
+                shape = self.compute_output_shape(sample_shape(data.x))
+                data = weigh_classes(data, class_weight, self._root_dtype(), owner, shape)
             return data.on(self.backend)
 
         return receive
@@ -578,7 +586,8 @@ class Model(Layer):
                 data, held = split(data, share, "fit")
                 validation = partial(_first_batches, held, validation_size, validation_steps)
             if class_weight is not None:
-                data = weigh_classes(data, class_weight, self._root_dtype(), "fit", complete=True)
+                shape = self.compute_output_shape(sample_shape(data.x))
+                data = weigh_classes(data, class_weight, self._root_dtype(), "fit", shape, complete=True)
             seed = self.seed if shuffle else None
             return ArrayFeed(
                 data, batch_size or TRAINED_AT_ONCE, seed, self.epochs_trained, steps
@@ -608,14 +617,22 @@ class Model(Layer):
         """Take one training step and return the sums behind the metrics."""
         trained: dict[str, Parameter] = {}
         fixed: dict[str, Parameter] = {}
+        frozen = []  # what a frozen layer computes may differ: its statistics stay
         for path, parameter, around in self._placed:
-            trains = parameter.trainable and all(layer.trainable for layer in around)
-            (trained if trains else fixed)[path] = parameter
+            thawed = all(layer.trainable for layer in around)
+            (trained if parameter.trainable and thawed else fixed)[path] = parameter
+            if not thawed:
+                frozen.append(path)
         if not trained:
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do."
             )
-        step = self._step("train", tuple(fixed))
+        if self._averaged:
+            raise RuntimeError(
+                f"{type(self).__name__} {self.path!r} would train the averages of its weights, which are put back at "
+                "the end of averaged_weights(). Train it outside of that block."
+            )
+        step = self._step("train", (*fixed, None, *frozen))
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
         self._training.start_optimizer(
@@ -628,12 +645,19 @@ class Model(Layer):
         measured, given = self._no_metrics(), None
         for batch in batches:
             given = given or self._given()  # the first batch of a stream may have built the model
-            measured, _ = self._step("test")(measured, (given, batch))
+            measured, carried = self._step("test")(measured, (given, batch))
+            given = self._carry(given, carried)
         if given is None:
             raise ValueError(
                 "Measuring needs at least one batch, the data gave none. Can they be read only once?"
             )
         return self._numbers(measured)
+
+    def _carry(self, given: Tree, carried: Tree) -> Tree:
+        """Keep what layers carry from batch to batch, such as states; return what the next batch reads."""
+        for path, array in carried.items():
+            self._handles[path]._array = array
+        return {**given, "parameters": {**given["parameters"], **carried}} if carried else given
 
     def evaluate(
         self,
@@ -703,10 +727,12 @@ class Model(Layer):
             batches = _first_batches(data, batch_size or MEASURED_AT_ONCE, steps)
         else:
             batches = map(self._asked_receiver(check_finite), loader.in_order(steps))
-        parts = []
+        parts, given = [], None
         for batch in batches:
-            step = self._step("predict")
-            parts.append(step({}, (self._given(), batch.x))[1])
+            given = given or self._given()  # the first batch of a stream may have built the model
+            _, (output, carried) = self._step("predict")({}, (given, batch.x))
+            given = self._carry(given, carried)
+            parts.append(output)
         if not parts:
             raise ValueError(
                 "predict needs at least one batch, the data gave none. Can they be read only once?"
@@ -754,10 +780,73 @@ class Model(Layer):
         self._require_compiled("train_on_batch")
         data = self._checked("train_on_batch", self._dataset("train_on_batch", x, y, sample_weight), False)
         if class_weight is not None:
-            data = weigh_classes(data, class_weight, self._root_dtype(), "train_on_batch")
+            data = weigh_classes(
+                data,
+                class_weight,
+                self._root_dtype(),
+                "train_on_batch",
+                self.compute_output_shape(sample_shape(data.x)),
+            )
         with deferred_interrupts():
             measured = self._train(Batch(data.x, data.y, data.weight), self._no_metrics())
         return self._numbers(measured)
+
+    def minimize(
+        self,
+        x: Any,
+        y: Any,
+        optimizer: optimizers.LBFGS | None = None,
+        *,
+        sample_weight: Any = None,
+        check_finite: bool = False,
+    ) -> optimizers.Minimum:
+        """Train a small model on all samples at once, until its loss has a minimum.
+
+        Parameters
+        ----------
+        x, y : array, list or table of shape (n, ...)
+            Inputs and targets, as of `fit`.
+        optimizer : LBFGS, optional
+            How to look for the minimum.
+        sample_weight : array of shape (n,), optional
+            How much each sample weighs.
+        check_finite : bool
+            Whether to refuse NaN and infinite inputs and targets.
+
+        Returns
+        -------
+        Minimum
+            The loss reached, and how; its parameters are the model's trainable ones.
+
+        Notes
+        -----
+        Layers compute as in training; what is random is drawn once, so that the loss is one function of the weights,
+        and running statistics are left as they are. Constraints are not looked at, and the state of the optimizer that
+        the model was compiled with is not touched.
+
+        Examples
+        --------
+        >>> import nnbackend as nn
+        >>> model = nn.Sequential([nn.Dense(1)], seed=0, dtype="float64")
+        >>> model.compile(loss="mse")
+        >>> found = model.minimize([[0.0], [1.0], [2.0]], [[1.0], [3.0], [5.0]])
+        >>> found.converged, [round(float(w.squeeze()), 6) for w in model.get_weights()]
+        (True, [2.0, 1.0])
+        """
+        objective, _ = self._require_compiled("minimize")
+        data = self._checked("minimize", self._dataset("minimize", x, y, sample_weight), check_finite)
+        arrays = {"trainable": {}, "fixed": {}, **self._training.start_random(self.seed, self.backend)}
+        for path, parameter, around in self._placed:
+            trains = parameter.trainable and all(layer.trainable for layer in around)
+            arrays["trainable" if trains else "fixed"][path] = parameter._array
+        batch = Batch(data.x, data.y, data.weight)
+        step = self.backend.compile(make_objective_step(self, self._handles, objective))
+        found = (optimizer or optimizers.LBFGS()).minimize(
+            lambda trainable: step({}, ({**arrays, "trainable": trainable}, batch))[1], arrays["trainable"]
+        )
+        for path, array in found.parameters.items():
+            self._handles[path].assign(array)
+        return found
 
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Return loss and metrics of these samples."""
@@ -766,6 +855,53 @@ class Model(Layer):
     def predict_on_batch(self, x: Any) -> Any:
         """Return the outputs for these samples, computed at once."""
         return self.predict(x, batch_size=max(1, _rows(x)))
+
+    @property
+    def current_learning_rate(self) -> float:
+        """The learning rate of the next training step: with decay, or as the schedule says.
+
+        Raises
+        ------
+        RuntimeError
+            If the model was not compiled.
+        """
+        _, optimizer = self._require_compiled("current_learning_rate")
+        return self._training.learning_rate(optimizer)
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[Model]:
+        """Put the moving averages of the weights in their place, within a ``with`` block.
+
+        In the block the model measures, predicts, hands out weights and is saved with the averages; afterwards it has
+        its own weights again and trains on from them. To keep the averages, take ``get_weights()`` in the block.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer keeps no averages (``use_ema=True``), or no step has been taken.
+
+        Examples
+        --------
+        >>> import nnbackend as nn
+        >>> model = nn.Sequential([nn.Dense(1)], seed=0)
+        >>> model.compile(nn.optimizers.Adam(use_ema=True), "mse")
+        >>> history = model.fit([[1.0], [2.0]], [[1.0], [2.0]], verbose=0)
+        >>> with model.averaged_weights():
+        ...     loss = model.evaluate([[1.0], [2.0]], [[1.0], [2.0]])["loss"]
+        """
+        _, optimizer = self._require_compiled("averaged_weights")
+        averages = self._training.averages(optimizer)
+        handles = self.handles()
+        before = {path: handles[path]._array for path in averages}
+        for path, array in averages.items():
+            handles[path]._array = array
+        self._averaged = True
+        try:
+            yield self
+        finally:
+            self._averaged = False
+            for path, array in before.items():
+                handles[path]._array = array
 
     # Words and files
 

@@ -10,6 +10,7 @@ from nnbackend import metrics as measures
 from nnbackend.backend import Backend, namespace, plain
 from nnbackend.losses import Loss
 from nnbackend.metrics import Metric
+from nnbackend.metrics.base import Logits
 from nnbackend.typing import Tree
 
 __all__ = ["Objective", "in_order"]
@@ -60,6 +61,11 @@ class Objective:
             self.weights = [float(w) for w in self._spread("loss_weights", loss_weights or {}, 1.0)]
         if all(one is None for one in self.losses):
             raise TypeError("compile expects a loss for at least one output.")
+        for one in self.losses:
+            if one is not None and one.reduction == "none":
+                raise ValueError(
+                    f"compile expects a loss that is one number, but {one.name} has reduction='none'. Leave it out."
+                )
         reported = ["loss", *self._loss_names().values(), *(name for _, name, _ in self._measured())]
         for name in reported:
             if reported.count(name) > 1:
@@ -125,7 +131,7 @@ class Objective:
     # What a step computes
 
     def check_targets(self, y: Any, output_shape: Any) -> None:
-        """Refuse targets that do not fit outputs of these shapes.
+        """Refuse targets that do not fit outputs of these shapes, and tell the metrics the shapes.
 
         Raises
         ------
@@ -138,6 +144,7 @@ class Objective:
                 loss.check_targets(target, shape)
         for i, _, metric in self._measured():
             metric.check_targets(targets[i], shapes[i])
+            metric.build(shapes[i])
 
     def check_weights(self, owner: str, weight: Any, output_shape: Any) -> None:
         """Refuse weights that are not one for each sample, or for each step of each sample.
@@ -171,7 +178,7 @@ class Objective:
             else self.in_order("weights", weight)
         )
         masks = [mask] * count if not isinstance(mask, (list, tuple, dict)) else self.in_order("masks", mask)
-        return [_masked(w, m) for w, m in zip(given, masks, strict=True)]
+        return [losses.combine_weights(w, m) for w, m in zip(given, masks, strict=True)]
 
     def value(self, y: Any, output: Any, weights: Sequence[Any]) -> tuple[Any, list[Any]]:
         """Return the weighted sum of the losses, and the loss of each output."""
@@ -190,10 +197,10 @@ class Objective:
             total = scaled if total is None else total + scaled
         return total, parts
 
-    def logits(self, output: Any) -> list[bool]:
-        """Tell of each output whether it is taken for logits; asked while the outputs remember what made them."""
+    def logits(self, output: Any) -> list[Logits]:
+        """Tell of each output whether it is taken for logits, and of what; asked while it remembers what made it."""
         return [
-            loss is not None and _outputs_logits(loss, out)
+            _outputs_logits(loss, out)
             for loss, out in zip(self.losses, self.in_order("outputs", output), strict=True)
         ]
 
@@ -213,11 +220,14 @@ class Objective:
         value: Any,
         parts: Sequence[Any],
         weights: Sequence[Any],
-        logits: Sequence[bool],
+        logits: Sequence[Logits],
     ) -> dict[str, Tree]:
         """Add a batch to the sums."""
         outputs, targets = self.in_order("outputs", output), self.in_order("targets", y)
-        counts = [_count(out, weight) for out, weight in zip(outputs, weights, strict=True)]
+        counts = [
+            _count(loss, target, out, weight)
+            for loss, target, out, weight in zip(self.losses, targets, outputs, weights, strict=True)
+        ]
         new = {"loss": _add(state["loss"], value, counts[0])}
         for i, name in self._loss_names().items():
             new[name] = _add(state[name], parts[i], counts[i])
@@ -275,29 +285,20 @@ def _metrics(given: Any) -> list[Metric]:
     return [measures.get(metric) for metric in _listed(given)]
 
 
-def _outputs_logits(loss: Loss, output: Any) -> bool:
+def _outputs_logits(loss: Loss | None, output: Any) -> Logits:
     outputs_logits = getattr(loss, "outputs_logits", None)
-    return bool(outputs_logits(output)) if outputs_logits is not None else False
+    if outputs_logits is None or not outputs_logits(output):
+        return False
+    link: Logits = getattr(loss, "link", True)
+    return link
 
 
-def _masked(weight: Any, mask: Any) -> Any:
-    """Return the weight of each step: that of its sample where the mask is true, else 0."""
-    if mask is None:
-        return weight
-    mask = plain(mask)
-    xp = namespace(mask)
-    if weight is None:
-        return xp.astype(mask, xp.float32)
-    spread = xp.reshape(weight, (*weight.shape, *(1,) * (mask.ndim - weight.ndim)))
-    return xp.where(mask, spread, 0.0)
-
-
-def _count(output: Any, weight: Any) -> Any:
+def _count(loss: Loss | None, target: Any, output: Any, weight: Any) -> Any:
     """Return how much a batch weighs."""
-    if weight is None:
-        return float(output.shape[0])
-    xp = namespace(weight)
-    return xp.sum(xp.astype(weight, xp.float64))
+    if loss is not None:
+        output = plain(output)
+        return loss.batch_weight(loss.cast_targets(target, output), output, weight)
+    return float(output.shape[0]) if weight is None else namespace(weight).sum(weight)
 
 
 def _add(state: Tree, value: Any, count: Any) -> Tree:

@@ -237,7 +237,7 @@ def _fill(model: Model, tensors: Mapping[str, Any], path: Any) -> None:
     }
     optimized = handles and any(name.startswith("optimizer/") for name in left)
     if optimized and model.optimizer is not None:
-        slots = model.optimizer.slots
+        slots = model.optimizer.slot_names
         trained = {
             name: p._array
             for name, p in handles.items()

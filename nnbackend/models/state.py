@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nnbackend import tree
-from nnbackend.backend import Backend, host, to_numpy
+from nnbackend.backend import Backend, backend_of, host, to_numpy
 from nnbackend.layers.base import Parameter
 from nnbackend.optimizers import Optimizer
 from nnbackend.random import key_words
@@ -51,9 +51,26 @@ class TrainingState:
             made = optimizer.init(new, backend)["slots"]
             slots = {name: {**made[name], **slot} for name, slot in slots.items()}
             self.optimizer = {**self.optimizer, "slots": slots}
-        if optimizer.learning_rate != self._rate:
+        if not callable(optimizer.learning_rate) and optimizer.learning_rate != self._rate:
             self._rate = optimizer.learning_rate
             self.optimizer = {**self.optimizer, "learning_rate": optimizer.learning_rate_array(backend)}
+
+    def learning_rate(self, optimizer: Optimizer) -> float:
+        """Return the learning rate of the next step."""
+        if self.optimizer is None:
+            return optimizer.current_learning_rate(optimizer.init({"": host().xp.zeros(())}))
+        if optimizer.learning_rate != self._rate and not callable(optimizer.learning_rate):
+            backend = backend_of(self.optimizer["step"])
+            changed = {"learning_rate": optimizer.learning_rate_array(backend)}
+            return optimizer.current_learning_rate({**self.optimizer, **changed})
+        return optimizer.current_learning_rate(self.optimizer)
+
+    def averages(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Return copies of the moving averages of the weights, by path."""
+        if self.optimizer is None:
+            raise ValueError("There are no averages before the first training step. Call fit first.")
+        averages: dict[str, Any] = optimizer.averages(self.optimizer)
+        return averages
 
     def gather(
         self, trained: Mapping[str, Parameter], fixed: Mapping[str, Parameter], measured: Tree

@@ -7,13 +7,14 @@ remembers a Python number that changes, so a backend may compile or capture it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from nnbackend import tree
 from nnbackend.autodiff import Tensor, value_and_grad
 from nnbackend.backend import plain
 from nnbackend.data import Batch
 from nnbackend.layers import Binding, Parameter
+from nnbackend.metrics.base import Logits
 from nnbackend.models.objective import Objective
 from nnbackend.optimizers import Optimizer
 from nnbackend.placement import copy_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 #: The model's parameters by path.
 Handles: TypeAlias = Mapping[str, Parameter]
 
-__all__ = ["make_predict_step", "make_test_step", "make_train_step"]
+__all__ = ["make_objective_step", "make_predict_step", "make_test_step", "make_train_step"]
 
 
 def _bind(model: Model, handles: Handles, arrays: Tree, seed: Any, step: Any) -> Binding:
@@ -38,6 +39,27 @@ def _run(model: Model, x: Any, training: bool) -> tuple[Any, Any]:
     """Return the model's output, or several, and the mask of the output."""
     output, mask = model.call_masked((), tree.map(Tensor, x), training=training)
     return output, tree.map(plain, mask)
+
+
+class _Evaluated(NamedTuple):
+    """What a batch gives: the loss, that of each output, the outputs, and the weights that they were taken with."""
+
+    value: Any
+    parts: list[Any]
+    output: Any
+    weights: list[Any]
+
+
+def _evaluate(
+    model: Model, handles: Handles, objective: Objective, binding: Binding, batch: Batch, *, training: bool
+) -> _Evaluated:
+    """Run the model on a batch and compute its loss, with all penalties."""
+    binding.losses = []
+    with binding.bound():
+        output, mask = _run(model, batch.x, training)
+        weights = objective.weights_of(batch.weight, mask)
+        value, parts = objective.value(batch.y, output, weights)
+        return _Evaluated(_penalties(handles, value, binding.losses), parts, output, weights)
 
 
 def _penalties(handles: Handles, value: Any, added: list[Any]) -> Any:
@@ -59,23 +81,27 @@ def _constrained(handles: Handles, arrays: Tree) -> Tree:
     }
 
 
+def _carried(handles: Handles, binding: Binding) -> Tree:
+    """Return copies of what layers assigned to, by path: outside of training, what they carry to the next batch."""
+    return {
+        path: copy_of(plain(binding.assigned[id(handle)]))
+        for path, handle in handles.items()
+        if id(handle) in binding.assigned
+    }
+
+
 def make_train_step(
     model: Model, handles: Handles, objective: Objective, optimizer: Optimizer
 ) -> Callable[[Tree, Batch], tuple[Tree, Tree]]:
     """Return the training step of a model."""
 
     def train_step(state: Tree, batch: Batch) -> tuple[Tree, Tree]:
-        logits: list[bool] = []
+        logits: list[Logits] = []
 
         def loss_of(trainable: Tree) -> Any:
             binding = _bind(model, handles, {**trainable, **state["fixed"]}, state["seed"], state["step"])
-            binding.losses = []
-            with binding.bound():
-                output, mask = _run(model, batch.x, True)
-                weights = objective.weights_of(batch.weight, mask)
-                value, parts = objective.value(batch.y, output, weights)
-                value = _penalties(handles, value, binding.losses)
-            logits[:] = objective.logits(output)
+            found = _evaluate(model, handles, objective, binding, batch, training=True)
+            logits[:] = objective.logits(found.output)
             for handle in map(handles.__getitem__, trainable):
                 if id(handle) in binding.assigned:
                     raise TypeError(
@@ -87,17 +113,20 @@ def make_train_step(
                 for path in state["fixed"]
                 if id(handles[path]) in binding.assigned
             }
-            return value, (output, parts, weights, assigned)
+            return found.value, (found.output, found.parts, found.weights, assigned)
 
-        found = value_and_grad(loss_of, has_aux=True)(state["trainable"])
-        (value, (output, parts, weights, assigned)), gradients = found
+        outcome, gradients = value_and_grad(loss_of, has_aux=True)(state["trainable"])
+        value, (output, parts, weights, assigned) = outcome
         measured = objective.update(state["metrics"], batch.y, output, value, parts, weights, logits)
         # copied: they may be views of the batch, or of weights whose memory the optimizer is about to take over
         fixed = {**state["fixed"], **{path: copy_of(array) for path, array in assigned.items()}}
         trainable, optimizer_state = optimizer.update(
-            gradients, state["optimizer"], state["trainable"], donate=True
+            gradients,
+            state["optimizer"],
+            state["trainable"],
+            donate=True,
+            constrain=lambda arrays: _constrained(handles, arrays),
         )
-        trainable = _constrained(handles, trainable)
         new_state = {
             "trainable": trainable,
             "fixed": fixed,
@@ -111,33 +140,48 @@ def make_train_step(
     return train_step
 
 
+def make_objective_step(
+    model: Model, handles: Handles, objective: Objective
+) -> Callable[[Tree, tuple[Tree, Batch]], tuple[Tree, tuple[Any, Tree]]]:
+    """Return the step that computes the loss of a batch and its gradient, and changes nothing."""
+
+    def objective_step(state: Tree, given: tuple[Tree, Batch]) -> tuple[Tree, tuple[Any, Tree]]:
+        arrays, batch = given
+
+        def loss_of(trainable: Tree) -> Any:
+            binding = _bind(model, handles, {**trainable, **arrays["fixed"]}, arrays["seed"], arrays["step"])
+            return _evaluate(model, handles, objective, binding, batch, training=True).value
+
+        return state, value_and_grad(loss_of)(arrays["trainable"])
+
+    return objective_step
+
+
 def make_test_step(
     model: Model, handles: Handles, objective: Objective
 ) -> Callable[[Tree, tuple[Tree, Batch]], tuple[Tree, Tree]]:
-    """Return the step that measures a model on a batch."""
+    """Return the step that measures a model on a batch; its second result is what layers carry to the next."""
 
     def test_step(state: Tree, given: tuple[Tree, Batch]) -> tuple[Tree, Tree]:
         arrays, batch = given
         binding = _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"])
-        binding.losses = []
-        with binding.bound():
-            output, mask = _run(model, batch.x, False)
-            weights = objective.weights_of(batch.weight, mask)
-            value, parts = objective.value(batch.y, output, weights)
-            value = _penalties(handles, value, binding.losses)
-        logits = objective.logits(output)
-        values, parts, outputs = plain(value), tree.map(plain, parts), tree.map(plain, output)
-        return objective.update(state, batch.y, outputs, values, parts, weights, logits), {}
+        found = _evaluate(model, handles, objective, binding, batch, training=False)
+        logits = objective.logits(found.output)
+        value, parts, output = (tree.map(plain, part) for part in (found.value, found.parts, found.output))
+        measured = objective.update(state, batch.y, output, value, parts, found.weights, logits)
+        return measured, _carried(handles, binding)
 
     return test_step
 
 
 def make_predict_step(model: Model, handles: Handles) -> Callable[[Tree, tuple[Tree, Any]], tuple[Tree, Any]]:
-    """Return the step that computes a model's output."""
+    """Return the step that computes a model's output, and what layers carry to the next batch."""
 
     def predict_step(state: Tree, given: tuple[Tree, Any]) -> tuple[Tree, Any]:
         arrays, x = given
-        with _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"]).bound():
-            return state, tree.map(plain, _run(model, x, False)[0])
+        binding = _bind(model, handles, arrays["parameters"], arrays["seed"], arrays["step"])
+        with binding.bound():
+            output = tree.map(plain, _run(model, x, False)[0])
+        return state, (output, _carried(handles, binding))
 
     return predict_step

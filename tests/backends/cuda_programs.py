@@ -26,20 +26,88 @@ class Given:
     kinds: tuple[kernels.Kind, ...] = ()
 
 
+#: Schedules run on float64 steps.
+_STEP = ("float64",)
+_MOMENTS = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+_MEAN_SQUARE = {"rho": 0.9, "epsilon": 1e-7}
+
 _LABELS: tuple[kernels.Kind, ...] = ("full", "row", "column")
 _LABELLED = ("float32", "int64", "int64")
 
 #: The library's programs, by name, that need to be told their arguments.
 LIBRARY_ARGUMENTS = {
-    "adam_update": Given({"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}),
+    "adadelta_update": Given(_MEAN_SQUARE),
+    "adagrad_update": Given({"epsilon": 1e-7}),
+    "adam_update": Given(_MOMENTS),
+    "adamax_update": Given(_MOMENTS),
+    "adamw_update": Given(_MOMENTS),
+    "amsgrad_update": Given(_MOMENTS),
+    "annealed": Given({"begin": 0.0, "end": 1.5, "start": 0.1, "stop": 1.0, "straight": False}, _STEP),
+    "beyond": Given({"boundary": 1.0, "value": 0.5}, ("float64", "float64")),
+    "chosen": Given({}, ("bool", "float32", "float32")),
+    "clipped": Given({"limit": 0.5}),
+    "cosine": Given({"initial": 0.1, "steps": 1.5, "alpha": 0.1}, _STEP),
+    "cosine_restarts": Given({"initial": 0.1, "steps": 0.5, "t_mul": 2.0, "m_mul": 0.9, "alpha": 0.1}, _STEP),
+    "cyclic": Given(
+        {"low": 0.1, "high": 1.0, "up": 0.3, "down": 0.4, "halves": True, "log_gamma": -0.1}, _STEP
+    ),
+    "decayed": Given({"decay": 0.01}),
+    "divided": Given({"divisor": 3.0}),
+    "exponential": Given({"initial": 0.1, "steps": 0.5, "log_factor": -0.7, "staircase": True}, _STEP),
+    "inverse_time": Given({"initial": 0.1, "steps": 0.5, "factor": 0.7, "staircase": True}, _STEP),
+    "lamb_direction": Given(_MOMENTS),
+    "lion_update": Given({"beta_1": 0.9, "beta_2": 0.99}),
     "momentum_update": Given({"momentum": 0.9, "nesterov": True}),
+    "alpha_dropout": Given({"scale": 0.9, "shift": 0.4}, ("float32", "bool")),
+    "alpha_dropout_gradient": Given({"scale": 0.9}, ("float32", "bool")),
+    "bent": Given({"negative_slope": 0.1, "max_value": 1.0, "threshold": 0.3}),
+    "bent_gradient": Given({"negative_slope": 0.1, "max_value": 1.0, "threshold": 0.3}),
+    "erf": Given({"single": False}, ("float64",)),
+    "erfc": Given({"single": True}),
+    "exponential_unit": Given({"scale": 1.05, "alpha": 1.67, "rate": 2.0}),
+    "exponential_unit_gradient": Given({"scale": 1.05, "alpha": 1.67, "rate": 2.0}),
+    "gelu": Given({"single": True}),
+    "hard_shrink": Given({"threshold": 0.5}),
+    "shrink_gradient": Given({"threshold": 0.5}),
+    "soft_shrink": Given({"threshold": 0.5}),
+    "threshold": Given({"threshold": 0.5, "default_value": -1.0}),
+    "threshold_gradient": Given({"threshold": 0.5}),
+    "within": Given({"bound": 1.0, "slope": 0.5}),
+    "nadam_update": Given(_MOMENTS),
+    "nesterov_direction": Given({"beta": 0.95, "nesterov": True}),
+    "noam": Given({"scale": 0.1, "warmup": 2.0}, _STEP),
+    "polynomial": Given({"initial": 1.0, "end": 0.1, "steps": 1.5, "power": 2.0, "cycle": True}, _STEP),
+    "radam_update": Given(_MOMENTS),
+    "rmsprop_centered_momentum_update": Given({**_MEAN_SQUARE, "momentum": 0.9}),
+    "rmsprop_centered_update": Given(_MEAN_SQUARE),
+    "rmsprop_momentum_update": Given({**_MEAN_SQUARE, "momentum": 0.9}),
+    "rmsprop_update": Given(_MEAN_SQUARE),
+    "warmed_up": Given({"steps": 1.5, "start": 0.1, "end": 1.0}, ("float64", "float64")),
     "dropout": Given({"rate": 0.25}, ("float32", "bool")),
     "sparse_softmax_crossentropy": Given({"count": 33}, _LABELLED, _LABELS),
     "sparse_softmax_crossentropy_gradient": Given({"count": 33}, (*_LABELLED, "float32"), (*_LABELS, "row")),
     "sparse_categorical_crossentropy": Given({"count": 33}, _LABELLED, _LABELS),
+    "contrastive": Given({"margin": 1.0}),
+    "contrastive_error": Given({"margin": 1.0}),
+    "contrastive_gradient": Given({"margin": 1.0}),
+    "contrastive_target_gradient": Given({"margin": 1.0}),
+    "huber": Given({"delta": 1.0}),
+    "huber_error": Given({"delta": 1.0}),
+    "huber_gradient": Given({"delta": 1.0}),
+    "negative_log_likelihood": Given({"count": 33}, _LABELLED, _LABELS),
+    "negative_log_likelihood_gradient": Given({"count": 33}, ("int64", "int64", "float32")),
+    "ctc_step": Given({}, (*("float32",) * 5, "bool", "bool")),
     "sparse_categorical_crossentropy_gradient": Given(
         {"count": 33}, (*_LABELLED, "float32"), (*_LABELS, "row")
     ),
+    "combined_where": Given(dtypes=("bool", *("float32",) * 5)),
+    "softmax_of_allowed": Given(dtypes=("float32", "bool")),
+    "standardized_rows": Given({"epsilon": 1e-3}, kinds=("full", "column", "column")),
+    "standardized_rows_gradient": Given({"epsilon": 1e-3}, kinds=("full", "column", "full", "row", "row")),
+    "rms_rows": Given({"epsilon": 1e-6}, kinds=("full", "column")),
+    "rms_rows_gradient": Given({"epsilon": 1e-6}, kinds=("full", "column", "full")),
+    "unit_rows": Given({"epsilon": 1e-12}),
+    "unit_rows_gradient": Given({"epsilon": 1e-12}, kinds=("full", "row", "full")),
 }
 
 
@@ -226,7 +294,7 @@ def _library_cases() -> tuple[list[Case], list[str]]:
         if importlib.util.find_spec(package) is None:
             continue
         root = importlib.import_module(package)
-        names = [info.name for info in pkgutil.iter_modules(getattr(root, "__path__", []), package + ".")]
+        names = [info.name for info in pkgutil.walk_packages(getattr(root, "__path__", []), package + ".")]
         for module in (root, *map(importlib.import_module, names)):
             for value in vars(module).values():
                 if isinstance(value, Elementwise):

@@ -8,17 +8,26 @@ from nnbackend import agreement
 from nnbackend import functional as fn
 
 NAMES = """
-EPSILON abs absolute_error acos acosh add all any argmax argmin argsort asin asinh astype atan atan2 atanh
-binary_crossentropy bool broadcast_arrays broadcast_to categorical_crossentropy ceil clip concat copysign cos cosh
-count_nonzero cumulative_sum dense divide dropout equal exp expand_dims expm1 finfo flip float32 float64 floor
-floor_divide full_like getitem greater greater_equal hypot iinfo int16 int32 int64 int8 isdtype isfinite isinf isnan
-less less_equal linear log log10 log1p log2 log_softmax logaddexp logical_and logical_not logical_or logical_xor
-logsumexp matmul matrix_transpose max maximum mean mean_absolute_error mean_squared_error min minimum moveaxis multiply
-negative not_equal ones_like outer permute_dims positive pow prod reciprocal relu remainder repeat reshape roll round
-scatter_add searchsorted sigmoid sigmoid_binary_crossentropy sign signbit sin sinh softmax softmax_crossentropy sort
-sparse_categorical_crossentropy sparse_softmax_crossentropy sqrt square squared_error squeeze stack std step subtract
-sum take take_along_axis tan tanh tensordot tile tril triu trunc uint16 uint32 uint64 uint8 unstack var vecdot where
-zeros_like
+EPSILON abs absolute_error acos acosh adaptive_average_pool adaptive_max_pool add additive_attention all alpha_dropout
+any argmax argmin argsort asin asinh astype atan atan2 atanh average_pool batch_norm batch_norm_inference
+binary_crossentropy binary_focal_crossentropy bool broadcast_arrays broadcast_to categorical_crossentropy
+categorical_focal_crossentropy categorical_hinge ceil celu circle clip concat contrastive conv conv1d conv2d conv3d
+conv_kernel_gradient conv_transpose copysign cos cosh cosine_similarity count_nonzero ctc cumulative_sum dense
+depthwise_conv divide dropout einsum elu embedding equal erf erfc exp expand_dims expm1 finfo flip float32 float64
+floor floor_divide full_like gelu generalized_crossentropy getitem global_average_pool global_max_pool glu greater
+greater_equal group_norm gru hard_shrink hard_sigmoid hard_silu hard_tanh hardest_triplet hinge huber hypot iinfo
+instance_norm int16 int32 int64 int8 isdtype isfinite isinf isnan kl_divergence layer_norm leaky_relu less less_equal
+linear log log10 log1p log2 log_cosh log_sigmoid log_softmax logaddexp logical_and logical_not logical_or logical_xor
+logsumexp lstm masked_softmax matmul matrix_transpose max max_pool maximum mean mean_absolute_error
+mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error min minimum mish moveaxis multiply
+negative negative_log_likelihood not_equal ones_like outer pad permute_dims poisson pooled_shape positive pow
+power_iteration prelu prod reciprocal relu relu6 remainder repeat reshape rms_norm roll rotary_embedding round
+scaled_dot_product_attention scatter_add searchsorted selu separable_conv sigmoid sigmoid_binary_crossentropy
+sigmoid_focal_crossentropy sign signbit silu simple_rnn sin sinh sinusoidal_positions soft_shrink softmax
+softmax_crossentropy softmax_focal_crossentropy softmin softplus softsign sort sparse_categorical_crossentropy
+sparse_softmax_crossentropy spectral_norm sqrt square squared_error squared_hinge squeeze stack standardize std step
+subtract sum take take_along_axis tan tanh tanh_shrink tensordot threshold tile tril triplet triu trunc tversky uint16
+uint32 uint64 uint8 unit_norm unstack upsample var vecdot where zeros_like
 """.split()
 
 

@@ -39,7 +39,7 @@ def test_class_names_become_words():
     class LSTMCell2D(nn.Layer):
         pass
 
-    assert LSTMCell2D().name == "lstm_cell2_d"
+    assert LSTMCell2D().name == "lstm_cell2d"
     assert nn.layers.Layer(name="mine").name == "mine"
 
 

@@ -1,0 +1,193 @@
+"""Reductions, weights, masks and the weight of a batch, of every loss alike."""
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend import losses
+
+
+def number(value):
+    return float(nn.to_numpy(value))
+
+
+@pytest.fixture
+def sequences(rng):
+    """Outputs (n, t, k), labels (n, t) and a mask (n, t), each row with steps that count."""
+    outputs, labels = rng.normal(size=(4, 5, 3)), rng.integers(0, 3, (4, 5))
+    mask = np.arange(5) < np.array([[5], [2], [3], [1]])
+    return outputs, labels, mask
+
+
+def crossentropies(outputs, labels):
+    logs = outputs - np.log(np.exp(outputs).sum(-1, keepdims=True))
+    return -np.take_along_axis(logs, labels[..., None], axis=-1)[..., 0]
+
+
+def test_each_reduction_is_what_its_name_says(put, rng):
+    y, outputs, weight = rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), np.array([1.0, 0.0, 2.0, 0.5])
+    values = ((y - outputs) ** 2).mean(-1)
+    expected = {
+        "mean_with_sample_weight": (weight * values).sum() / weight.sum(),
+        "sum_over_batch_size": (weight * values).mean(),
+        "mean": (weight * values).mean(),
+        "sum": (weight * values).sum(),
+        "none": weight * values,
+        None: weight * values,
+    }
+    for reduction, wanted in expected.items():
+        loss = losses.MeanSquaredError(reduction=reduction)
+        found = nn.to_numpy(loss(put(y), put(outputs), put(weight)))
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, err_msg=str(reduction))
+    for reduction in ("mean_with_sample_weight", "sum_over_batch_size", "mean"):
+        loss = losses.MeanSquaredError(reduction=reduction)
+        assert number(loss(put(y), put(outputs))) == pytest.approx(values.mean(), rel=1e-12)
+
+
+def test_reductions_of_steps(put, sequences):
+    outputs, labels, mask = sequences
+    values = crossentropies(outputs, labels)
+    weight = mask * 2.0
+    for reduction, wanted in {
+        "mean_with_sample_weight": values[mask].mean(),
+        "sum_over_batch_size": (values * weight).mean(),
+        "sum": (values * weight).sum(),
+        "none": values * weight,
+    }.items():
+        loss = losses.SparseCategoricalCrossentropy(reduction=reduction)
+        found = nn.to_numpy(loss(put(labels), put(outputs), put(weight)))
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, err_msg=reduction)
+
+
+def test_an_unknown_reduction_is_refused():
+    with pytest.raises(ValueError, match="The loss huber expects reduction to be one of .* got 'average'"):
+        losses.Huber(reduction="average")
+
+
+def test_sample_weights_and_masks_multiply(put, sequences):
+    outputs, labels, mask = sequences
+    sample = np.array([1.0, 3.0, 0.0, 2.0])
+    weight = sample[:, None] * mask
+    expected = (crossentropies(outputs, labels) * weight).sum() / weight.sum()
+    loss = losses.SparseCategoricalCrossentropy()
+    y, given = put(labels), put(outputs)
+    for arguments in (
+        {"sample_weight": put(sample), "mask": put(mask)},
+        {"sample_weight": put(weight)},
+        {"sample_weight": losses.combine_weights(put(sample), put(mask))},
+        {"sample_weight": put(weight), "mask": put(mask)},
+    ):
+        assert number(loss(y, given, **arguments)) == pytest.approx(expected, rel=1e-12)
+    assert losses.combine_weights(None, None) is None
+
+
+@pytest.mark.parametrize("what", ["labels", "numbers", "probabilities"])
+def test_what_has_weight_zero_may_be_anything_and_reaches_no_gradient(put, sequences, what):
+    outputs, labels, mask = sequences
+    loss, y = {
+        "labels": (losses.SparseCategoricalCrossentropy(), np.where(mask, labels, -1)),
+        "numbers": (losses.MeanSquaredError(), np.where(mask[..., None], outputs * 2, np.nan)),
+        "probabilities": (losses.CategoricalCrossentropy(), np.where(mask[..., None], np.eye(3)[labels], np.nan)),
+    }[what]  # fmt: skip
+    value, gradient = nn.value_and_grad(lambda o: loss(put(y), o, mask=put(mask)))(put(outputs))
+    gradient = nn.to_numpy(gradient)
+    assert np.isfinite(number(value))
+    assert np.isfinite(gradient).all()
+    assert (gradient[~mask] == 0).all()
+    assert (gradient[mask] != 0).any()
+
+
+def test_an_infinite_value_of_weight_zero_does_not_count(put):
+    loss = losses.CTC()
+    outputs, labels = put(np.zeros((2, 2, 3))), put([[1, 1], [1, 2]])  # the first does not fit
+    value, gradient = nn.value_and_grad(lambda o: loss(labels, o, put([0.0, 1.0])))(outputs)
+    assert number(value) == pytest.approx(np.log(9))
+    assert np.isfinite(nn.to_numpy(gradient)).all()
+
+
+def test_a_class_to_ignore_does_not_count(backend, put, sequences):
+    outputs, labels, mask = sequences
+    expected = crossentropies(outputs, labels)[mask].mean()
+    for ignored in (-1, 255):
+        y = put(np.where(mask, labels, ignored))
+        loss = losses.SparseCategoricalCrossentropy(ignore_class=ignored)
+        loss.check_targets(y, (5, 3))
+        value, gradient = nn.value_and_grad(lambda o, loss=loss, y=y: loss(y, o))(put(outputs))
+        assert number(value) == pytest.approx(expected, rel=1e-12)
+        assert (nn.to_numpy(gradient)[~mask] == 0).all()
+        with backend.scope():
+            values = nn.to_numpy(loss.per_sample(y, put(outputs)))
+            assert number(loss.batch_weight(y, put(outputs))) == mask.sum()
+        np.testing.assert_array_equal(values == 0, ~mask)
+    logs = put(outputs)
+    likelihood = losses.NegativeLogLikelihood(ignore_class=-1)(put(np.where(mask, labels, -1)), logs)
+    picked = -np.take_along_axis(outputs, labels[..., None], -1)[..., 0]
+    assert number(likelihood) == pytest.approx(picked[mask].mean(), rel=1e-12)
+
+
+def test_a_label_out_of_range_names_the_cure(put):
+    with pytest.raises(ValueError, match=r"labels from -1 to 1.*a label of padding is ignore_class="):
+        losses.SparseCategoricalCrossentropy().check_targets(put([-1, 1]), (3,))
+    with pytest.raises(ValueError, match="labels from 0 to 7"):
+        losses.SparseCategoricalCrossentropy(ignore_class=-1).check_targets(put([-1, 7]), (3,))
+
+
+@pytest.mark.parametrize("reduction", ["mean_with_sample_weight", "sum_over_batch_size"])
+def test_uneven_batches_weigh_what_the_whole_weighs(backend, put, sequences, reduction):
+    outputs, labels, mask = sequences
+    loss = losses.SparseCategoricalCrossentropy(reduction=reduction)
+    whole = number(loss(put(labels), put(outputs), put(mask * 0.5)))
+    total = weight = 0.0
+    with backend.scope():
+        for rows in (slice(0, 3), slice(3, 4)):
+            batch = put(labels[rows]), put(outputs[rows]), put(mask[rows] * 0.5)
+            share = float(loss.batch_weight(*batch))
+            total, weight = total + share * number(loss(*batch)), weight + share
+    assert total / weight == pytest.approx(whole, rel=1e-12)
+
+
+def test_weights_that_do_not_fit_are_refused(put):
+    loss = losses.Dice()
+    with pytest.raises(
+        ValueError, match=r"The loss dice gives values of shape \(2,\), which weights of shape \(2, 3\)"
+    ):
+        loss(put(np.zeros((2, 3, 4))), put(np.zeros((2, 3, 4))), put(np.ones((2, 3))))
+    column = losses.MeanSquaredError()(put(np.zeros((2, 1))), put(np.ones((2, 1))), put([[1.0], [3.0]]))
+    assert number(column) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("loss", "hard"),
+    [
+        (losses.CategoricalCrossentropy(label_smoothing=0.1), None),
+        (losses.SparseCategoricalCrossentropy(label_smoothing=0.1), "labels"),
+        (losses.BinaryCrossentropy(label_smoothing=0.1), None),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_label_smoothing_is_pytorch_s(put, rng, loss, hard):
+    torch = pytest.importorskip("torch")
+    z, labels = rng.normal(size=(5, 4)), rng.integers(0, 4, 5)
+    one_hot = np.eye(4)[labels]
+    if loss.name == "binary_crossentropy":
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(
+            torch.tensor(z), torch.tensor(one_hot * 0.9 + 0.05)
+        )
+    else:
+        expected = torch.nn.functional.cross_entropy(
+            torch.tensor(z), torch.tensor(labels), label_smoothing=0.1
+        )
+    y = put(labels if hard else one_hot)
+    assert number(loss(y, put(z))) == pytest.approx(float(expected), rel=1e-10)
+    told = type(loss)(from_logits=False, label_smoothing=0.1)
+    link = nn.functional.sigmoid if loss.name == "binary_crossentropy" else nn.functional.softmax
+    assert number(told(y, link(put(z)))) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_label_smoothing_takes_labels_of_whole_numbers_and_booleans(put):
+    z, t = put(np.zeros((2, 2))), np.eye(2)
+    for kind in ("int64", "bool", "float64"):
+        loss = losses.CategoricalCrossentropy(label_smoothing=0.2)
+        assert number(loss(put(t.astype(kind)), z)) == pytest.approx(np.log(2))
+    with pytest.raises(ValueError, match="label_smoothing from 0 to 1, got 1.5"):
+        losses.BinaryCrossentropy(label_smoothing=1.5)
