@@ -471,6 +471,7 @@ class Model(Layer):
                 rows = order(self.seed, self.epochs_trained, len(data)) if shuffle else None
                 measured = self._no_metrics()
                 for number, batch in enumerate(data.batches(batch_size, rows)):
+                    watchers.batch_begin(number, batch)
                     with deferred_interrupts():  # a step is taken as a whole
                         measured = self._train(batch, measured)
                     watchers.batch_end(number, lambda now=measured: self._numbers(now))
