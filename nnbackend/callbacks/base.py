@@ -42,9 +42,9 @@ class Callback:
         """Hear that an epoch has ended; `logs` holds its numbers, also those of validation."""
 
     def on_batch_begin(self, batch: int, data: Batch) -> None:
-        """Hear that a batch is about to be trained on; `data` holds its ``x``, ``y`` and ``weight`` as the step gets them.
+        """Hear that a batch is about to be trained on; they count from 0 in each epoch.
 
-        Batches count from 0 in each epoch. The arrays are the backend's own and may be read only.
+        `data` holds its ``x``, ``y`` and ``weight`` as the step gets them: arrays of the backend, only to be read.
         """
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
