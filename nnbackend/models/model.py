@@ -549,6 +549,7 @@ class Model(Layer):
                 measured = self._no_metrics()
                 batches = iter(feed)
                 for number, batch in enumerate(batches, feed.state()["batch"]):
+                    watchers.batch_begin(number, batch)
                     with deferred_interrupts():  # a step is taken as a whole
                         measured = self._train(batch, measured)
                     watchers.batch_end(number, lambda now=measured: self._numbers(now))
