@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+import importlib as _importlib
+import typing as _typing
+
 from nnbackend import (
     activations,
     callbacks,
@@ -271,6 +274,7 @@ __all__ = [
     "load_model",
     "losses",
     "metrics",
+    "nnfs",
     "no_grad",
     "optimizers",
     "random",
@@ -283,3 +287,10 @@ __all__ = [
     "value_and_grad",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """Import at first use what few programs need."""
+    if name == "nnfs":
+        return _importlib.import_module("nnbackend.nnfs")
+    raise AttributeError(f"module 'nnbackend' has no attribute {name!r}")
