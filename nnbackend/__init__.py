@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import importlib as _importlib
 import typing as _typing
+import typing as _typing  # the room of that name takes its place here
 
 from nnbackend import (
     activations,
     callbacks,
     constraints,
+    data,
     functional,
     initializers,
     layers,
@@ -149,6 +151,9 @@ from nnbackend.layers import (
 )
 from nnbackend.models import Model, Sequential, load_model
 
+if _typing.TYPE_CHECKING:
+    from nnbackend import datasets
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -263,6 +268,8 @@ __all__ = [
     "available_backends",
     "callbacks",
     "constraints",
+    "data",
+    "datasets",
     "differentiable",
     "elementwise",
     "functional",
@@ -293,4 +300,6 @@ def __getattr__(name: str) -> _typing.Any:
     """Import at first use what few programs need."""
     if name == "nnfs":
         return _importlib.import_module("nnbackend.nnfs")
+    if name == "datasets":
+        return _importlib.import_module("nnbackend.datasets")
     raise AttributeError(f"module 'nnbackend' has no attribute {name!r}")

@@ -102,6 +102,8 @@ def test_the_face_has_exactly_the_names_it_says():
         "activations",
         "callbacks",
         "constraints",
+        "data",
+        "datasets",
         "functional",
         "initializers",
         "layers",

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 #: What the rooms of the mathematics may import.
-MATHEMATICS = {"autodiff", "backend", "elementwise", "placement", "random", "tree", "typing"}
+MATHEMATICS = {"arguments", "autodiff", "backend", "elementwise", "placement", "random", "tree", "typing"}
 #: What the rooms between mathematics and models may import: each other, too.
 PARTS = MATHEMATICS | {
     "activations",
@@ -33,6 +33,7 @@ PARTS = MATHEMATICS | {
 #: room -> the rooms it may import besides itself; the rooms are the modules and packages right under nnbackend/.
 MAY_IMPORT = {
     "typing": set(),
+    "arguments": set(),
     "tree": {"typing"},
     "philox": {"typing"},
     "backend": {"philox", "typing"},
@@ -52,6 +53,7 @@ MAY_IMPORT = {
     "optimizers": PARTS,
     "regularizers": PARTS,
     "data": MATHEMATICS,
+    "datasets": {"arguments", "backend", "random"},
     "models": PARTS | {"callbacks", "data", "interop"},
     "callbacks": PARTS | {"data", "models"},
     "interop": PARTS | {"models"},
@@ -63,9 +65,12 @@ ABOVE = {"__init__", "__main__", "agreement", "cases", "trajectories"}
 
 #: library -> the rooms that may import it.
 THIRD_PARTY = {
+    "PIL": {"datasets"},
     "array_api_compat": {"backend"},
     "ml_dtypes": {"interop"},
+    "pooch": {"datasets"},
     "safetensors": {"interop"},
+    "sklearn": {"datasets"},
     "tqdm": {"callbacks"},
 }
 
@@ -84,6 +89,12 @@ ARRAY_LIBRARIES = {
 }
 #: file -> {module: the reason why this file on the host's edge may import it}
 HOST_EDGES = {
+    "nnbackend/datasets/book.py": {
+        "numpy": "the book's data sets own a private generator of NumPy's old kind, and are bit-equal to NumPy's sine",
+    },
+    "nnbackend/datasets/files.py": {
+        "numpy": "IDX, npz and image files are read into the host's memory",
+    },
     "nnbackend/interop/safetensors.py": {
         "safetensors.numpy": "a file is written from, and read into, the host's memory",
     },

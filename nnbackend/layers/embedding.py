@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from nnbackend import constraints, functional, initializers, regularizers
+from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Tensor, is_floating
 from nnbackend.backend import backend_of, plain
 from nnbackend.layers.base import Layer
-from nnbackend.layers.core import positive_integer
 from nnbackend.typing import Shape
 
 __all__ = [
