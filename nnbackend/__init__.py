@@ -298,8 +298,6 @@ __all__ = [
 
 def __getattr__(name: str) -> _typing.Any:
     """Import at first use what few programs need."""
-    if name == "nnfs":
-        return _importlib.import_module("nnbackend.nnfs")
-    if name == "datasets":
-        return _importlib.import_module("nnbackend.datasets")
+    if name in ("datasets", "nnfs"):
+        return _importlib.import_module(f"nnbackend.{name}")
     raise AttributeError(f"module 'nnbackend' has no attribute {name!r}")
