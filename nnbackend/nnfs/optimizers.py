@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -69,8 +70,7 @@ class _Optimizer(Configurable):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an optimizer like this one as it is now."""
-        config = super().get_config()
-        return config | {name: getattr(self, name) for name in config}
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def _rule(self) -> optimizers.Optimizer:
         """Return the library's optimizer; its learning rate comes with the state."""
