@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import importlib as _importlib
+import typing as _typing
 import typing as _typing  # the room of that name takes its place here
 
 from nnbackend import (
@@ -280,6 +281,7 @@ __all__ = [
     "load_model",
     "losses",
     "metrics",
+    "nnfs",
     "no_grad",
     "optimizers",
     "random",
@@ -296,6 +298,6 @@ __all__ = [
 
 def __getattr__(name: str) -> _typing.Any:
     """Import at first use what few programs need."""
-    if name == "datasets":
-        return _importlib.import_module("nnbackend.datasets")
+    if name in ("datasets", "nnfs"):
+        return _importlib.import_module(f"nnbackend.{name}")
     raise AttributeError(f"module 'nnbackend' has no attribute {name!r}")
