@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import importlib as _importlib
-import typing as _typing  # the room of that name takes its place here
+import typing as _typing
 
 from nnbackend import (
     activations,
@@ -282,6 +282,7 @@ __all__ = [
     "lr_find",
     "lsuv",
     "metrics",
+    "nnfs",
     "no_grad",
     "optimizers",
     "random",
@@ -298,6 +299,6 @@ __all__ = [
 
 def __getattr__(name: str) -> _typing.Any:
     """Import at first use what few programs need."""
-    if name == "datasets":
-        return _importlib.import_module("nnbackend.datasets")
+    if name in ("datasets", "nnfs"):
+        return _importlib.import_module(f"nnbackend.{name}")
     raise AttributeError(f"module 'nnbackend' has no attribute {name!r}")

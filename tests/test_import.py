@@ -109,6 +109,7 @@ def test_the_face_has_exactly_the_names_it_says():
         "layers",
         "losses",
         "metrics",
+        "nnfs",
         "optimizers",
         "random",
         "regularizers",

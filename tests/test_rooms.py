@@ -57,6 +57,7 @@ MAY_IMPORT = {
     "models": PARTS | {"callbacks", "data", "interop"},
     "callbacks": PARTS | {"data", "interop", "models"},
     "interop": PARTS | {"models"},
+    "nnfs": PARTS | {"datasets", "interop"},
     "plotting": PARTS | {"data", "models"},
 }
 #: The face and the commands stand above all rooms and may import any of them.
@@ -98,6 +99,9 @@ HOST_EDGES = {
     },
     "nnbackend/interop/safetensors.py": {
         "safetensors.numpy": "a file is written from, and read into, the host's memory",
+    },
+    "nnbackend/nnfs/settings.py": {
+        "numpy": "the book's programs draw from NumPy's global generator of old, and call it themselves in between",
     },
 }
 

@@ -5,6 +5,7 @@ from nnbackend.callbacks.checkpoints import BackupAndRestore, ModelCheckpoint
 from nnbackend.callbacks.functions import LambdaCallback
 from nnbackend.callbacks.history import History
 from nnbackend.callbacks.logging import CSVLogger, TensorBoard
+from nnbackend.callbacks.monitor import Finding, GradientMonitor
 from nnbackend.callbacks.progress import EpochLines, ProgressBar
 from nnbackend.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
 from nnbackend.callbacks.starting import LSUV
@@ -18,6 +19,8 @@ __all__ = [
     "Callbacks",
     "EarlyStopping",
     "EpochLines",
+    "Finding",
+    "GradientMonitor",
     "History",
     "LambdaCallback",
     "LearningRateScheduler",

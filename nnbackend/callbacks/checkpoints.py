@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from nnbackend.arguments import positive_integer
 from nnbackend.callbacks.base import Callback, Logs
-from nnbackend.callbacks.monitor import Monitor
+from nnbackend.callbacks.watched import Monitor
 
 __all__ = ["BackupAndRestore", "ModelCheckpoint"]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnbackend.callbacks.base import Callback, Logs
+from nnbackend.data import Batch
 
 __all__ = ["LambdaCallback"]
 
@@ -24,7 +25,7 @@ class LambdaCallback(Callback):
     on_train_end : callable, optional
         Called without arguments.
     on_batch_begin : callable, optional
-        Called as ``on_batch_begin(batch)``.
+        Called as ``on_batch_begin(batch, data)``.
     on_batch_end : callable, optional
         Called as ``on_batch_end(batch, logs)``; ``logs()`` reads the numbers from the device.
 
@@ -45,7 +46,7 @@ class LambdaCallback(Callback):
         on_epoch_end: Callable[[int, dict[str, Any]], Any] | None = None,
         on_train_begin: Callable[[dict[str, Any]], Any] | None = None,
         on_train_end: Callable[[], Any] | None = None,
-        on_batch_begin: Callable[[int], Any] | None = None,
+        on_batch_begin: Callable[[int, Batch], Any] | None = None,
         on_batch_end: Callable[[int, Logs], Any] | None = None,
     ) -> None:
         self._functions = {
@@ -81,9 +82,9 @@ class LambdaCallback(Callback):
         """Call the function."""
         self._call("on_epoch_end", epoch, logs)
 
-    def on_batch_begin(self, batch: int) -> None:
+    def on_batch_begin(self, batch: int, data: Batch) -> None:
         """Call the function."""
-        self._call("on_batch_begin", batch)
+        self._call("on_batch_begin", batch, data)
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """Call the function."""

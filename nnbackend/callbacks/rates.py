@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnbackend.callbacks.base import Callback
-from nnbackend.callbacks.monitor import Monitor
+from nnbackend.callbacks.watched import Monitor
 
 __all__ = ["LearningRateScheduler", "ReduceLROnPlateau"]
 

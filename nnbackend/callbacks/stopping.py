@@ -8,7 +8,8 @@ from typing import Any
 from nnbackend.arguments import positive_integer
 from nnbackend.backend import host
 from nnbackend.callbacks.base import Callback, Logs
-from nnbackend.callbacks.monitor import Monitor
+from nnbackend.callbacks.watched import Monitor
+from nnbackend.data import Batch
 
 __all__ = ["EarlyStopping", "TerminateOnNaN"]
 
@@ -189,14 +190,14 @@ class TerminateOnNaN(Callback):
         """Forget an earlier run."""
         self._reset()
 
-    def on_batch_begin(self, batch: int) -> None:
+    def on_batch_begin(self, batch: int, data: Batch) -> None:
         """Keep what is needed to take the step again."""
         from nnbackend.models.state import Snapshot
 
         self._epoch = self.model.run.epoch
         if not self._batches:
             self._before = Snapshot(self.model)
-        self._batches.append((batch, self.model.run.batch))
+        self._batches.append((batch, data))
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """Look, if it is time."""

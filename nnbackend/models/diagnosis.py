@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nnbackend import tree
-from nnbackend.autodiff import Tensor, is_floating, value_and_grad
+from nnbackend.autodiff import Tensor, is_floating, watch
 from nnbackend.backend import Backend, plain
 from nnbackend.data import Batch
 from nnbackend.data.arrays import named_parts
 from nnbackend.layers import Layer
-from nnbackend.models.steps import _bind, _evaluate
-from nnbackend.models.watching import watching
-from nnbackend.typing import Tree
+from nnbackend.models.probing import probe
 
 if TYPE_CHECKING:
     from nnbackend.models.model import Model
@@ -105,57 +104,31 @@ def _owner(path: str) -> str:
 
 
 def _forward_and_back(model: Model, batch: Batch) -> NotFinite | None:
-    objective, _ = model._require_compiled("Looking for what is not finite")
-    random = model._training.start_random(model.seed, model.backend)
-    trains = {path: trained for path, _, trained in model.named_parameters()}
-    handles = model._handles
-    arrays = {path: handle._array for path, handle in handles.items()}
-    seen: list[tuple[str, Any]] = []
-    probes: list[Any] = []
-    adding = False
-    given: Any = iter(())
+    """Look at all outputs in the order of computation, then at all gradients in theirs."""
+    backward: list[NotFinite] = []
+    forward: list[NotFinite] = []
 
-    def see(layer: Layer, output: Any) -> Any:
-        return tree.map(lambda leaf: probe(layer, leaf), output)
+    def observe(layer: Layer, path: str, inputs: tuple[Any, ...], output: Any) -> None:
+        name = f"{type(layer).__name__} {path!r}" if path else "the model"
+        for y in tree.leaves(output):
+            if isinstance(y, Tensor) and is_floating(plain(y)):
+                if not all_finite(model.backend, [plain(y)]):
+                    forward.append(NotFinite("activations", name, path))
+                watch(y, partial(hear, NotFinite("gradients", f"the output of {name}", path)))
 
-    def probe(layer: Layer, leaf: Any) -> Any:
-        """Note an output; the second time, add zeros whose gradient is that of the output."""
-        if not isinstance(leaf, Tensor) or not is_floating(plain(leaf)):
-            return leaf
-        if not adding:
-            frame = layer._current_frame()
-            seen.append((f"{type(layer).__name__} {frame.path!r}" if frame.path else "the model", frame.path))
-            probes.append(plain(leaf))
-            return leaf
-        moved = leaf + next(given)
-        moved.origin = leaf.origin  # what made it: a loss may take the stable form
-        return moved
+    def hear(finding: NotFinite, gradient: Any) -> None:
+        if not all_finite(model.backend, [gradient]):
+            backward.append(finding)
 
-    def loss_of(values: Tree) -> Any:
-        nonlocal given
-        given = iter(values["probes"])
-        binding = _bind(model, handles, {**arrays, **values["trainable"]}, random["seed"], random["step"])
-        with watching(model, see):
-            return _evaluate(model, handles, objective, binding, batch, training=True).value
-
-    trainable = {path: array for path, array in arrays.items() if trains[path]}
-    value, _ = value_and_grad(loss_of)({"trainable": trainable, "probes": []})
-    for (name, path), output in zip(seen, probes, strict=True):
-        if not all_finite(model.backend, [output]):
-            return NotFinite("activations", name, path)
-    if not all_finite(model.backend, [plain(value)]):
+    found = probe(model, batch, observe)
+    if forward:
+        return forward[0]
+    if not all_finite(model.backend, [plain(found.loss)]):
         return NotFinite("loss", "loss")
-    adding = True
-    xp = model.backend.xp
-    zeros = [xp.zeros_like(output) for output in probes]
-    _, gradients = value_and_grad(loss_of)({"trainable": trainable, "probes": zeros})
-    for (name, path), gradient in reversed(list(zip(seen, gradients["probes"], strict=True))):
+    for path, gradient in reversed(found.gradients.items()):
         if not all_finite(model.backend, [gradient]):
-            return NotFinite("gradients", f"the output of {name}", path)
-    for path, gradient in reversed(gradients["trainable"].items()):
-        if not all_finite(model.backend, [gradient]):
-            return NotFinite("gradients", f"the weight {path!r}", _owner(path))
-    return None
+            backward.append(NotFinite("gradients", f"the weight {path!r}", _owner(path)))
+    return backward[0] if backward else None
 
 
 def _update(model: Model, batch: Batch) -> NotFinite | None:

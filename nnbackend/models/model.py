@@ -6,6 +6,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -395,6 +396,7 @@ class Model(Layer):
         objective, _ = self._require_compiled(owner)
         if prepare:
             self._prepare(data.x)
+        self.check_values(data.x)
         with self.backend.scope():
             output_shape = self.compute_output_shape(sample_shape(data.x))
             objective.check_targets(data.y, output_shape)
@@ -427,11 +429,14 @@ class Model(Layer):
         """Return what gives the batches to measure the model on, as often as it is called."""
         loader = loader_of(owner, *given, batch_size, MEASURED_AT_ONCE)
         if loader is not None:
-            receive = self._receiver(owner, finite)
-            return _Measurable(lambda: map(receive, loader.in_order(steps)), loader.positionable)
+            return self._pass_over(loader, owner, steps, finite)
         data = self._checked(owner, self._dataset(owner, *given), finite)
-        size = MEASURED_AT_ONCE if batch_size is None else batch_size
-        return _Measurable(lambda: itertools.islice(data.batches(size), steps))
+        return _Measurable(partial(_first_batches, data, batch_size or MEASURED_AT_ONCE, steps))
+
+    def _pass_over(self, loader: DataLoader, owner: str, steps: int | None, finite: bool) -> _Measurable:
+        """Return what gives each of a loader's samples once, on the backend, as often as it is called."""
+        receive = self._receiver(owner, finite)
+        return _Measurable(lambda: map(receive, loader.in_order(steps)), loader.positionable)
 
     def fit(
         self,
@@ -528,6 +533,7 @@ class Model(Layer):
             steps=steps_per_epoch,
             share=share,
             validation_size=validation_size,
+            validation_steps=validation_steps,
             class_weight=class_weight,
             finite=check_finite,
         )
@@ -577,8 +583,7 @@ class Model(Layer):
             watchers.epoch_begin(run.epoch)
         batches = iter(() if stopped else run.feed)
         for number, batch in enumerate(batches, run.feed.state()["batch"]):
-            run.batch = batch
-            watchers.batch_begin(number)
+            watchers.batch_begin(number, batch)
             with deferred_interrupts():  # a step is taken as a whole
                 run.measured = self._train(batch, run.measured)
             watchers.batch_end(number, lambda now=run.measured: self._numbers(now))
@@ -601,6 +606,7 @@ class Model(Layer):
         steps: int | None,
         share: float,
         validation_size: int,
+        validation_steps: int | None,
         class_weight: Any,
         finite: bool,
     ) -> tuple[Feed, _Measurable | None]:
@@ -611,7 +617,7 @@ class Model(Layer):
             data = self._checked("fit", self._dataset("fit", *given), finite)
             if share:
                 data, held = split(data, share, "fit")
-                validation = _Measurable(lambda: held.batches(validation_size))
+                validation = _Measurable(partial(_first_batches, held, validation_size, validation_steps))
             if class_weight is not None:
                 shape = self.compute_output_shape(sample_shape(data.x))
                 data = weigh_classes(data, class_weight, self._root_dtype(), "fit", shape, complete=True)
@@ -621,8 +627,7 @@ class Model(Layer):
             ), validation
         if share:
             loader, kept = loader.split(share, "fit: validation_split")
-            receive = self._receiver("fit", finite)
-            validation = _Measurable(lambda: map(receive, kept.in_order()))
+            validation = self._pass_over(kept, "fit", validation_steps, finite)
         feed = LoaderFeed(loader, self._receiver("fit", finite, class_weight), self.seed, steps)
         feed.first()  # builds the model
         return feed, validation
@@ -751,7 +756,8 @@ class Model(Layer):
             if check_finite:
                 require_finite(data, "predict")
             self._prepare(data.x)
-            batches: Iterable[Batch] = itertools.islice(data.batches(batch_size or MEASURED_AT_ONCE), steps)
+            self.check_values(data.x)
+            batches = _first_batches(data, batch_size or MEASURED_AT_ONCE, steps)
         else:
             batches = map(self._asked_receiver(check_finite), loader.in_order(steps))
         parts, given = [], None
@@ -792,6 +798,7 @@ class Model(Layer):
             if not seen:
                 self._prepare(data.x)
             seen = True
+            self.check_values(data.x)
             return data.on(self.backend)
 
         return receive
@@ -1004,6 +1011,10 @@ class _Measurable(NamedTuple):
 
     batches: Callable[[], Iterable[Batch]]
     replayable: bool = True
+
+
+def _first_batches(data: Dataset, size: int, steps: int | None) -> Iterable[Batch]:
+    return itertools.islice(data.batches(size), steps)
 
 
 def _by_path(placed: list[tuple[str, Parameter, tuple[Layer, ...]]]) -> dict[str, Parameter]:

@@ -182,6 +182,7 @@ def lr_find(
         steps=None,
         share=0.0,
         validation_size=1,
+        validation_steps=None,
         class_weight=class_weight,
         finite=False,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nnbackend import config, tree
 from nnbackend.backend import host, installed_version, is_array, to_numpy
 from nnbackend.callbacks.base import Callback
-from nnbackend.data import Batch, Feed
+from nnbackend.data import Feed
 from nnbackend.typing import Json, Tree
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ class Run:
         Whether an epoch has begun and not ended.
     measured : tree of array, or None
         The sums behind the epoch's metrics so far.
-    batch : Batch or None
-        What the present step is taken on, or the last one was.
     finished : bool
         Whether training has come to its end, rather than being broken off.
     """
@@ -77,7 +75,6 @@ class Run:
         self.replays_validation = replays_validation
         self.within = False
         self.measured: Tree = None
-        self.batch: Batch | None = None
         self.finished = False
 
     @property

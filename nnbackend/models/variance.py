@@ -10,8 +10,8 @@ from nnbackend import functional, initializers
 from nnbackend.arguments import positive_integer
 from nnbackend.backend import host, plain, to_numpy
 from nnbackend.layers import Layer, Parameter
+from nnbackend.layers.base import observing
 from nnbackend.layers.recurrent_cells import Cell
-from nnbackend.models.watching import watching
 from nnbackend.random import Stream
 
 if TYPE_CHECKING:
@@ -120,14 +120,13 @@ def _with_kernels(model: Model, x: Any) -> list[tuple[Layer, str]]:
     }
     called: dict[int, tuple[Layer, str]] = {}
 
-    def see(layer: Layer, output: Any) -> Any:
+    def observe(layer: Layer, path: str, inputs: tuple[Any, ...], output: Any) -> None:
         kernel = getattr(layer, "kernel", None)
         sets = isinstance(kernel, Parameter) and len(kernel.shape) >= 2 and id(kernel) not in frozen
         if sets and id(layer) not in inside_cells:
-            called.setdefault(id(layer), (layer, layer._current_frame().path))
-        return output
+            called.setdefault(id(layer), (layer, path))
 
-    with watching(model, see):
+    with observing(observe):
         model(x)
     return list(called.values())
 
@@ -136,13 +135,12 @@ def _variance(model: Model, x: Any, layer: Layer, path: str) -> float:
     """Return the variance of a layer's output before its activation, over samples and units."""
     outputs: list[Any] = []
 
-    def see(seen: Layer, output: Any) -> Any:
+    def observe(seen: Layer, path: str, inputs: tuple[Any, ...], output: Any) -> None:
         if seen is layer:
             outputs.append(to_numpy(plain(output)))
             raise _Seen
-        return output
 
-    with _linear(layer), watching(model, see), suppress(_Seen):
+    with _linear(layer), observing(observe), suppress(_Seen):
         model(x)
     xp = host().xp
     variance = float(xp.var(xp.astype(outputs[0], xp.float64)))

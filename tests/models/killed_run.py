@@ -57,7 +57,7 @@ class Ticks(cb.Callback):
     def on_epoch_end(self, epoch: int, logs: Any) -> None:
         self.clock.tick(f"epoch end {self.place}")
 
-    def on_batch_begin(self, batch: int) -> None:
+    def on_batch_begin(self, batch: int, data: Any) -> None:
         self.clock.tick(f"batch begin {self.place}")
 
     def on_batch_end(self, batch: int, logs: Any) -> None:
