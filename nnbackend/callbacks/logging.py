@@ -148,8 +148,8 @@ class TensorBoard(Callback):
 
     Notes
     -----
-    It uses the writer of the package `tensorboard`, an optional one. What a run that `BackupAndRestore` brings back has
-    written after its backup is marked as void.
+    It uses the writer of the package `tensorboard`, an optional one. What a run that `BackupAndRestore` brings back had
+    written after its backup is cut off its files.
 
     Examples
     --------
@@ -175,7 +175,7 @@ class TensorBoard(Callback):
         self.update_freq = update_freq
         self.batches = 0
         self._writers: dict[str, Any] = {}
-        self._goes_on = False
+        self._others: set[str] = set()
 
     def on_train_begin(self, parameters: dict[str, Any]) -> None:
         """See that the package is there."""
@@ -185,7 +185,7 @@ class TensorBoard(Callback):
                 "'nnbackend[tensorboard]'",
                 name="tensorboard",
             )
-        self.batches, self._goes_on = 0, False
+        self.batches, self._others = 0, set(self._files())
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """Write the numbers of the epoch so far, if it is time."""
@@ -222,10 +222,6 @@ class TensorBoard(Callback):
         if folder not in self._writers:
             writing = importlib.import_module("tensorboard.summary.writer.event_file_writer")
             self._writers[folder] = writing.EventFileWriter(str(self.log_dir / folder))
-            if self._goes_on:  # void what the other process wrote from here on
-                start = events.SessionLog(status=events.SessionLog.START)
-                event = events.Event(wall_time=time.time(), step=step, session_log=start)
-                self._writers[folder].add_event(event)
         self._writers[folder].add_event(events.Event(wall_time=time.time(), step=step, summary=summary))
 
     def on_train_end(self) -> None:
@@ -234,10 +230,27 @@ class TensorBoard(Callback):
             writer.close()
         self._writers = {}
 
-    def get_state(self) -> dict[str, int]:
-        """Return the batches seen."""
-        return {"batches": self.batches}
+    def _files(self) -> dict[str, Path]:
+        """Return the event files of the folder."""
+        found = self.log_dir.glob("*/events.out.tfevents.*")
+        return {str(path.relative_to(self.log_dir)): path for path in found}
 
-    def set_state(self, state: dict[str, int]) -> None:
-        """Go on after what the other process had written by then."""
-        self.batches, self._goes_on = state["batches"], True
+    def get_state(self) -> dict[str, Any]:
+        """Return the batches seen, and how long the files of this run are."""
+        for writer in self._writers.values():
+            writer.flush()
+        own = {name: path for name, path in self._files().items() if name not in self._others}
+        return {
+            "batches": self.batches,
+            "others": sorted(self._others),
+            "sizes": {name: path.stat().st_size for name, path in own.items()},
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on after what the other process had written by then; what it wrote later is cut off."""
+        self.batches, self._others = state["batches"], set(state["others"])
+        for name, path in self._files().items():
+            if name in state["sizes"]:
+                os.truncate(path, min(state["sizes"][name], path.stat().st_size))
+            elif name not in self._others:
+                path.unlink()

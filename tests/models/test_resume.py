@@ -359,6 +359,16 @@ def test_frozen_layers_and_a_changed_rate_come_back(backend, tmp_path):
     assert_same(whole, again)
 
 
+def test_a_monitor_of_gradients_goes_on_with_what_it_saw(backend, tmp_path):
+    monitors = [cb.GradientMonitor() for _ in range(3)]
+    fit(small(backend), tmp_path / "whole", monitors[0])
+    broken(small(backend), tmp_path / "broken", 4, monitors[1])
+    fit(small(backend), tmp_path / "broken", monitors[2])
+    assert monitors[2].history == monitors[0].history
+    assert monitors[2].report() == monitors[0].report()
+    assert [monitors[2].findings(epoch) for epoch in range(3)] == [monitors[0].findings(e) for e in range(3)]
+
+
 def test_numbers_that_are_not_finite_are_kept_in_the_history(backend, tmp_path):
     infinite = cb.LambdaCallback(
         on_epoch_end=lambda epoch, logs: logs.update(worst=float("nan"), big=float("inf"))
