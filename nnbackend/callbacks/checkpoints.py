@@ -280,7 +280,7 @@ class BackupAndRestore(Callback):
                 warnings.warn(f"BackupAndRestore skips a backup: {error}", UserWarning, stacklevel=2)
                 continue
             try:
-                differences = saving.resume(run, metadata, tensors, path)
+                differences = saving.resume(run, metadata, tensors, path, self._surroundings)
             except ModelFileError as error:
                 raise ValueError(
                     f"BackupAndRestore found the backup of another model: {error} Give another backup_dir, or delete "

@@ -202,8 +202,9 @@ class ReduceLROnPlateau(_SetsRate):
 
     def get_state(self) -> dict[str, Any]:
         """Return the best so far and how long it has waited."""
-        return {name: getattr(self, name) for name in ("best", "wait", "cooldown_counter")}
+        return {"best": self.best, "wait": self.wait, "cooldown_counter": self.cooldown_counter}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take over what another process saw."""
-        vars(self).update(state)
+        self.best, self.wait = state["best"], state["wait"]
+        self.cooldown_counter = state["cooldown_counter"]

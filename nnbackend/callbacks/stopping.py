@@ -14,6 +14,10 @@ from nnbackend.data import Batch
 __all__ = ["EarlyStopping", "TerminateOnNaN"]
 
 
+#: What EarlyStopping remembers.
+_REMEMBERED = ("best", "best_epoch", "wait", "stopped_epoch", "best_weights")
+
+
 class EarlyStopping(Callback):
     """Ends training when a number has not become better for some epochs.
 
@@ -123,12 +127,12 @@ class EarlyStopping(Callback):
 
     def get_state(self) -> dict[str, Any]:
         """Return the best so far, with its weights, and how long it has waited."""
-        names = ("best", "best_epoch", "wait", "stopped_epoch", "best_weights")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _REMEMBERED}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take over what another process saw."""
-        vars(self).update(state)
+        for name in _REMEMBERED:
+            setattr(self, name, state[name])
 
 
 class TerminateOnNaN(Callback):

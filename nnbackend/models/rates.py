@@ -107,13 +107,13 @@ def lr_find(
     y: Any = None,
     batch_size: int | None = None,
     *,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
     start: float = 1e-7,
     stop: float = 10.0,
     steps: int = 100,
     smoothing: float = 0.9,
     divergence: float = 4.0,
-    sample_weight: Any = None,
-    class_weight: Mapping[int, float] | None = None,
 ) -> RateRange:
     r"""Try learning rates from small to large, one for each training step, and return the losses.
 

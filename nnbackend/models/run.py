@@ -71,6 +71,7 @@ class Run:
         self.callbacks = list(callbacks)
         self.epochs = epochs
         self.epoch = first_epoch
+        self.trained_before = model.epochs_trained
         self.options = dict(options or {})
         self.replays_validation = replays_validation
         self.within = False
@@ -183,6 +184,7 @@ class Run:
             "model": described(model),
             "optimizer": described(model.optimizer),
             **{name: described(argument) for name, argument in arguments.items()},
+            "epochs trained before": self.trained_before,
             "steps": self.feed.steps,
             "samples": self.feed.samples,
             **self.options,

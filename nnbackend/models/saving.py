@@ -268,8 +268,21 @@ def read_backup(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, An
     return metadata, tensors
 
 
-def resume(run: Run, metadata: Mapping[str, Any], tensors: Mapping[str, Any], path: Any) -> list[str]:
+def resume(
+    run: Run, metadata: Mapping[str, Any], tensors: Mapping[str, Any], path: Any, surroundings: Json
+) -> list[str]:
     """Bring a model and its run to where a backup stood.
+
+    Parameters
+    ----------
+    run : Run
+        A run that is about to begin.
+    metadata, tensors : mapping
+        What `read_backup` returned.
+    path : path
+        Of what file, for messages.
+    surroundings : JSON
+        Those of this run.
 
     Returns
     -------
@@ -282,13 +295,14 @@ def resume(run: Run, metadata: Mapping[str, Any], tensors: Mapping[str, Any], pa
         If it is the backup of another model; then nothing is changed.
     """
     model = run.model
-    surroundings = run.surroundings()
-    before = metadata["surroundings"]
     if metadata["dtype"] != (model.dtype or "float32"):
         raise ModelFileError(f"{path} is of {metadata['dtype']}, the model of {model.dtype or 'float32'}.")
     _fill(model, _without_run(tensors), path)
     _apply(model, metadata, path)
-    return [*_differences("", before, surroundings), *run.restore(unpack(metadata["run"], tensors))]
+    return [
+        *_differences("", metadata["surroundings"], surroundings),
+        *run.restore(unpack(metadata["run"], tensors)),
+    ]
 
 
 def _differences(name: str, before: Json, now: Json) -> Iterator[str]:

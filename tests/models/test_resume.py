@@ -237,6 +237,14 @@ def test_other_options_and_versions_are_warned_about(backend, tmp_path):
         broken(small(backend), tmp_path, 1, shuffle=False)
 
 
+def test_a_folder_that_two_trainings_share_is_warned_about(backend, tmp_path):
+    model = small(backend)
+    fit(model, tmp_path)
+    broken(model, tmp_path, 2)  # the second phase
+    with pytest.warns(UserWarning, match="epochs trained before: 3 then, 0 now"):
+        fit(small(backend), tmp_path)
+
+
 def test_another_machine_is_warned_about(backend, tmp_path, monkeypatch):
     broken(small(backend), tmp_path, 2)
     monkeypatch.setattr("nnbackend.models.run.platform.python_version", lambda: "4.0.0")
