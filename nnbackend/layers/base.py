@@ -417,6 +417,15 @@ class Layer(Configurable):
                     f"got ({came}). Check the layer before it."
                 )
 
+    def check_values(self, x: Any) -> None:
+        """Refuse inputs whose numbers the layer does not take; asked on the host, before data go into steps.
+
+        Raises
+        ------
+        ValueError
+            With the layer's name, what is expected and what came.
+        """
+
     @property
     def mask_arguments(self) -> Mapping[str, int]:
         """The arguments of ``forward`` that take masks, each with the position of the input that it belongs to."""

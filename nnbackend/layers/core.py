@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnbackend import activations, constraints, functional, initializers, regularizers
-from nnbackend.arguments import positive_integer as positive_integer
+from nnbackend.arguments import positive_integer
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 

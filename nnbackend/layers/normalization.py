@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from nnbackend import constraints, functional, initializers, regularizers
+from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Operators
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy, use_backend
 from nnbackend.layers.base import Binding, Layer, Masked, Parameter, current_binding, unbound
-from nnbackend.layers.core import positive_integer
 from nnbackend.random import Stream
 from nnbackend.typing import Array, Shape
 

@@ -392,6 +392,7 @@ class Model(Layer):
         objective, _ = self._require_compiled(owner)
         if prepare:
             self._prepare(data.x)
+        self.check_values(data.x)
         with self.backend.scope():
             output_shape = self.compute_output_shape(sample_shape(data.x))
             objective.check_targets(data.y, output_shape)
@@ -724,6 +725,7 @@ class Model(Layer):
             if check_finite:
                 require_finite(data, "predict")
             self._prepare(data.x)
+            self.check_values(data.x)
             batches = _first_batches(data, batch_size or MEASURED_AT_ONCE, steps)
         else:
             batches = map(self._asked_receiver(check_finite), loader.in_order(steps))
@@ -765,6 +767,7 @@ class Model(Layer):
             if not seen:
                 self._prepare(data.x)
             seen = True
+            self.check_values(data.x)
             return data.on(self.backend)
 
         return receive
