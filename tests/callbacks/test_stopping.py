@@ -55,6 +55,31 @@ def test_accuracies_are_the_better_the_greater_they_are(backend):
     assert (stop.best, stop.best_epoch, stop.stopped_epoch) == (0.3, 2, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "sign"),
+    [
+        *[
+            ("loss", -1),
+            ("val_loss", -1),
+            ("accuracy_loss", -1),
+            ("val_mean_squared_error", -1),
+            ("perplexity", -1),
+        ],
+        *[("acc", 1), ("val_sparse_categorical_accuracy", 1), ("auc_1", 1), ("mean_iou", 1), ("r2_score", 1)],
+        *[
+            ("previous", -1),
+            ("false_positives", -1),
+            ("val_true_positives", 1),
+            ("out_precision_at_recall", 1),
+        ],
+    ],
+)
+def test_a_number_rises_or_falls_by_its_name(name, sign):
+    assert EarlyStopping(name)._monitor.sign == sign
+    assert EarlyStopping(name, mode="max")._monitor.sign == 1
+    assert EarlyStopping(name, mode="min")._monitor.sign == -1
+
+
 def test_the_best_weights_come_back(backend):
     seen = []
     note = LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(note.model.get_weights()))
