@@ -30,7 +30,9 @@ PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 REQUIREMENTS = {
     Requirement(line).name: line for lines in PROJECT["optional-dependencies"].values() for line in lines
 }
-TEST_TOOLS = [REQUIREMENTS[name] for name in ("array-api-strict", "hypothesis", "pytest", "scikit-learn")]
+TEST_TOOLS = [
+    REQUIREMENTS[name] for name in ("array-api-strict", "hypothesis", "matplotlib", "pytest", "scikit-learn")
+]
 #: Give pip another build of PyTorch, for instance one without CUDA (see CONTRIBUTING.md).
 TORCH = os.environ.get("NNBACKEND_TORCH", "torch==2.13.0")
 

@@ -17,6 +17,7 @@ from nnbackend import (
     losses,
     metrics,
     optimizers,
+    plotting,
     random,
     regularizers,
 )
@@ -273,6 +274,7 @@ __all__ = [
     "metrics",
     "no_grad",
     "optimizers",
+    "plotting",
     "random",
     "register",
     "regularizers",

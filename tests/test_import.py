@@ -108,6 +108,7 @@ def test_the_face_has_exactly_the_names_it_says():
         "losses",
         "metrics",
         "optimizers",
+        "plotting",
         "random",
         "regularizers",
     }

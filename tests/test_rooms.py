@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "regularizers": PARTS,
     "data": MATHEMATICS,
     "models": PARTS | {"callbacks", "data", "interop"},
-    "callbacks": PARTS | {"data", "models"},
+    "callbacks": PARTS | {"data", "models", "plotting"},
     "interop": PARTS | {"models"},
     "plotting": PARTS | {"data", "models"},
 }
@@ -63,6 +63,7 @@ ABOVE = {"__init__", "__main__", "agreement", "cases", "trajectories"}
 #: library -> the rooms that may import it.
 THIRD_PARTY = {
     "array_api_compat": {"backend"},
+    "matplotlib": {"plotting"},
     "ml_dtypes": {"interop"},
     "safetensors": {"interop"},
     "tqdm": {"callbacks"},

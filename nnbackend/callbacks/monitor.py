@@ -289,7 +289,7 @@ class GradientMonitor(Callback):
     >>> _ = model.fit([[0.0, 1.0], [1.0, 0.0]] * 8, [0, 1] * 8, callbacks=[monitor], verbose=0)
     >>> for finding in monitor.findings():
     ...     print(finding.kind, finding.layers)
-    vanishing ('dense', 'dense_1', 'dense_2')
+    vanishing ('dense', 'dense_1')
     """
 
     def __init__(
@@ -463,9 +463,10 @@ class GradientMonitor(Callback):
         ValueError
             If the epoch was not looked at.
         """
-        return list(self._findings[self._at(epoch)])
+        return list(self._findings[self.index(epoch)])
 
-    def _at(self, epoch: int | None) -> int:
+    def index(self, epoch: int | None = None) -> int:
+        """Return where the numbers of an epoch, the last one without a word, stand in the lists of ``history``."""
         if not self.epoch:
             raise ValueError("GradientMonitor has seen no epoch yet: model.fit(..., callbacks=[monitor]).")
         if epoch is None:
@@ -494,7 +495,7 @@ class GradientMonitor(Callback):
         """
         from nnbackend.models.summary import table
 
-        at = self._at(epoch)
+        at = self.index(epoch)
         rows = [
             (path, *(_shown(lists[name][at], name) for name in _MEASURES))
             for path, lists in self.history.items()
@@ -506,24 +507,22 @@ class GradientMonitor(Callback):
         words = [f"{finding.kind.upper()}: {finding.text}" for finding in findings]
         return "\n".join([head, *table(rows, _HEADER), *(words or ["All layers are sound."])])
 
-    def plot(self, ax: Any = None, *, epoch: int | None = None) -> Any:
-        """Draw the norms of gradients and activations layer by layer; see `nnbackend.plotting.gradient_flow`.
+    def plot(self, *, epochs: Sequence[int] | None = None) -> Any:
+        """Draw what was measured, layer by layer; see `nnbackend.plotting.monitor`.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure without it.
-        epoch : int, optional
-            The epoch, from 0; the first and the last one looked at without it.
+        epochs : sequence of int, optional
+            Which epochs, from 0; the first and the last one looked at without it.
 
         Returns
         -------
-        matplotlib.axes.Axes
-            With the drawing.
+        matplotlib.figure.Figure
+            Of one picture for each measure.
         """
-        from nnbackend.plotting import gradient_flow
+        from nnbackend import plotting
 
-        return gradient_flow(self, ax, epoch=epoch)
+        return plotting.monitor(self, epochs=epochs)
 
 
 #: What is measured of a layer, in the order of the columns.
