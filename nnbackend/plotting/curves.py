@@ -121,8 +121,8 @@ def learning_rate(schedules: Any, steps: int, *, ax: Any = None) -> Any:
     ax.set(xlabel="step", ylabel="learning rate")
     ax.set_ylim(bottom=0.0)
     ax.grid(alpha=0.3)
-    if isinstance(schedules, Mapping):
-        ax.legend()
+    if isinstance(schedules, Mapping):  # above the picture, which the curves fill from corner to corner
+        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False)
     return ax
 
 
@@ -283,6 +283,7 @@ def gradient_flow(
     _mark(ax, monitor, chosen[-1], layers, drawn)
     if logarithmic:
         ax.set_yscale("log")
+        _at_least_two_decades(ax)
     else:
         ax.set_ylim(-0.03, 1.03)
     _name_layers(ax, layers)
@@ -290,6 +291,14 @@ def gradient_flow(
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small")
     return ax
+
+
+def _at_least_two_decades(ax: Any) -> None:
+    """Keep what is nearly the same for all layers from looking as if it were not."""
+    low, high = ax.get_ylim()
+    if high < 100.0 * low:
+        middle = math.sqrt(low * high)
+        ax.set_ylim(middle / 10.0, middle * 10.0)
 
 
 def _drawable(value: float | None, logarithmic: bool) -> float | None:
@@ -301,7 +310,10 @@ def _mark(
     ax: Any, monitor: GradientMonitor, epoch: int, layers: Sequence[str], drawn: Sequence[float | None]
 ) -> None:
     """Mark the layers with a finding on their line, or at the foot of the picture where they have no point on it."""
-    for kind in dict.fromkeys(finding.kind for finding in monitor.findings(epoch)):
+    kinds = dict.fromkeys(finding.kind for finding in monitor.findings(epoch))
+    for size, kind in zip(
+        (10, 6, 4, 3, 2), kinds, strict=False
+    ):  # smaller ones on larger: a layer may have several
         marker, color = _MARKS[kind]
         troubled = [
             layers.index(path)
@@ -319,7 +331,7 @@ def _mark(
                 transform=ax.transData if on_line else ax.get_xaxis_transform(),
                 linestyle="",
                 marker=marker,
-                markersize=7,
+                markersize=size,
                 color=color_of(color),
                 markeredgecolor="white",
                 markeredgewidth=0.5,

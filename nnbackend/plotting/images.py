@@ -55,7 +55,7 @@ def weights(layer: Any, name: str = "kernel", *, ax: Any = None) -> Any:
     image = ax.imshow(
         rows, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest", aspect=_aspect(shape)
     )
-    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
+    ax.figure.colorbar(image, ax=ax)
     whole = isinstance(layer, Layer)
     ax.set(
         xlabel="output" if values.ndim > 1 else "number",

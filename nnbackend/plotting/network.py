@@ -55,7 +55,7 @@ class _Box:
         if self.inside is not None:
             wide, high = self.inside.arrange()
             title = _LETTER * len(f"{self.name}  {self.words}") + 0.3
-            self.wide, self.high = max(wide + 2 * _FRAME, title), high + _TITLE + _FRAME
+            self.wide, self.high = max(wide + 2 * _FRAME, title), high + _TITLE
         elif not self.passing:
             self.wide = max(1.1, _LETTER * max(len(self.name) * 1.1, len(self.words)) + 0.25)
             self.high = _HIGH if self.words else 0.36

@@ -58,9 +58,9 @@ def confusion_matrix(
     totals = xp.sum(counts, axis=1, keepdims=True)
     shares = counts / xp.where(totals > 0, totals, xp.ones_like(totals))
     size = max(4.4, min(10.0, 1.8 + 0.55 * count))
-    ax = axes_for(ax, size + 0.9, size)
+    ax = axes_for(ax, size + 1.4, size)
     image = ax.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    ax.figure.colorbar(image, ax=ax, label="share of the true class", fraction=0.046, pad=0.03)
+    ax.figure.colorbar(image, ax=ax, label="share of the true class")
     if count <= _ROOM:
         shown = shares if normalize else counts
         for row in range(count):
@@ -88,8 +88,8 @@ def confusion_matrix(
 
 
 def _cell(value: float) -> str:
-    """Write a count as it is, and a share with two digits."""
-    return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.2g}"
+    """Write a count as it is, and a share or a weighted count with two digits behind the point."""
+    return f"{value:.0f}" if value == round(value) else f"{value:.2f}"
 
 
 def decision_regions(
