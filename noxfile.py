@@ -31,7 +31,17 @@ REQUIREMENTS = {
     Requirement(line).name: line for lines in PROJECT["optional-dependencies"].values() for line in lines
 }
 TEST_TOOLS = [
-    REQUIREMENTS[name] for name in ("array-api-strict", "hypothesis", "matplotlib", "pytest", "scikit-learn")
+    REQUIREMENTS[name]
+    for name in (
+        "array-api-strict",
+        "hypothesis",
+        "matplotlib",
+        "nnfs",
+        "pillow",
+        "pooch",
+        "pytest",
+        "scikit-learn",
+    )
 ]
 #: Give pip another build of PyTorch, for instance one without CUDA (see CONTRIBUTING.md).
 TORCH = os.environ.get("NNBACKEND_TORCH", "torch==2.13.0")

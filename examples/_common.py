@@ -64,8 +64,8 @@ def load(name: str, *, stratify: bool) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 def standardize(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Shift and scale both by the mean and the deviation of the first; the test must not be looked at."""
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    return (train - mean) / deviation, (test - mean) / deviation
+    scaler = nn.data.Standardizer().fit(train)
+    return scaler.transform(train), scaler.transform(test)
 
 
 def verdict(what: str, reached: float, goal: float, show: str = ".1%") -> int:

@@ -5,6 +5,9 @@
 Each step of a sequence has a random number and a mark. Two steps are marked, one in each half; the target is the sum
 of their numbers. Who always answers 1 is off by 1/6 = 0.167 on average (squared), and so is a network that cannot
 carry a number over dozens of steps (S. Hochreiter and J. Schmidhuber, "Long short-term memory", 1997).
+
+The LSTM's forget gates begin with biases for memories of 1 to T steps, and its input gates with their opposites
+(C. Tallec and Y. Ollivier, "Can recurrent neural networks warp time?", 2018). Without them it stays at 0.167 for long.
 """
 
 from __future__ import annotations
@@ -18,7 +21,26 @@ from _common import make_parser, parse
 
 import nnbackend as nn
 
-CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+@nn.register("examples")
+class Chrono(nn.initializers.Initializer):
+    """Biases of an LSTM's gates i, f, c, o: log(u) for f, -log(u) for i, 0 for the rest; u uniform from 1 to T - 1.
+
+    A forget gate that is open to 1 - 1/u remembers for about u steps.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __call__(
+        self, shape: tuple[int, ...], stream: nn.random.Stream, dtype: str = "float32"
+    ) -> np.ndarray:
+        """Return the biases, of shape (4 units,)."""
+        units = shape[0] // 4
+        bias = np.zeros(shape, dtype)
+        bias[units : 2 * units] = np.log(stream.uniform((units,), 1.0, self.steps - 1.0))
+        bias[:units] = -bias[units : 2 * units]
+        return bias
 
 
 def draw(rng: np.random.Generator, samples: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -32,33 +54,35 @@ def draw(rng: np.random.Generator, samples: int, length: int) -> tuple[np.ndarra
     return x, (numbers * marks).sum(axis=1, keepdims=True).astype("float32")
 
 
+def make_layer(cell: str, length: int) -> nn.Layer:
+    """Return a recurrent layer of 32 units."""
+    if cell == "gru":
+        return nn.GRU(32)
+    return nn.LSTM(32, bias_initializer=Chrono(length), unit_forget_bias=False)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train on fresh sequences in every epoch, and test on others."""
-    parser = make_parser(__doc__, epochs=60, quick_epochs=12)
-    parser.add_argument("--cell", choices=sorted(CELLS), default="lstm", help="the layer (default: lstm)")
-    parser.add_argument("--length", type=int, help="steps of a sequence (default: 100, or 30 with --quick)")
+    parser = make_parser(__doc__, epochs=40, quick_epochs=15)
+    parser.add_argument("--cell", choices=["gru", "lstm"], default="lstm", help="the layer (default: lstm)")
+    parser.add_argument("--length", type=int, help="steps of a sequence (default: 100, or 20 with --quick)")
     options = parse(parser, argv)
-    length = options.length or (30 if options.quick else 100)
+    length = options.length or (20 if options.quick else 100)
     model = nn.Sequential(
-        [nn.Input((length, 2)), CELLS[options.cell](64, name=options.cell), nn.Dense(1)],
+        [nn.Input((length, 2)), make_layer(options.cell, length), nn.Dense(1)],
         backend=options.backend,
         seed=options.seed,
     )
-    model.compile(nn.optimizers.Adam(0.003), loss="mean_squared_error")
+    model.compile(nn.optimizers.Adam(0.01, global_clipnorm=1.0), loss="mean_squared_error")
     model.summary()
     rng = np.random.default_rng(options.seed)
-    x_test, y_test = draw(rng, 2000, length)
+    x_test, y_test = draw(rng, 1000, length)
     print(f"Always answering 1 is off by {np.mean((y_test - 1) ** 2):.3f}")
     start = time.perf_counter()
     for epoch in range(options.epochs):
-        history = model.fit(*draw(rng, 2000, length), batch_size=50, verbose=0)
+        loss = model.fit(*draw(rng, 1600, length), batch_size=32, verbose=0).history["loss"][0]
         if epoch % 5 == 4:
-            tested = model.evaluate(x_test, y_test, batch_size=500)["loss"]
-            print(
-                f"epoch {epoch + 1:3}  loss {history.history['loss'][-1]:.5f}  test {tested:.5f}  {time.perf_counter() - start:.0f}s",
-                flush=True,
-            )
-    print(f"Trained in {time.perf_counter() - start:.0f} seconds")
+            print(f"{50 * (epoch + 1):5} steps  loss {loss:.5f}  {time.perf_counter() - start:.0f} seconds")
     error = model.evaluate(x_test, y_test, batch_size=500)["loss"]
     goal = 0.05 if options.quick else 0.01
     print(f"Mean squared error at length {length} on {model.backend}: {error:.5f} (below {goal} expected)")

@@ -19,18 +19,6 @@ import nnbackend as nn
 COLORS = ["#0072b2", "#d55e00", "#009e73"]  # told apart by colour-blind eyes, too
 
 
-def draw_spiral(points: int, arms: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return points (x, y) and their arms; with seed 0 the book's own numbers, bit by bit."""
-    random = np.random.RandomState(seed)
-    radius = np.linspace(0.0, 1.0, points)
-    drawn = []
-    for arm in range(arms):
-        noise = random.standard_normal(points).astype("float32") * 0.2
-        angle = (np.linspace(4 * arm, 4 * (arm + 1), points) + noise) * 2.5
-        drawn.append(np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1))
-    return np.concatenate(drawn).astype("float32"), np.repeat(np.arange(arms), points)
-
-
 class EveryHundred(nn.callbacks.Callback):
     """Prints a line now and then: an epoch is a single step here, too short for a line of its own."""
 
@@ -97,8 +85,8 @@ def paint(model: nn.Sequential, x: np.ndarray, arm: np.ndarray, title: str, path
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, test and paint."""
     options = parse(make_parser(__doc__, epochs=600, quick_epochs=200), argv)
-    x, arm = draw_spiral(points=100, arms=3, seed=0)
-    x_test, arm_test = draw_spiral(points=100, arms=3, seed=1)
+    x, arm = nn.datasets.spiral_data(100, 3, random=0)  # the book's own points
+    x_test, arm_test = nn.datasets.spiral_data(100, 3, random=1)
 
     model = make_model(options.backend, options.seed)
     model.compile(

@@ -64,7 +64,7 @@ def make_model(backend: nn.backend.Backend, seed: int, *, both_ways: bool) -> nn
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train both taggers, and test them on other sentences."""
-    options = parse(make_parser(__doc__, epochs=12, quick_epochs=3), argv)
+    options = parse(make_parser(__doc__, epochs=6, quick_epochs=3), argv)
     rng = np.random.default_rng(options.seed)
     train, test = draw(rng, 2000), draw(rng, 500)
     reached = {}

@@ -7,10 +7,14 @@
 
 from __future__ import annotations
 
+import importlib as _importlib
+import typing as _typing
+
 from nnbackend import (
     activations,
     callbacks,
     constraints,
+    data,
     functional,
     initializers,
     layers,
@@ -147,6 +151,9 @@ from nnbackend.layers import (
 )
 from nnbackend.models import Model, Sequential, load_model
 
+if _typing.TYPE_CHECKING:
+    from nnbackend import datasets
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -261,6 +268,8 @@ __all__ = [
     "available_backends",
     "callbacks",
     "constraints",
+    "data",
+    "datasets",
     "differentiable",
     "elementwise",
     "functional",
@@ -272,6 +281,7 @@ __all__ = [
     "load_model",
     "losses",
     "metrics",
+    "nnfs",
     "no_grad",
     "optimizers",
     "plotting",
@@ -285,3 +295,10 @@ __all__ = [
     "value_and_grad",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """Import at first use what few programs need."""
+    if name in ("datasets", "nnfs"):
+        return _importlib.import_module(f"nnbackend.{name}")
+    raise AttributeError(f"module 'nnbackend' has no attribute {name!r}")

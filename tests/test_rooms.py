@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 #: What the rooms of the mathematics may import.
-MATHEMATICS = {"autodiff", "backend", "elementwise", "placement", "random", "tree", "typing"}
+MATHEMATICS = {"arguments", "autodiff", "backend", "elementwise", "placement", "random", "tree", "typing"}
 #: What the rooms between mathematics and models may import: each other, too.
 PARTS = MATHEMATICS | {
     "activations",
@@ -33,6 +33,7 @@ PARTS = MATHEMATICS | {
 #: room -> the rooms it may import besides itself; the rooms are the modules and packages right under nnbackend/.
 MAY_IMPORT = {
     "typing": set(),
+    "arguments": set(),
     "tree": {"typing"},
     "philox": {"typing"},
     "backend": {"philox", "typing"},
@@ -52,9 +53,11 @@ MAY_IMPORT = {
     "optimizers": PARTS,
     "regularizers": PARTS,
     "data": MATHEMATICS,
+    "datasets": {"arguments", "backend", "random"},
     "models": PARTS | {"callbacks", "data", "interop"},
     "callbacks": PARTS | {"data", "models", "plotting"},
     "interop": PARTS | {"models"},
+    "nnfs": PARTS | {"datasets", "interop"},
     "plotting": PARTS | {"data", "models"},
 }
 #: The face and the commands stand above all rooms and may import any of them.
@@ -62,10 +65,13 @@ ABOVE = {"__init__", "__main__", "agreement", "cases", "trajectories"}
 
 #: library -> the rooms that may import it.
 THIRD_PARTY = {
+    "PIL": {"datasets"},
     "array_api_compat": {"backend"},
     "matplotlib": {"plotting"},
     "ml_dtypes": {"interop"},
+    "pooch": {"datasets"},
     "safetensors": {"interop"},
+    "sklearn": {"datasets"},
     "tqdm": {"callbacks"},
 }
 
@@ -84,8 +90,17 @@ ARRAY_LIBRARIES = {
 }
 #: file -> {module: the reason why this file on the host's edge may import it}
 HOST_EDGES = {
+    "nnbackend/datasets/book.py": {
+        "numpy": "the book's data sets own a private generator of NumPy's old kind, and are bit-equal to NumPy's sine",
+    },
+    "nnbackend/datasets/files.py": {
+        "numpy": "IDX, npz and image files are read into the host's memory",
+    },
     "nnbackend/interop/safetensors.py": {
         "safetensors.numpy": "a file is written from, and read into, the host's memory",
+    },
+    "nnbackend/nnfs/settings.py": {
+        "numpy": "the book's programs draw from NumPy's global generator of old, and call it themselves in between",
     },
 }
 

@@ -30,7 +30,10 @@ class Callback:
     model: Any
 
     def on_train_begin(self, parameters: dict[str, Any]) -> None:
-        """Hear that training begins; `parameters` holds ``epochs``, ``steps``, ``samples`` and ``first_epoch``."""
+        """Hear that training begins; `parameters` holds ``epochs``, ``steps``, ``samples`` and ``first_epoch``.
+
+        Steps and samples of an epoch are None where a stream does not tell them.
+        """
 
     def on_train_end(self) -> None:
         """Hear that training has ended, or was broken off."""

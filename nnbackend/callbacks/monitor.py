@@ -339,6 +339,10 @@ class GradientMonitor(Callback):
         """Note which epoch it is."""
         self._epoch = epoch
 
+    def on_resume(self, epoch: int, batch: int) -> None:
+        """Note which epoch goes on."""
+        self._epoch = epoch
+
     def on_batch_begin(self, batch: int, data: Batch) -> None:
         """Look into the model before the first step of an epoch."""
         if batch == 0 and self._epoch % self.every == 0:
@@ -354,6 +358,32 @@ class GradientMonitor(Callback):
     def on_train_end(self) -> None:
         """Let go of what is of no use after training."""
         self._before = self._batch = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Return all that was measured and found."""
+        return {
+            "epoch": list(self.epoch),
+            "loss": list(self.loss),
+            "samples": list(self._samples),
+            "history": {
+                path: {name: list(values) for name, values in lists.items()}
+                for path, lists in self.history.items()
+            },
+            "findings": [
+                [[kind, list(layers), text] for kind, layers, text in each] for each in self._findings
+            ],
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        self.epoch, self.loss, self._samples = (list(state[name]) for name in ("epoch", "loss", "samples"))
+        self.history = {
+            path: {name: list(values) for name, values in lists.items()}
+            for path, lists in state["history"].items()
+        }
+        self._findings = [
+            [Finding(kind, tuple(layers), text) for kind, layers, text in each] for each in state["findings"]
+        ]
 
     def _look(self, batch: Batch) -> None:
         from nnbackend.models.probing import probe

@@ -11,17 +11,20 @@ from typing import Any, NamedTuple
 from nnbackend import tree
 from nnbackend.autodiff import Operators
 from nnbackend.backend import Backend, host, is_array, plain, to_numpy
+from nnbackend.data.sampling import class_labels
 from nnbackend.placement import is_at_home
-from nnbackend.random import Stream
 
 __all__ = [
     "Batch",
     "Dataset",
     "as_dataset",
     "move",
-    "order",
+    "named_parts",
+    "require_equal_lengths",
     "require_finite",
+    "require_numbers",
     "split",
+    "split_at",
     "to_array",
     "weigh_classes",
 ]
@@ -47,18 +50,23 @@ class Dataset:
     def __len__(self) -> int:
         return int(tree.leaves(self.x)[0].shape[0])
 
-    def batches(self, size: int, rows: Any | None = None) -> Iterator[Batch]:
+    def batches(self, size: int, rows: Any | None = None, first: int = 0) -> Iterator[Batch]:
         """Yield batches of `size` samples, in the order of `rows` (host indices) or as they stand.
 
-        The last batch has what is left: it is neither padded nor dropped.
+        They begin with number `first`. The last batch has what is left: it is neither padded nor dropped.
         """
         rows = host().xp.arange(len(self)) if rows is None else rows
-        for start in range(0, len(self), size):
+        for start in range(first * size, len(self), size):
             yield self._take(rows[start : start + size])
 
     def rows(self, rows: Any) -> Dataset:
         """Return the data set of these rows (host indices)."""
         return Dataset(*self._take(rows), self.backend)
+
+    def on(self, backend: Backend) -> Batch:
+        """Return all of it as one batch on a backend."""
+        parts = (self.x, self.y, self.weight)
+        return Batch(*tree.map(lambda array: move(array, backend, None), parts))
 
     def _take(self, rows: Any) -> Batch:
         with self.backend.scope():  # left before anything is yielded: it is this thread's, not a generator's
@@ -66,11 +74,6 @@ class Dataset:
             xp = self.backend.xp
             parts = (self.x, self.y, self.weight)
             return Batch(*tree.map(lambda array: xp.take(array, index, axis=0), parts))
-
-
-def order(seed: int, epoch: int, count: int) -> Any:
-    """Return the order of the samples in an epoch, the same on every backend, as host indices."""
-    return Stream(seed, "shuffle", step=epoch).permutation(count)
 
 
 def to_array(values: Any, name: str) -> Any:
@@ -97,12 +100,24 @@ def to_array(values: Any, name: str) -> Any:
             raise TypeError(
                 f"{name} cannot be made an array: {error}. Its rows must have equal lengths."
             ) from error
-    kind = str(array.dtype)
-    if kind == "object" and not array.shape:
+    if str(array.dtype) == "object" and not array.shape:
         raise TypeError(
             f"{name} must be an array, a list of rows or a table, got {type(values).__name__}. Put the "
             "numbers in a list."
         )
+    require_numbers(array, name)
+    return array
+
+
+def require_numbers(array: Any, name: str) -> None:
+    """Refuse an array of text, objects or complex numbers.
+
+    Raises
+    ------
+    TypeError
+        With the cure.
+    """
+    kind = str(array.dtype)
     if not any(word in kind for word in ("float", "int", "bool")):
         cure = (
             "Pass real and imaginary parts as two columns."
@@ -110,7 +125,6 @@ def to_array(values: Any, name: str) -> Any:
             else "Encode text and categories as numbers, and fill missing values, first."
         )
         raise TypeError(f"{name} must hold numbers, got dtype {kind}. {cure}")
-    return array
 
 
 def _native(array: Any, name: str) -> Any:
@@ -184,28 +198,18 @@ def as_dataset(
     """
     x = _to_arrays(x, f"{owner}: x", several_inputs)
     parts = named_parts(x, "x")
-    for name, part in parts:
-        if len(part.shape) == 0:
-            raise ValueError(f"{owner} expects {name} with one row for each sample, got a single number.")
-    count = int(parts[0][1].shape[0])
-    if count == 0:
-        shape = tuple(parts[0][1].shape)
-        raise ValueError(f"{owner} expects at least one sample, got {parts[0][0]} of shape {shape}.")
-    for name, part in parts[1:]:
-        _check_length(owner, name, part, count, parts[0][0])
     if y is not None:
         y = _to_arrays(y, f"{owner}: y", several_outputs)
-        for name, part in named_parts(y, "y"):
-            _check_length(owner, name, part, count, parts[0][0])
+        parts += named_parts(y, "y")
     weight = None
     if sample_weight is not None:
         several = several_outputs and isinstance(sample_weight, (list, tuple, dict))
         given = _to_arrays(sample_weight, f"{owner}: sample_weight", several)
-        for name, part in named_parts(given, "sample_weight"):
-            _check_length(owner, name, part, count, parts[0][0])
+        parts += named_parts(given, "sample_weight")
         weight = tree.map(to_numpy, given)
         for part in tree.leaves(weight):
             _check_weights(owner, part)
+    require_equal_lengths(owner, parts)
     casts = input_dtype if isinstance(input_dtype, (list, dict)) else tree.map(lambda _: input_dtype, x)
     return Dataset(
         _move_each(x, backend, casts),
@@ -234,18 +238,32 @@ def _move_each(x: Any, backend: Backend, dtypes: Any) -> Any:
     return move(x, backend, dtypes)
 
 
-def _check_length(owner: str, name: str, array: Any, count: int, first: str) -> None:
+def require_equal_lengths(owner: str, parts: list[tuple[str, Any]]) -> int:
+    """Return how many rows the named arrays have, which is to be the same for all, and above zero.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one array has more or fewer rows than the first.
+    """
+    first, array = parts[0]
     if not array.shape:
-        raise ValueError(
-            f"{owner} expects {name} with one row for each row of {first}, got a single number for {count} rows of "
-            f"{first}. Put one for each row in a list."
-        )
-    length = int(array.shape[0])
-    if length != count:
-        raise ValueError(
-            f"{owner} expects {name} with one row for each row of {first}, got {length} rows of {name} for {count} of "
-            f"{first}."
-        )
+        raise ValueError(f"{owner} expects {first} with one row for each sample, got a single number.")
+    count = int(array.shape[0])
+    if count == 0:
+        raise ValueError(f"{owner} expects at least one sample, got {first} of shape {tuple(array.shape)}.")
+    for name, array in parts[1:]:
+        if not array.shape:
+            raise ValueError(
+                f"{owner} expects {name} with one row for each row of {first}, got a single number for {count} rows "
+                f"of {first}. Put one for each row in a list."
+            )
+        if int(array.shape[0]) != count:
+            raise ValueError(
+                f"{owner} expects {name} with one row for each row of {first}, got {int(array.shape[0])} rows of "
+                f"{name} for {count} of {first}."
+            )
+    return count
 
 
 def _check_weights(owner: str, weight: Any) -> None:
@@ -254,11 +272,31 @@ def _check_weights(owner: str, weight: Any) -> None:
 
 
 def weigh_classes(
-    data: Dataset, class_weight: Any, dtype: str, owner: str, output_shape: Any = None
+    data: Dataset,
+    class_weight: Any,
+    dtype: str,
+    owner: str,
+    output_shape: Any = None,
+    *,
+    complete: bool = False,
 ) -> Dataset:
     """Multiply the samples' weights by those of their classes; classes not named weigh 1.
 
-    Where outputs are sequences, of `output_shape` without the axis of samples, each step has the weight of its class.
+    Parameters
+    ----------
+    data : Dataset
+        With one label for each sample, or for each step of each.
+    class_weight : mapping of int to float
+        The weights.
+    dtype : str
+        That of the weights that come out.
+    owner : str
+        Who asks, for messages.
+    output_shape : tuple of int, optional
+        The shape of an output without the axis of samples: where it is a sequence, each step has the weight of its
+        class.
+    complete : bool
+        Whether these are all samples, so that each class that is named must have some; a single batch may lack one.
 
     Raises
     ------
@@ -276,22 +314,10 @@ def weigh_classes(
             f"{class_weight!r}."
         )
     xp = host().xp
-    if not hasattr(data.y, "shape"):
-        raise ValueError(f"{owner} takes class_weight with one output, got several. Use sample_weight.")
-    labels = to_numpy(data.y)
     steps = tuple(output_shape[:-1]) if isinstance(output_shape, tuple) else ()
-    if labels.ndim > 1 and not (steps and labels.shape[1:] == steps):
-        labels = xp.argmax(labels, axis=-1) if labels.shape[-1] > 1 else labels[..., 0]
-    if labels.shape[1:] not in ((), steps):
-        raise ValueError(
-            f"{owner} takes class_weight with one label for each sample, got y of shape {tuple(data.y.shape)}."
-        )
-    if not bool(xp.all(xp.floor(labels) == labels)):
-        raise ValueError(
-            f"{owner} takes class_weight with whole-number labels, got fractions in y. Use sample_weight."
-        )
+    labels = class_labels(data.y, f"{owner} takes class_weight", steps=steps)
     absent = [label for label in class_weight if not bool(xp.any(labels == label))]
-    if absent and owner == "fit":  # a single batch may lack a class
+    if absent and complete:
         raise ValueError(
             f"{owner} got class_weight for the class {absent[0]!r}, which no target is of; they are from "
             f"{xp.min(labels):g} to {xp.max(labels):g}. Leave it out, or number the classes as in y."
@@ -314,13 +340,25 @@ def split(data: Dataset, share: float, owner: str) -> tuple[Dataset, Dataset]:
     ValueError
         If `share` is not between 0 and 1, or one part would be empty.
     """
-    if not 0.0 < share < 1.0:
-        raise ValueError(f"{owner} expects validation_split between 0 and 1, got {share}.")
-    first = math.floor(len(data) * (1.0 - share))
-    if first in (0, len(data)):
-        raise ValueError(f"{owner}: validation_split={share} of {len(data)} samples leaves one part empty.")
+    first = split_at(len(data), share, owner)
     rows = host().xp.arange(len(data))
     return data.rows(rows[:first]), data.rows(rows[first:])
+
+
+def split_at(count: int, share: float, owner: str) -> int:
+    """Return how many of `count` samples stay where the last `share` of them is cut off.
+
+    Raises
+    ------
+    ValueError
+        If `share` is not between 0 and 1, or one part would be empty.
+    """
+    if not 0.0 < share < 1.0:
+        raise ValueError(f"{owner} expects validation_split between 0 and 1, got {share}.")
+    first = math.floor(count * (1.0 - share))
+    if first in (0, count):
+        raise ValueError(f"{owner}: validation_split={share} of {count} samples leaves one part empty.")
+    return first
 
 
 def require_finite(data: Dataset, owner: str) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackend import constraints, functional, initializers, regularizers
+from nnbackend.arguments import positive_integer
 from nnbackend.backend import plain
 from nnbackend.layers.base import Layer
-from nnbackend.layers.core import positive_integer
 from nnbackend.layers.einsum import EinsumDense
 from nnbackend.typing import Shape
 

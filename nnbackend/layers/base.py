@@ -211,6 +211,21 @@ class Masked(NamedTuple):
 _binding: ContextVar[Binding | None] = ContextVar("nnbackend_binding", default=None)
 
 
+def current_binding() -> Binding | None:
+    """Return the run that parameters read from here and now; None outside of steps."""
+    return _binding.get()
+
+
+@contextmanager
+def unbound() -> Iterator[None]:
+    """Let parameters stand for their own values within the block."""
+    token = _binding.set(None)
+    try:
+        yield
+    finally:
+        _binding.reset(token)
+
+
 @dataclass(frozen=True)
 class _Frame:
     """A layer that is being called or built: where it stands and what holds for the layers inside it."""
@@ -221,6 +236,7 @@ class _Frame:
     backend: Backend
     dtype: str
     seed: int
+    trained: bool
 
 
 _frame: ContextVar[_Frame | None] = ContextVar("nnbackend_frame", default=None)
@@ -432,6 +448,15 @@ class Layer(Configurable):
                     f"{type(self).__name__} {self.path!r} was built for inputs of shape ({', '.join(['n', *wanted])}), "
                     f"got ({came}). Check the layer before it."
                 )
+
+    def check_values(self, x: Any) -> None:
+        """Refuse inputs whose numbers the layer does not take; asked on the host, before data go into steps.
+
+        Raises
+        ------
+        ValueError
+            With the layer's name, what is expected and what came.
+        """
 
     @property
     def mask_arguments(self) -> Mapping[str, int]:
@@ -689,6 +714,12 @@ class Layer(Configurable):
                 "it with build(input_shape), or call it on data once."
             )
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether training may change it: it and the layers around it, as it is being called, are trainable."""
+        frame = _frame.get()
+        return frame.trained if frame is not None and frame.layer is self else self.trainable
+
     # Randomness
 
     def random(self, name: str) -> Stream:
@@ -716,13 +747,20 @@ class Layer(Configurable):
         if parent is None:
             backend = self._root_backend(x)
             return _Frame(
-                self, self._root_path(), bool(training), backend, self._root_dtype(), self._root_seed()
+                self,
+                self._root_path(),
+                bool(training),
+                backend,
+                self._root_dtype(),
+                self._root_seed(),
+                self.trainable,
             )
         name = parent.layer.child_name(self)
         path = f"{parent.path}/{name}" if parent.path else name
         dtype = self.dtype or parent.dtype
         inherited = parent.training if training is None else training
-        return _Frame(self, path, inherited, parent.backend, dtype, parent.seed)
+        trained = parent.trained and self.trainable
+        return _Frame(self, path, inherited, parent.backend, dtype, parent.seed, trained)
 
     def _root_path(self) -> str:
         return self.name

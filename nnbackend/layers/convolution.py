@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from nnbackend import activations, constraints, functional, initializers, regularizers
+from nnbackend.arguments import positive_integer
 from nnbackend.functional._rules import sizes
 from nnbackend.functional.convolution import (
     Geometry,
@@ -16,7 +17,6 @@ from nnbackend.functional.convolution import (
     transposed_geometry,
 )
 from nnbackend.layers.base import Layer
-from nnbackend.layers.core import positive_integer
 from nnbackend.typing import Shape
 
 __all__ = [

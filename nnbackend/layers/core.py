@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
 from nnbackend import activations, constraints, functional, initializers, regularizers
+from nnbackend.arguments import positive_integer
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 
 __all__ = ["Dense"]
-
-
-def positive_integer(owner: str, name: str, value: Any) -> int:
-    """Return `value` as a whole number above zero.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none; the message names the owner and the argument.
-    """
-    try:
-        number = operator.index(value)
-        if isinstance(value, bool):
-            raise TypeError
-    except TypeError:
-        raise TypeError(f"{owner} expects {name} to be a whole number, got {value!r}.") from None
-    if number < 1:
-        raise ValueError(f"{owner} expects {name} to be at least 1, got {number}.")
-    return number
 
 
 class Dense(Layer):

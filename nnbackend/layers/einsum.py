@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from nnbackend import activations, constraints, functional, initializers, regularizers
+from nnbackend.arguments import positive_integer
 from nnbackend.layers.base import Layer
-from nnbackend.layers.core import positive_integer
 from nnbackend.typing import Shape
 
 __all__ = ["Bilinear", "EinsumDense"]

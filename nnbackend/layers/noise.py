@@ -152,8 +152,8 @@ class SpatialDropout1D(_SpatialDropout):  # numpydoc ignore=PR02
     --------
     >>> import nnbackend as nn
     >>> nn.SpatialDropout1D(0.5)(nn.get_backend("numpy").xp.ones((1, 2, 3)), training=True)
-    array([[[0., 2., 2.],
-            [0., 2., 2.]]], dtype=float32)
+    array([[[2., 0., 0.],
+            [2., 0., 0.]]], dtype=float32)
     """
 
     expects = "t c"

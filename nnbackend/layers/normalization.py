@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from nnbackend import constraints, functional, initializers, regularizers
+from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Operators
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy, use_backend
-from nnbackend.layers.base import Binding, Layer, Masked, Parameter, _binding
-from nnbackend.layers.core import positive_integer
+from nnbackend.layers.base import Binding, Layer, Masked, Parameter, current_binding, unbound
 from nnbackend.random import Stream
 from nnbackend.typing import Array, Shape
 
@@ -189,8 +189,8 @@ class BatchNormalization(_OverOneAxis):
     Notes
     -----
     As in Keras, the running variance is that of the batch, divided by n (PyTorch divides by n - 1), and epsilon and
-    momentum are 1e-3 and 0.99 (PyTorch's 1e-5 and 0.1, which is 0.9 here). With ``trainable=False`` on the layer itself
-    it computes as outside of training and its statistics stay as they are.
+    momentum are 1e-3 and 0.99 (PyTorch's 1e-5 and 0.1, which is 0.9 here). With ``trainable=False`` on the layer, or on
+    one around it, it computes as outside of training and its statistics stay as they are.
 
     A ``mask`` of shape (n, t) leaves steps out of the statistics; all steps are normalised. Where it holds nothing, or
     the batch is empty, the running statistics stay.
@@ -261,7 +261,7 @@ class BatchNormalization(_OverOneAxis):
 
     def forward(self, x: Any, *, training: bool = False, mask: Any = None) -> Any:
         """Normalise; in training, take the batch's statistics and let the running ones follow."""
-        if not (training and self.trainable):
+        if not (training and self.is_trained):
             return functional.batch_norm_inference(
                 x,
                 self.moving_mean,
@@ -283,10 +283,6 @@ class BatchNormalization(_OverOneAxis):
         """Bring a running statistic nearer to that of the batch."""
         new = running + (value.detach() - running) * (1.0 - self.momentum)
         running.assign(new if mask is None else functional.where(functional.any(mask), new, running))
-
-
-# freezing it changes what it computes, so that a step that was compiled is out of date
-BatchNormalization._configured = BatchNormalization._configured | {"trainable"}
 
 
 class LayerNormalization(_Scaled):  # numpydoc ignore=PR02
@@ -573,11 +569,8 @@ class _Alone(Binding):
         self.layer = layer
 
     def assign(self, parameter: Parameter, value: Any) -> None:
-        token = _binding.set(None)
-        try:
+        with unbound():
             parameter.assign(value)
-        finally:
-            _binding.reset(token)
 
     def stream(self, path: str) -> Stream:
         return Stream(self.seed, path, next(self.layer._draws), self.backend)
@@ -586,7 +579,7 @@ class _Alone(Binding):
 @contextmanager
 def _standing_for(layer: Layer, parameter: Parameter, value: Any) -> Iterator[None]:
     """Let a parameter read as another value within the block."""
-    binding = _binding.get()
+    binding = current_binding()
     if binding is None:
         with _Alone(layer, {id(parameter): value}).bound():
             yield
@@ -715,7 +708,7 @@ class SpectralNormalization(Layer):
         """Run the layer with its kernel divided."""
         kernel: Any = self._kernel
         u = functional.reshape(self.vector_u, (kernel.shape[-1],))
-        if training and self.trainable:
+        if training and self.is_trained:
             u = functional.power_iteration(kernel, u, iterations=self.power_iterations)
             self.vector_u.assign(functional.reshape(u, (1, -1)))
         with _standing_for(self, kernel, functional.spectral_norm(kernel, u)):

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nnbackend import functional
+from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Tensor
 from nnbackend.backend import host
 from nnbackend.functional._rules import floating_like, zeros
 from nnbackend.layers.base import Layer, Parameter
-from nnbackend.layers.core import positive_integer
 from nnbackend.layers.recurrent_cells import (
     Cell,
     GRUCell,

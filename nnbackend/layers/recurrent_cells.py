@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 from nnbackend import activations, constraints, functional, initializers, regularizers
+from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Operators, Tensor
 from nnbackend.backend import host
 from nnbackend.layers.base import Layer
-from nnbackend.layers.core import positive_integer
 from nnbackend.random import Stream
 from nnbackend.typing import Array, Shape
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnbackend import functional
+from nnbackend.arguments import positive_integer
 from nnbackend.layers.axes import shown
 from nnbackend.layers.base import Layer
-from nnbackend.layers.core import positive_integer
 from nnbackend.typing import Shape
 
 __all__ = ["Flatten", "Identity", "Lambda", "Permute", "RepeatVector", "Reshape"]

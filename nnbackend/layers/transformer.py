@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from nnbackend import activations, initializers
+from nnbackend.arguments import positive_integer
 from nnbackend.layers.attention import MultiHeadAttention, _share_dropped, _shown
 from nnbackend.layers.base import Layer
-from nnbackend.layers.core import Dense, positive_integer
+from nnbackend.layers.core import Dense
 from nnbackend.layers.noise import Dropout
 from nnbackend.layers.normalization import LayerNormalization
 from nnbackend.typing import Shape

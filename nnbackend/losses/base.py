@@ -61,12 +61,14 @@ def combine_weights(first: Any | None, second: Any | None) -> Any | None:
         return None
     weights = [plain(each) for each in (first, second) if each is not None]
     ndim = max(weight.ndim for weight in weights)
-    xp = backend_of(weights[0]).xp
+    backend = backend_of(weights[0])
+    xp = backend.xp
     floating = next((w.dtype for w in weights if "float" in str(w.dtype)), xp.float32)
     product: Any = None
-    for weight in weights:
-        wide = xp.reshape(xp.astype(weight, floating), (*weight.shape, *(1,) * (ndim - weight.ndim)))
-        product = wide if product is None else product * wide
+    with backend.scope():
+        for weight in weights:
+            wide = xp.reshape(xp.astype(weight, floating), (*weight.shape, *(1,) * (ndim - weight.ndim)))
+            product = wide if product is None else product * wide
     return product
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnbackend.backend import plain
+from nnbackend.backend import Backend, plain
 from nnbackend.layers.base import Layer, Masked, cast
 from nnbackend.layers.graph import Node, Symbol, library_functions, replace_symbols
 from nnbackend.models.model import Model
@@ -157,8 +157,10 @@ class Graph(Model):
             return True
         return isinstance(x, (list, tuple)) and len(x) == 1 and hasattr(x[0], "shape")
 
-    def _dataset(self, owner: str, x: Any, y: Any = None, weight: Any = None) -> Any:
-        return super()._dataset(owner, self._in_order(x), y, weight)
+    def _dataset(
+        self, owner: str, x: Any, y: Any = None, weight: Any = None, *, on: Backend | None = None
+    ) -> Any:
+        return super()._dataset(owner, self._in_order(x), y, weight, on=on)
 
     def _in_order(self, x: Any) -> Any:
         """Return data as they are taken: one array, or a list in the order of the inputs."""
@@ -197,6 +199,15 @@ class Graph(Model):
                     f"Model {self.path!r} expects {name} of shape ({wanted}), got ({came})."
                     + (" One sample alone is x[None]." if len(shape) < len(symbol.sample_shape) else "")
                 )
+
+    def check_values(self, x: Any) -> None:
+        """Refuse data whose numbers the layers that take them refuse."""
+        given = [x] if self._single else in_order("inputs", x, self.input_names)
+        values = {id(symbol): value for symbol, value in zip(self._inputs, given, strict=True)}
+        for node in self._nodes:
+            first = node.arguments[0] if node.arguments else None
+            if isinstance(node.function, Layer) and isinstance(first, Symbol) and id(first) in values:
+                node.function.check_values(values[id(first)])
 
     # Computation
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from os import PathLike
 from typing import Any
 
 from nnbackend import losses, optimizers, tree
 from nnbackend import metrics as measures
+from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Operators
-from nnbackend.backend import Backend, backend_of, get_backend, is_array, plain, to_numpy
+from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
 from nnbackend.callbacks import Callback, Callbacks, EpochLines, History, ProgressBar
 from nnbackend.data import (
+    ArrayFeed,
     Batch,
+    DataLoader,
     Dataset,
+    Feed,
+    LoaderFeed,
     as_dataset,
+    is_stream,
+    loader_of,
     move,
-    order,
     require_finite,
     split,
     to_array,
@@ -39,6 +47,9 @@ from nnbackend.random import key_words, new_seed
 from nnbackend.typing import Tree
 
 __all__ = ["Model"]
+
+#: Samples of a batch where nothing else is said.
+TRAINED_AT_ONCE, MEASURED_AT_ONCE = 32, 128
 
 
 class Model(Layer):
@@ -69,6 +80,8 @@ class Model(Layer):
         What `compile` was given.
     stop_training : bool
         A callback sets it to end `fit` after the epoch.
+    feed : Feed or None
+        While `fit` runs, where its batches come from and the position in them.
 
     Examples
     --------
@@ -117,6 +130,7 @@ class Model(Layer):
         self.optimizer: optimizers.Optimizer | None = None
         self.objective: Objective | None = None
         self.stop_training = False
+        self.feed: Feed | None = None
         self.epochs_trained = 0
         self._output_sample: Any = None
         self._training = TrainingState()
@@ -136,7 +150,7 @@ class Model(Layer):
 
     # Structure
 
-    _not_searched = Layer._not_searched | {"_compiled", "_handles", "_never_called", "_placed"}
+    _not_searched = Layer._not_searched | {"_compiled", "_handles", "feed", "_never_called", "_placed"}
 
     def _root_path(self) -> str:
         return ""
@@ -313,7 +327,7 @@ class Model(Layer):
             )
         return self.objective, self.optimizer
 
-    def _step(self, kind: str, fixed: tuple[str, ...] = ()) -> Callable[..., Any]:
+    def _step(self, kind: str, fixed: tuple[str | None, ...] = ()) -> Callable[..., Any]:
         """Return a compiled step; the paths that training leaves as they are make another step of it."""
         if self._compiled_at != revision():  # a layer computes something else since
             self._compiled, self._compiled_at = {}, revision()
@@ -352,12 +366,14 @@ class Model(Layer):
         """Return what inputs are cast to: a dtype, None to leave integers, or a list or dict of them."""
         return self._root_dtype() if self.casts_input else None
 
-    def _dataset(self, owner: str, x: Any, y: Any = None, weight: Any = None) -> Dataset:
+    def _dataset(
+        self, owner: str, x: Any, y: Any = None, weight: Any = None, *, on: Backend | None = None
+    ) -> Dataset:
         return as_dataset(
             x,
             y,
             weight,
-            backend=self.backend,
+            backend=on or self.backend,
             input_dtype=self._input_dtypes(),
             dtype=self._root_dtype(),
             owner=owner,
@@ -365,35 +381,79 @@ class Model(Layer):
             several_outputs=self.objective is not None and self.objective.names is not None,
         )
 
-    def _checked(self, owner: str, data: Dataset, finite: bool) -> Dataset:
+    def _checked(self, owner: str, data: Dataset, finite: bool, prepare: bool = True) -> Dataset:
         """Build the model for a data set, and check that its targets fit the outputs."""
         if data.y is None:
-            raise TypeError(f"{owner} expects targets: {owner}(x, y).")
+            raise TypeError(
+                f"{owner} expects targets: {owner}(x, y), or batches (x, y) from a loader or stream."
+            )
         if finite:
             require_finite(data, owner)
         objective, _ = self._require_compiled(owner)
-        self._prepare(data.x)
+        if prepare:
+            self._prepare(data.x)
+        self.check_values(data.x)
         with self.backend.scope():
             output_shape = self.compute_output_shape(sample_shape(data.x))
             objective.check_targets(data.y, output_shape)
             objective.check_weights(owner, data.weight, output_shape)
         return data
 
+    def _receiver(self, owner: str, finite: bool, class_weight: Any = None) -> Callable[[Batch], Batch]:
+        """Return what checks a loader's batches on the host and brings them to the backend."""
+        seen = False
+
+        def receive(batch: Batch) -> Batch:
+            nonlocal seen
+            data = self._checked(owner, self._dataset(owner, *batch, on=host()), finite, prepare=not seen)
+            seen = True
+            if class_weight is not None:
+                shape = self.compute_output_shape(sample_shape(data.x))
+                data = weigh_classes(data, class_weight, self._root_dtype(), owner, shape)
+            return data.on(self.backend)
+
+        return receive
+
+    def _measurable(
+        self,
+        owner: str,
+        given: tuple[Any, Any, Any],
+        batch_size: int | None,
+        steps: int | None,
+        finite: bool,
+    ) -> Callable[[], Iterable[Batch]]:
+        """Return what gives the batches to measure the model on, as often as it is called."""
+        loader = loader_of(owner, *given, batch_size, MEASURED_AT_ONCE)
+        if loader is not None:
+            return self._pass_over(loader, owner, steps, finite)
+        data = self._checked(owner, self._dataset(owner, *given), finite)
+        return partial(_first_batches, data, batch_size or MEASURED_AT_ONCE, steps)
+
+    def _pass_over(
+        self, loader: DataLoader, owner: str, steps: int | None, finite: bool
+    ) -> Callable[[], Iterable[Batch]]:
+        """Return what gives each of a loader's samples once, on the backend, as often as it is called."""
+        receive = self._receiver(owner, finite)
+        return lambda: map(receive, loader.in_order(steps))
+
     def fit(
         self,
         x: Any,
-        y: Any,
-        batch_size: int = 32,
+        y: Any = None,
+        batch_size: int | None = None,
         epochs: int = 1,
         *,
         verbose: str | int = "auto",
         callbacks: Sequence[Callback] | None = None,
         validation_split: float = 0.0,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
         class_weight: Mapping[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
         check_finite: bool = False,
     ) -> History:
         """Train the model.
@@ -401,9 +461,13 @@ class Model(Layer):
         Parameters
         ----------
         x, y : array, list or table of shape (n, ...)
-            Inputs and targets, one row for each sample; arrays of any backend.
-        batch_size : int
-            Samples of a step; the last batch of an epoch has what is left.
+            Inputs and targets, one row for each sample; arrays of any backend. Memory-mapped arrays stay in their
+            files, and only the rows of a batch are read. Instead of both, a `nnbackend.data.DataLoader`, or a stream of
+            batches ``(x, y)`` or ``(x, y, sample_weight)``: an iterable, a function that returns an iterator, or an
+            iterator such as a generator.
+        batch_size : int, optional
+            Samples of a step, 32 without it; the last batch of an epoch has what is left. Loaders and streams have
+            their own.
         epochs : int
             How often to go through the samples; training ends after epoch number `epochs`.
         verbose : {"auto", 0, 1, 2}
@@ -412,16 +476,23 @@ class Model(Layer):
             Who is told.
         validation_split : float
             The last share of the samples is kept for validation, with its sample weights.
-        validation_data : tuple of (x, y) or (x, y, sample_weight), optional
+        validation_data : tuple of (x, y) or (x, y, sample_weight), DataLoader or stream, optional
             What to validate on after each epoch.
         shuffle : bool
-            Whether each epoch has an order of its own, from the model's seed.
+            Whether each epoch has an order of its own, from the model's seed; loaders and streams have theirs.
         class_weight : mapping of int to float, optional
             How much the samples of each class weigh in training; classes not named weigh 1.
         sample_weight : array of shape (n,), optional
             How much each sample weighs.
         initial_epoch : int
             The number of the first epoch, for continued training.
+        steps_per_epoch : int, optional
+            Batches of an epoch, for data without end. Without it an epoch is one pass; with it the next epoch goes on
+            in the data, and what can begin again does so wherever it ends.
+        validation_steps : int, optional
+            At most how many batches to validate on; what can begin again begins again each time.
+        validation_batch_size : int, optional
+            Samples at a time when validating on arrays; `batch_size` without it.
         check_finite : bool
             Whether to refuse NaN and infinite inputs and targets.
 
@@ -438,8 +509,11 @@ class Model(Layer):
         ValueError, TypeError
             If the data are empty, of different lengths, not numbers, or do not fit the model or the loss.
         """
-        batch_size = _count("fit", "batch_size", batch_size)
-        epochs = _count("fit", "epochs", epochs)
+        batch_size = _optional_count("fit", "batch_size", batch_size)
+        epochs = positive_integer("fit", "epochs", epochs)
+        steps_per_epoch = _optional_count("fit", "steps_per_epoch", steps_per_epoch)
+        validation_steps = _optional_count("fit", "validation_steps", validation_steps)
+        validation_size = _optional_count("fit", "validation_batch_size", validation_batch_size)
         if initial_epoch not in range(epochs):
             raise ValueError(
                 f"fit expects initial_epoch from 0 to epochs - 1 = {epochs - 1}, got {initial_epoch!r}. `epochs` is "
@@ -448,29 +522,33 @@ class Model(Layer):
         if not isinstance(shuffle, bool):
             raise TypeError(f"fit expects shuffle to be True or False, got {shuffle!r}.")
         self._require_compiled("fit")
-        data = self._checked("fit", self._dataset("fit", x, y, sample_weight), check_finite)
-        validation = None
+        validation_size = validation_size or batch_size or TRAINED_AT_ONCE
+        share = validation_split if validation_data is None else 0.0
+        feed, validation = self._feed(
+            (x, y, sample_weight),
+            batch_size,
+            shuffle=shuffle,
+            steps=steps_per_epoch,
+            share=share,
+            validation_size=validation_size,
+            validation_steps=validation_steps,
+            class_weight=class_weight,
+            finite=check_finite,
+        )
         if validation_data is not None:
-            validation = self._validation(validation_data, check_finite)
-        elif validation_split:
-            data, validation = split(data, validation_split, "fit")
-        if class_weight is not None:
-            data = weigh_classes(
-                data, class_weight, self._root_dtype(), "fit", self.compute_output_shape(sample_shape(data.x))
-            )
+            validation = self._validation(validation_data, validation_size, validation_steps, check_finite)
         history = History()
         watchers = Callbacks([*_reporter(verbose), *_listed(callbacks), history], self)
         self.stop_training = False
-        steps = -(-len(data) // batch_size)
-        watchers.train_begin(
-            {"epochs": epochs, "steps": steps, "samples": len(data), "first_epoch": initial_epoch}
-        )
+        self.feed = feed
+        begin = {"epochs": epochs, "steps": feed.steps, "samples": feed.samples, "first_epoch": initial_epoch}
+        watchers.train_begin(begin)
         try:
             for epoch in range(initial_epoch, epochs):
                 watchers.epoch_begin(epoch)
-                rows = order(self.seed, self.epochs_trained, len(data)) if shuffle else None
                 measured = self._no_metrics()
-                for number, batch in enumerate(data.batches(batch_size, rows)):
+                batches = iter(feed)
+                for number, batch in enumerate(batches, feed.state()["batch"]):
                     watchers.batch_begin(number, batch)
                     with deferred_interrupts():  # a step is taken as a whole
                         measured = self._train(batch, measured)
@@ -478,31 +556,75 @@ class Model(Layer):
                 self.epochs_trained += 1
                 logs = self._numbers(measured)
                 if validation is not None:
-                    numbers = self._measure_all(validation, batch_size)
+                    numbers = self._measure_all(validation())
                     logs |= {f"val_{name}": value for name, value in numbers.items()}
                 watchers.epoch_end(epoch, logs)
                 if self.stop_training:
                     break
         finally:
+            self.feed = None
             watchers.train_end()
         return history
 
-    def _validation(self, given: Any, finite: bool) -> Dataset:
-        if (
-            isinstance(given, (str, bytes))
-            or not isinstance(given, (tuple, list))
-            or len(given) not in (2, 3)
+    def _feed(
+        self,
+        given: tuple[Any, Any, Any],
+        batch_size: int | None,
+        *,
+        shuffle: bool,
+        steps: int | None,
+        share: float,
+        validation_size: int,
+        validation_steps: int | None,
+        class_weight: Any,
+        finite: bool,
+    ) -> tuple[Feed, Callable[[], Iterable[Batch]] | None]:
+        """Return where the batches to train on come from, and those of the last share to validate on."""
+        loader = loader_of("fit", *given, batch_size, TRAINED_AT_ONCE, shuffle=shuffle)
+        validation: Callable[[], Iterable[Batch]] | None = None
+        if loader is None:  # arrays in memory: on the backend from here on
+            data = self._checked("fit", self._dataset("fit", *given), finite)
+            if share:
+                data, held = split(data, share, "fit")
+                validation = partial(_first_batches, held, validation_size, validation_steps)
+            if class_weight is not None:
+                shape = self.compute_output_shape(sample_shape(data.x))
+                data = weigh_classes(data, class_weight, self._root_dtype(), "fit", shape, complete=True)
+            seed = self.seed if shuffle else None
+            return ArrayFeed(
+                data, batch_size or TRAINED_AT_ONCE, seed, self.epochs_trained, steps
+            ), validation
+        if share:
+            loader, kept = loader.split(share, "fit: validation_split")
+            validation = self._pass_over(kept, "fit", validation_steps, finite)
+        feed = LoaderFeed(loader, self._receiver("fit", finite, class_weight), self.seed, steps)
+        feed.first()  # builds the model
+        return feed, validation
+
+    def _validation(
+        self, given: Any, batch_size: int, steps: int | None, finite: bool
+    ) -> Callable[[], Iterable[Batch]]:
+        if isinstance(given, (tuple, list)) and len(given) in (2, 3):
+            parts = (given[0], given[1], given[2] if len(given) == 3 else None)
+            return self._measurable("validation_data", parts, batch_size, steps, finite)
+        if isinstance(given, (str, bytes, tuple, list)) or not (
+            isinstance(given, DataLoader) or is_stream(given)
         ):
-            raise TypeError("fit expects validation_data=(x, y) or (x, y, sample_weight).")
-        return self._checked("validation_data", self._dataset("validation_data", *given), finite)
+            raise TypeError(
+                "fit expects validation_data=(x, y) or (x, y, sample_weight), a DataLoader or a stream of batches."
+            )
+        return self._measurable("validation_data", (given, None, None), None, steps, finite)
 
     def _train(self, batch: Batch, measured: Tree) -> Tree:
         """Take one training step and return the sums behind the metrics."""
         trained: dict[str, Parameter] = {}
         fixed: dict[str, Parameter] = {}
+        frozen = []  # what a frozen layer computes may differ: its statistics stay
         for path, parameter, around in self._placed:
-            trains = parameter.trainable and all(layer.trainable for layer in around)
-            (trained if trains else fixed)[path] = parameter
+            thawed = all(layer.trainable for layer in around)
+            (trained if parameter.trainable and thawed else fixed)[path] = parameter
+            if not thawed:
+                frozen.append(path)
         if not trained:
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do."
@@ -512,7 +634,7 @@ class Model(Layer):
                 f"{type(self).__name__} {self.path!r} would train the averages of its weights, which are put back at "
                 "the end of averaged_weights(). Train it outside of that block."
             )
-        step = self._step("train", tuple(fixed))
+        step = self._step("train", (*fixed, None, *frozen))
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
         self._training.start_optimizer(
@@ -521,11 +643,16 @@ class Model(Layer):
         state, _ = step(self._training.gather(trained, fixed, measured), batch)
         return self._training.keep(state, trained, fixed)
 
-    def _measure_all(self, data: Dataset, batch_size: int) -> dict[str, float]:
-        step, given, measured = self._step("test"), self._given(), self._no_metrics()
-        for batch in data.batches(batch_size):
-            measured, carried = step(measured, (given, batch))
+    def _measure_all(self, batches: Iterable[Batch]) -> dict[str, float]:
+        measured, given = self._no_metrics(), None
+        for batch in batches:
+            given = given or self._given()  # the first batch of a stream may have built the model
+            measured, carried = self._step("test")(measured, (given, batch))
             given = self._carry(given, carried)
+        if given is None:
+            raise ValueError(
+                "Measuring needs at least one batch, the data gave none. Can they be read only once?"
+            )
         return self._numbers(measured)
 
     def _carry(self, given: Tree, carried: Tree) -> Tree:
@@ -537,10 +664,11 @@ class Model(Layer):
     def evaluate(
         self,
         x: Any,
-        y: Any,
-        batch_size: int = 128,
+        y: Any = None,
+        batch_size: int | None = None,
         *,
         sample_weight: Any = None,
+        steps: int | None = None,
         check_finite: bool = False,
     ) -> dict[str, float]:
         """Measure the model on data.
@@ -548,11 +676,13 @@ class Model(Layer):
         Parameters
         ----------
         x, y : array, list or table of shape (n, ...)
-            Inputs and targets, as of `fit`.
-        batch_size : int
-            Samples at a time; it does not change the result.
+            Inputs and targets, as of `fit`; or a loader or stream, which gives each sample once, as they stand.
+        batch_size : int, optional
+            Samples at a time, 128 without it; it does not change the result.
         sample_weight : array of shape (n,), optional
             How much each sample weighs.
+        steps : int, optional
+            At most how many batches.
         check_finite : bool
             Whether to refuse NaN and infinite inputs and targets.
 
@@ -561,41 +691,61 @@ class Model(Layer):
         dict of str to float
             ``"loss"`` and the metrics.
         """
-        batch_size = _count("evaluate", "batch_size", batch_size)
+        batch_size = _optional_count("evaluate", "batch_size", batch_size)
+        steps = _optional_count("evaluate", "steps", steps)
         self._require_compiled("evaluate")
-        data = self._checked("evaluate", self._dataset("evaluate", x, y, sample_weight), check_finite)
-        return self._measure_all(data, batch_size)
+        given = (x, y, sample_weight)
+        return self._measure_all(self._measurable("evaluate", given, batch_size, steps, check_finite)())
 
-    def predict(self, x: Any, batch_size: int = 128, *, check_finite: bool = False) -> Any:
+    def predict(
+        self, x: Any, batch_size: int | None = None, *, steps: int | None = None, check_finite: bool = False
+    ) -> Any:
         """Compute the model's outputs.
 
         Parameters
         ----------
         x : array, list or table of shape (n, ...)
-            Inputs, one row for each sample.
-        batch_size : int
-            Samples at a time; it does not change the result.
+            Inputs, one row for each sample; or a loader or stream, of whose batches ``(x, y)`` only the inputs count.
+        batch_size : int, optional
+            Samples at a time, 128 without it; it does not change the result.
+        steps : int, optional
+            At most how many batches.
         check_finite : bool
             Whether to refuse NaN and infinite inputs.
 
         Returns
         -------
         array of shape (n, ...)
-            In the library of `x`; a NumPy array for lists and tables.
+            In the library of `x`; a NumPy array for lists, tables, loaders and streams.
         """
-        batch_size = _count("predict", "batch_size", batch_size)
-        data = self._dataset("predict", x)
-        if check_finite:
-            require_finite(data, "predict")
-        self._prepare(data.x)
-        step, given = self._step("predict"), self._given()
-        parts = []
-        for batch in data.batches(batch_size):
-            _, (output, carried) = step({}, (given, batch.x))
+        batch_size = _optional_count("predict", "batch_size", batch_size)
+        steps = _optional_count("predict", "steps", steps)
+        loader = loader_of("predict", x, None, None, batch_size, MEASURED_AT_ONCE)
+        if loader is None:
+            data = self._dataset("predict", x)
+            if check_finite:
+                require_finite(data, "predict")
+            self._prepare(data.x)
+            self.check_values(data.x)
+            batches = _first_batches(data, batch_size or MEASURED_AT_ONCE, steps)
+        else:
+            batches = map(self._asked_receiver(check_finite), loader.in_order(steps))
+        parts, given = [], None
+        for batch in batches:
+            given = given or self._given()  # the first batch of a stream may have built the model
+            _, (output, carried) = self._step("predict")({}, (given, batch.x))
             given = self._carry(given, carried)
             parts.append(output)
+        if not parts:
+            raise ValueError(
+                "predict needs at least one batch, the data gave none. Can they be read only once?"
+            )
         with self.backend.scope():
             output = tree.map(lambda *pieces: self._joined(pieces), *parts)
+        return tree.map(to_numpy, output) if loader is not None else self._answer(output, x)
+
+    def _answer(self, output: Any, x: Any) -> Any:
+        """Return the output in the library of the inputs; NumPy's for lists and tables."""
         asked = x
         while isinstance(asked, (list, tuple, dict)) and self._takes_several(x):
             asked = next(iter(asked.values() if isinstance(asked, dict) else asked))
@@ -605,6 +755,23 @@ class Model(Layer):
         if is_at_home(asked, self.backend):
             return output
         return tree.map(lambda part: backend_of(asked).from_host(to_numpy(part)), output)
+
+    def _asked_receiver(self, finite: bool) -> Callable[[Batch], Batch]:
+        """Return what checks the inputs of a loader's batches on the host and brings them to the backend."""
+        seen = False
+
+        def receive(batch: Batch) -> Batch:
+            nonlocal seen
+            data = self._dataset("predict", batch.x, on=host())
+            if finite:
+                require_finite(data, "predict")
+            if not seen:
+                self._prepare(data.x)
+            seen = True
+            self.check_values(data.x)
+            return data.on(self.backend)
+
+        return receive
 
     def _joined(self, pieces: tuple[Any, ...]) -> Any:
         """Put the outputs of batches together; one alone is copied, since it may be a layer's weight."""
@@ -773,6 +940,10 @@ class Model(Layer):
         save_model(self, path)
 
 
+def _first_batches(data: Dataset, size: int, steps: int | None) -> Iterable[Batch]:
+    return itertools.islice(data.batches(size), steps)
+
+
 def _by_path(placed: list[tuple[str, Parameter, tuple[Layer, ...]]]) -> dict[str, Parameter]:
     handles: dict[str, Parameter] = {}
     for path, parameter, _ in placed:
@@ -788,10 +959,8 @@ def _listed(callbacks: Sequence[Callback] | Callback | None) -> Sequence[Callbac
     return (callbacks,) if isinstance(callbacks, Callback) else callbacks
 
 
-def _count(owner: str, name: str, value: Any) -> int:
-    from nnbackend.layers.core import positive_integer
-
-    return positive_integer(owner, name, value)
+def _optional_count(owner: str, name: str, value: Any) -> int | None:
+    return None if value is None else positive_integer(owner, name, value)
 
 
 def _rows(x: Any) -> int:

@@ -51,7 +51,7 @@ class TrainingState:
             made = optimizer.init(new, backend)["slots"]
             slots = {name: {**made[name], **slot} for name, slot in slots.items()}
             self.optimizer = {**self.optimizer, "slots": slots}
-        if optimizer.learning_rate != self._rate:
+        if not callable(optimizer.learning_rate) and optimizer.learning_rate != self._rate:
             self._rate = optimizer.learning_rate
             self.optimizer = {**self.optimizer, "learning_rate": optimizer.learning_rate_array(backend)}
 

@@ -596,7 +596,7 @@ class Optimizer(Configurable):
                     _joined([array[place] for place in places]) if together else array[places[0]]
                     for array in (flat, slopes, *columns)
                 )
-                donated = donate or together
+                donated = donate and not together
                 if decay and coupled:
                     slope = decayed(slope, parameter, decay=decay)
                 if kept is not None:

@@ -143,5 +143,5 @@ def test_each_call_draws_anew_and_a_seed_draws_the_same(put):
 def test_the_gradient_goes_where_the_mask_lets_it(put):
     layer = nn.SpatialDropout1D(0.5, dtype="float64")
     gradient = nn.grad(lambda x: fn.sum(layer(x, training=True)))(put(np.ones((2, 3, 4))))
-    mask = kept("spatial_dropout1_d/mask", (2, 1, 4), 0.5)
+    mask = kept("spatial_dropout1d/mask", (2, 1, 4), 0.5)
     np.testing.assert_array_equal(nn.to_numpy(gradient), np.broadcast_to(mask * 2.0, (2, 3, 4)))

@@ -425,3 +425,19 @@ def test_an_adapted_layer_is_part_of_a_model_and_of_its_file(tmp_path, backend, 
 def test_data_that_do_not_fit_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_frozen_layer_around_it_holds_the_statistics_too(backend, rng):
+    x, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 1))
+    inner = nn.Sequential([nn.BatchNormalization(center=False, scale=False)])
+    model = nn.Sequential([inner, nn.Dense(1)], backend=backend, seed=0)
+    model.compile("sgd", "mean_squared_error")
+    model.fit(x, y, epochs=1, verbose=0)
+    before = inner.get_weights()
+    inner.trainable = False
+    model.fit(x, y, epochs=1, verbose=0)
+    for one, other in zip(before, inner.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    inner.trainable = True
+    model.fit(x, y, epochs=1, verbose=0)
+    assert not np.array_equal(before[0], inner.get_weights()[0])

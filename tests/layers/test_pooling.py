@@ -44,9 +44,9 @@ def test_the_mean_over_time_leaves_masked_steps_out(put):
 @pytest.mark.parametrize(
     ("make", "shape", "message"),
     [
-        (lambda: nn.MaxPooling2D(5), (4, 8, 3), r"MaxPooling2D 'max_pooling2_d' expects.*got \(4, 8\)"),
+        (lambda: nn.MaxPooling2D(5), (4, 8, 3), r"MaxPooling2D 'max_pooling2d' expects.*got \(4, 8\)"),
         (lambda: nn.MaxPooling2D(2), (8, 3), r"expects inputs of shape \(n, h, w, c\), got \(n, 8, 3\)"),
-        (lambda: nn.AveragePooling1D(2), (1, 3), r"AveragePooling1D 'average_pooling1_d'.*got \(1,\)"),
+        (lambda: nn.AveragePooling1D(2), (1, 3), r"AveragePooling1D 'average_pooling1d'.*got \(1,\)"),
         (lambda: nn.GlobalMaxPooling3D(), (3, 3), r"\(n, d, h, w, c\), got \(n, 3, 3\)"),
         (lambda: nn.AdaptiveAveragePooling2D(2), (5,), r"\(n, h, w, c\), got \(n, 5\)"),
     ],

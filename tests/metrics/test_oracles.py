@@ -30,9 +30,9 @@ def binary(rng):
 
 
 @pytest.fixture
-def ask(put, weight):
+def ask(measure, weight):
     def answer(metric, y, outputs):
-        return metric(put(y), put(outputs), None if weight is None else put(weight))
+        return measure(metric, y, outputs, weight)
 
     return answer
 
