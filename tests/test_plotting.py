@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,15 +75,19 @@ def test_learning_rates_are_those_of_the_schedule():
 
 
 def test_a_range_test_shows_the_suggestion_and_not_the_run_away():
-    rates, losses = np.logspace(-5, 1, 20), [*np.linspace(2.0, 0.5, 15), 1.0, 1e3, 1e9, np.inf, np.nan]
-    ax = plotting.learning_rate_range(rates, losses, suggestion=1e-3)
+    losses = [*np.linspace(2.0, 0.5, 15), 1.0, 1e3, 1e9, np.inf, np.nan]
+    found = SimpleNamespace(rates=np.logspace(-5, 1, 20), losses=losses, smoothed=losses, suggestion=1e-3)
+    ax = plotting.learning_rate_range(found)
     assert ax.get_xscale() == "log"
     low, high = ax.get_ylim()
     assert low < 0.5 < 2.0 < high < 5.0
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["suggested: 0.001"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "loss of each batch",
+        "smoothed",
+        "suggested: 0.001",
+    ]
+    assert list(ax.lines[2].get_xdata()) == [1e-3, 1e-3]
     draw(ax)
-    with pytest.raises(ValueError, match="20 rates and 3 losses"):
-        plotting.learning_rate_range(rates, losses[:3])
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
 from nnbackend import tree
+from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Tensor, is_floating, maker_of, watch
 from nnbackend.backend import backend_of, plain, to_numpy
 from nnbackend.callbacks.base import Callback, Logs
 from nnbackend.data import Batch
 from nnbackend.layers.base import Layer
-from nnbackend.layers.core import positive_integer
 from nnbackend.placement import copy_of
 
 __all__ = ["Finding", "GradientMonitor"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nnbackend.backend import host
 from nnbackend.optimizers import Optimizer
@@ -143,29 +143,33 @@ def _rates(schedule: Any, steps: Any) -> Any:
     return rates
 
 
-def learning_rate_range(
-    rates: Sequence[float], losses: Sequence[float], suggestion: float | None = None, *, ax: Any = None
-) -> Any:
-    """Draw the loss against a learning rate that was raised step by step: a range test.
+class _RangeTest(Protocol):
+    """What a range test finds."""
+
+    @property
+    def rates(self) -> Sequence[float]: ...
+    @property
+    def losses(self) -> Sequence[float]: ...
+    @property
+    def smoothed(self) -> Sequence[float]: ...
+    @property
+    def suggestion(self) -> float: ...
+
+
+def learning_rate_range(found: _RangeTest, *, ax: Any = None) -> Any:
+    """Draw the loss against a learning rate that was raised step by step, and the learning rate that is suggested.
 
     Parameters
     ----------
-    rates, losses : sequence of float
-        The learning rate of each step, and the loss there.
-    suggestion : float, optional
-        A learning rate to mark.
+    found : RateRange
+        What ``nnbackend.lr_find`` returned: ``rates``, ``losses``, ``smoothed`` and ``suggestion``.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure without it.
 
     Returns
     -------
     matplotlib.axes.Axes
-        With the curve; its axis of learning rates is logarithmic.
-
-    Raises
-    ------
-    ValueError
-        If there are more of one than of the other.
+        With the losses of the batches and their moving average; the axis of learning rates is logarithmic.
 
     References
     ----------
@@ -173,25 +177,27 @@ def learning_rate_range(
 
     Examples
     --------
+    >>> from types import SimpleNamespace
     >>> import nnbackend as nn
-    >>> ax = nn.plotting.learning_rate_range([1e-4, 1e-3, 1e-2, 1e-1], [1.0, 0.8, 0.3, 9.0], suggestion=1e-3)
-    >>> ax.get_xscale()
+    >>> found = SimpleNamespace(rates=[1e-3, 1e-2, 1e-1], losses=[1.0, 0.4, 9.0], smoothed=[1.0, 0.5, 5.0])
+    >>> found.suggestion = 1e-2
+    >>> nn.plotting.learning_rate_range(found).get_xscale()
     'log'
     """
-    if len(rates) != len(losses):
-        raise ValueError(f"Each learning rate has one loss, got {len(rates)} rates and {len(losses)} losses.")
     ax = axes_for(ax)
-    ax.plot(rates, losses, color=color_of(0))
-    finite = [float(loss) for loss in losses if math.isfinite(loss)]
+    ax.plot(found.rates, found.losses, color="0.75", linewidth=1.0, label="loss of each batch")
+    ax.plot(found.rates, found.smoothed, color=color_of(0), label="smoothed")
+    ax.axvline(
+        found.suggestion, color=color_of(1), linestyle="--", label=f"suggested: {found.suggestion:.2g}"
+    )
+    finite = [float(loss) for loss in found.smoothed if math.isfinite(loss)]
     if finite:  # where the loss runs away the curve leaves the picture, or nothing else could be seen in it
-        low, high = min(finite), max(finite[: max(1, len(finite) // 2)])
-        room = 0.15 * (high - low) or 1.0
-        ax.set_ylim(low - room, high + 2.0 * room)
-    if suggestion is not None:
-        ax.axvline(suggestion, color=color_of(1), linestyle="--", label=f"suggested: {suggestion:.2g}")
-        ax.legend()
+        low, high = min(finite), finite[0]
+        room = (high - low) or abs(high) or 1.0
+        ax.set_ylim(low - 0.15 * room, high + 0.4 * room)
     ax.set(xscale="log", xlabel="learning rate", ylabel="loss")
     ax.grid(alpha=0.3)
+    ax.legend(loc="lower left")
     return ax
 
 
