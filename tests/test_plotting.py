@@ -430,6 +430,22 @@ def test_models_of_ones_own_are_followed_as_deep_as_asked():
     draw(deep)
 
 
+def test_weights_that_stand_in_a_formula_are_no_obstacle(backend):
+    class Scaled(Own):
+        def build(self, input_shape):
+            self.scale = self.add_weight("scale", input_shape, "ones")
+            super().build(input_shape)
+
+        def forward(self, x):
+            return super().forward(x * self.scale)
+
+    model = Scaled(backend=backend, seed=0)
+    model.predict(np.ones((1, 4), "float32"))
+    ax = plotting.model_graph(model)
+    assert list(boxes(ax)) == ["input", "multiply", "block", "sequential"]
+    assert {arrow.get_linestyle() for arrow in arrows(ax)} == {"-"}
+
+
 def test_a_model_that_looks_at_values_has_its_layers_in_order_with_dotted_arrows():
     class Looking(Own):
         def forward(self, x):

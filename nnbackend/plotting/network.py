@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nnbackend import tree
-from nnbackend.backend import host, use_backend
+from nnbackend.backend import use_backend
 from nnbackend.layers.base import Layer, map_shapes
 from nnbackend.layers.graph import Symbol
 from nnbackend.plotting.figure import axes_for, new_figure
@@ -207,7 +207,8 @@ def model_graph(model: Model, *, depth: int = 1, ax: Any = None) -> Any:
     ['input', '(n, 4)']
     """
     model._require_built("model_graph")
-    level = _level_of(model, depth, outermost=True)
+    with use_backend(model.backend):  # where the layers are tried whose shapes are found by trying
+        level = _level_of(model, depth, outermost=True)
     wide, high = level.arrange()
     margin = 0.15
     if ax is None:
@@ -244,8 +245,7 @@ def _traced(layer: Layer) -> tuple[list[Symbol], list[Symbol]] | None:
     """Return inputs and outputs of the graph that a layer's ``forward`` makes of symbols; None where it makes none."""
     inputs = map_shapes(Symbol, layer.input_shape)
     try:
-        with use_backend(host()):
-            outputs = tree.leaves(_without_mask(layer.forward(inputs)))
+        outputs = tree.leaves(_without_mask(layer.forward(inputs)))
     except Exception:  # it is the user's code, that may do with symbols what cannot be done
         return None
     return (tree.leaves(inputs), outputs) if all(isinstance(o, Symbol) for o in outputs) else None

@@ -265,3 +265,9 @@ def test_a_deep_graph_needs_no_deep_stack(backend):
     model = nn.Model(x, y, backend=backend, seed=0)
     assert len(tree.leaves(model.get_config()["calls"])) > 1500
     np.testing.assert_allclose(nn.to_numpy(model.predict(np.zeros((1, 2)))), 1.5, rtol=1e-3)
+
+
+def test_a_function_in_a_graph_takes_arrays_of_the_models_backend(backend, put):
+    x = nn.Input((3,))
+    model = nn.Model(x, nn.functional.multiply(x, put([1.0, 2.0, 3.0], "float32")), backend=backend, seed=0)
+    assert nn.to_numpy(model.predict([[1.0, 1.0, 1.0]])).tolist() == [[1.0, 2.0, 3.0]]
