@@ -293,8 +293,8 @@ def weigh_classes(
     owner : str
         Who asks, for messages.
     output_shape : tuple of int, optional
-        The shape of an output without the axis of samples: where it is a sequence, each step has the weight of its
-        class.
+        That of the model's output, without the axis of samples: where outputs are sequences, each step has the weight
+        of its class.
     complete : bool
         Whether these are all samples, so that each class that is named must have some; a single batch may lack one.
 

@@ -64,7 +64,7 @@ def _shares(count: int, lots: list[int]) -> list[int]:
 def class_labels(y: Any, owner: str, cure: str = "Use sample_weight.", *, steps: tuple[int, ...] = ()) -> Any:
     """Return the class of each sample on the host, of whole numbers, one column of them, or one-hot rows.
 
-    Where there are `steps`, each of them may have a class.
+    Where samples are sequences of `steps`, each step may have a class.
 
     Raises
     ------
