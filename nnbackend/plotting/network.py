@@ -16,6 +16,9 @@ from nnbackend import tree
 from nnbackend.backend import use_backend
 from nnbackend.layers.base import Layer, map_shapes
 from nnbackend.layers.graph import Symbol
+from nnbackend.models import Sequential
+from nnbackend.models.graph import Graph, in_order_of_use
+from nnbackend.models.summary import shape_words
 from nnbackend.plotting.figure import axes_for, new_figure
 
 if TYPE_CHECKING:
@@ -228,9 +231,6 @@ def model_graph(model: Model, *, depth: int = 1, ax: Any = None) -> Any:
 
 def _level_of(layer: Layer, depth: int, *, outermost: bool) -> _Level:
     """Return what is inside a layer: boxes for what it calls, with the way in and out."""
-    from nnbackend.models.graph import Graph
-    from nnbackend.models.sequential import Sequential
-
     if isinstance(layer, Sequential):
         return _chain(layer, layer.layers, depth, outermost, known=True)
     if isinstance(layer, Graph):
@@ -273,14 +273,12 @@ def _graph(
     outermost: bool,
     names: Sequence[str] | None = None,
 ) -> _Level:
-    from nnbackend.models.graph import _in_order_of_use
-
     level = _Level()
     made: dict[int, _Box] = {}
     names = names or (["input"] if len(inputs) == 1 else [f"input_{number}" for number in range(len(inputs))])
     for symbol, name in zip(inputs, names, strict=True):
         made[id(symbol)] = level.add(_entry(name, symbol.sample_shape, outermost), ())
-    for node in _in_order_of_use(inputs, outputs):
+    for node in in_order_of_use(inputs, outputs):
         results = tree.leaves(node.outputs)
         shape = [symbol.sample_shape for symbol in results]
         shown = shape[0] if len(shape) == 1 else shape
@@ -288,7 +286,7 @@ def _graph(
             box = _box(node.function, layer.child_name(node.function), shown, depth)
         else:
             name = str(getattr(node.function, "__name__", node.function)).strip("_")
-            box = _Box(name, _shown(shown), _FACES["function"])
+            box = _Box(name, shape_words(shown), _FACES["function"])
         level.add(box, [made[id(source)] for source in node.sources()])
         made |= {id(symbol): box for symbol in results}
     if not outermost:
@@ -297,7 +295,7 @@ def _graph(
 
 
 def _entry(name: str, shape: Any, outermost: bool) -> _Box:
-    return _Box(name, _shown(shape), _FACES["input"]) if outermost else _Box()
+    return _Box(name, shape_words(shape), _FACES["input"]) if outermost else _Box()
 
 
 def _box(layer: Layer, name: str, shape: Any, depth: int) -> _Box:
@@ -310,13 +308,7 @@ def _box(layer: Layer, name: str, shape: Any, depth: int) -> _Box:
     activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
     words = kind if activation == "linear" else f"{kind} {activation}"
     trained = any(True for _ in layer.named_parameters())
-    return _Box(name, f"{words} {_shown(shape)}", _FACES["trained" if trained else "layer"])
-
-
-def _shown(shape: Any) -> str:
-    from nnbackend.models.summary import _shown as shown
-
-    return shown(shape)
+    return _Box(name, f"{words} {shape_words(shape)}", _FACES["trained" if trained else "layer"])
 
 
 # Ink
