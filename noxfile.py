@@ -32,7 +32,16 @@ REQUIREMENTS = {
 }
 TEST_TOOLS = [
     REQUIREMENTS[name]
-    for name in ("array-api-strict", "hypothesis", "nnfs", "pillow", "pooch", "pytest", "scikit-learn")
+    for name in (
+        "array-api-strict",
+        "hypothesis",
+        "matplotlib",
+        "nnfs",
+        "pillow",
+        "pooch",
+        "pytest",
+        "scikit-learn",
+    )
 ]
 #: Give pip another build of PyTorch, for instance one without CUDA (see CONTRIBUTING.md).
 TORCH = os.environ.get("NNBACKEND_TORCH", "torch==2.13.0")

@@ -21,6 +21,7 @@ from nnbackend import (
     losses,
     metrics,
     optimizers,
+    plotting,
     random,
     regularizers,
 )
@@ -283,6 +284,7 @@ __all__ = [
     "nnfs",
     "no_grad",
     "optimizers",
+    "plotting",
     "random",
     "register",
     "regularizers",
