@@ -1,6 +1,7 @@
 """Programs in the book's style give what a plain NumPy program gives, written down here on its own."""
 
 import io
+import itertools
 import re
 from contextlib import redirect_stdout
 
@@ -26,7 +27,7 @@ class Plain:
             drop,
         )
         self.parameters = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             self.parameters += [0.01 * random.randn(before, after), np.zeros((1, after))]
         self.moments = [np.zeros_like(p) for p in self.parameters]
         self.squares = [np.zeros_like(p) for p in self.parameters]

@@ -175,7 +175,7 @@ def test_parameters_that_do_not_fit_their_count_are_refused(trained, tmp_path):
 
 
 def test_a_class_of_ones_own_must_be_registered(book, tmp_path):
-    class Activation_Square:
+    class Square:
         def forward(self, inputs, training):
             self.output = inputs * inputs
 
@@ -183,8 +183,8 @@ def test_a_class_of_ones_own_must_be_registered(book, tmp_path):
             self.dinputs = dvalues
 
     model = nnfs.Model()
-    model.add(Activation_Square())
-    with pytest.raises(TypeError, match="cannot hold a Activation_Square"):
+    model.add(Square())
+    with pytest.raises(TypeError, match="cannot hold a Square"):
         model.save(tmp_path / "model")
 
 
