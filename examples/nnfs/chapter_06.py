@@ -28,7 +28,7 @@ def search(X: Any, y: Any, tries: int, *, tweak: bool) -> float:
     dense1, activation1 = Layer_Dense(2, 3), Activation_ReLU()
     dense2, activation2 = Layer_Dense(3, 3), Activation_Softmax()
     loss_function, accuracy_function = Loss_CategoricalCrossentropy(), Accuracy_Categorical()
-    lowest, best_accuracy = float("inf"), 0.0
+    lowest, shown, best_accuracy = float("inf"), float("inf"), 0.0
     best = [(layer.weights, layer.biases) for layer in (dense1, dense2)]
     for iteration in range(tries):
         for layer, (weights, biases) in zip((dense1, dense2), best, strict=True):
@@ -42,8 +42,9 @@ def search(X: Any, y: Any, tries: int, *, tweak: bool) -> float:
         loss = loss_function.calculate(activation2.output, y)
         if loss < lowest:
             accuracy = accuracy_function.calculate(activation2.predictions(activation2.output), y)
-            if iteration == 0 or lowest - loss > 0.05:
+            if loss < 0.9 * shown:
                 print(f"  at try {iteration}: loss {loss:.4f}, accuracy {accuracy:.3f}")
+                shown = loss
             best = [(layer.weights, layer.biases) for layer in (dense1, dense2)]
             lowest, best_accuracy = loss, accuracy
     print(f"  after {tries} tries: loss {lowest:.4f}, accuracy {best_accuracy:.3f}")
