@@ -161,17 +161,6 @@ class Layer_Dense(Configurable):
         self.dbiases = _with_penalty(dbiases, self.biases, self.bias_regularizer_l1, self.bias_regularizer_l2)
         self.dinputs = dinputs
 
-    def penalties(self) -> list[Any]:
-        """Return the penalties that are not switched off, 0-d arrays."""
-        return [
-            regularizers.L1L2(l1, l2)(array)
-            for array, l1, l2 in (
-                (self.weights, self.weight_regularizer_l1, self.weight_regularizer_l2),
-                (self.biases, self.bias_regularizer_l1, self.bias_regularizer_l2),
-            )
-            if l1 > 0 or l2 > 0
-        ]
-
     def get_parameters(self) -> tuple[Any, Any]:
         """Return weights and biases."""
         return self.weights, self.biases

@@ -40,7 +40,7 @@ _settings = Settings()
 
 def init(
     dot_precision_workaround: bool = True,
-    default_dtype: str = "float32",
+    default_dtype: str | None = "float32",
     random_seed: int | None = 0,
     *,
     backend: str | Backend | None = None,
@@ -53,8 +53,8 @@ def init(
     dot_precision_workaround : bool
         Whether matrix products of float32 arrays are computed in float64 and rounded once: then every machine gets
         the same digits. GPUs made for games are slow at that.
-    default_dtype : {"float32", "float64"}
-        The dtype of new weights and data.
+    default_dtype : {"float32", "float64"}, optional
+        The dtype of new weights and data; None is float64, NumPy's own.
     random_seed : int, optional
         The seed; None leaves the random numbers where they are.
     backend : str or Backend, optional
@@ -86,6 +86,7 @@ def init(
            [0.00978738, 0.02240893]], dtype=float32)
     """
     global _settings
+    default_dtype = "float64" if default_dtype is None else default_dtype
     if default_dtype not in ("float32", "float64"):
         raise ValueError(f"nnfs.init expects default_dtype float32 or float64, got {default_dtype!r}.")
     chosen = None if backend is None else get_backend(backend)
