@@ -46,9 +46,11 @@ __all__ = [
     "differentiable",
     "grad",
     "is_floating",
+    "maker_of",
     "no_grad",
     "value_and_grad",
     "vjp",
+    "watch",
 ]
 
 
@@ -95,7 +97,17 @@ class _Tape:
 class _Node:
     """One rule's use: what pulls gradients back through it, and where they go."""
 
-    __slots__ = ("backward", "cotangents", "needs", "outputs", "parents", "rule", "serial", "shapes")
+    __slots__ = (
+        "backward",
+        "cotangents",
+        "needs",
+        "outputs",
+        "parents",
+        "rule",
+        "serial",
+        "shapes",
+        "watchers",
+    )
 
     def __init__(
         self,
@@ -114,6 +126,7 @@ class _Node:
         self.outputs = outputs  # for a rule of several outputs: what makes the zeros of those unused
         self.shapes = shapes  # of its outputs: what their gradients must have
         self.cotangents: dict[int, Any] = {}
+        self.watchers: tuple[tuple[int, Callable[[Any], None]], ...] = ()
 
     def receive(self, index: int, cotangent: Any) -> None:
         present = self.cotangents.get(index)
@@ -121,6 +134,9 @@ class _Node:
 
     def collect(self) -> Any:
         """Return what arrived, in the form that ``backward`` takes it."""
+        for index, heard in self.watchers:
+            if index in self.cotangents:
+                heard(plain(self.cotangents[index]))
         if self.outputs is None:
             return self.cotangents.pop(0)
         return tuple(
@@ -133,6 +149,7 @@ class _Node:
         self.parents = ()
         self.outputs = None
         self.cotangents = {}
+        self.watchers = ()
 
 
 _namespace: Namespace = None
@@ -329,6 +346,39 @@ class Tensor(Operators):
 
     def __repr__(self) -> str:
         return f"Tensor({plain(self)})"
+
+
+def watch(tensor: Tensor, heard: Callable[[Any], None]) -> None:
+    """Tell `heard` the gradient that arrives at a tensor, once it is complete; nothing that is computed changes.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        A result within a function that is being differentiated. Constants and the function's own arguments have no
+        gradient on its way through them, so nothing is told of them.
+    heard : callable
+        Gets the gradient, a plain array that it may read and not keep or write to. It is not called where no gradient
+        arrives.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> from nnbackend.autodiff import watch
+    >>> def f(x):
+    ...     y = x * 2.0
+    ...     watch(y, lambda gradient: print("arrives:", gradient))
+    ...     return nn.functional.sum(y * y)
+    >>> nn.grad(f)(nn.get_backend("numpy").xp.asarray([1.0, 3.0]))
+    arrives: [ 4. 12.]
+    array([ 8., 24.])
+    """
+    if tensor._node is not None:
+        tensor._node.watchers += ((tensor._index, heard),)
+
+
+def maker_of(tensor: Tensor) -> str | None:
+    """Return the name of the rule that a tensor is a result of; None for constants and arguments."""
+    return None if tensor._node is None or tensor._node.backward is None else tensor._node.rule
 
 
 class Reference(Operators):

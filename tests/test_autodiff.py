@@ -9,6 +9,7 @@ import pytest
 
 import nnbackend as nn
 from nnbackend import functional as fn
+from nnbackend.autodiff import maker_of, watch
 from nnbackend.backend import namespace
 
 
@@ -592,3 +593,55 @@ def test_a_gradient_of_the_wrong_shape_is_refused_by_name(put):
         nn.GradientError, match=r"The backward of misshapen answered a gradient of shape \(\)"
     ):
         nn.grad(lambda x: fn.sum(misshapen(x)))(put([1.0, 2.0]))
+
+
+def test_watching_hears_the_whole_gradient_and_changes_nothing(put):
+    heard = []
+
+    def f(x, watching):
+        y = fn.tanh(x)
+        if watching:
+            watch(y, lambda gradient: heard.append(nn.to_numpy(gradient)))
+        return fn.sum(y * y + 3.0 * y)  # two paths lead to y
+
+    x = put([0.5, -1.0])
+    plain = nn.grad(lambda x: f(x, False))(x)
+    watched = nn.grad(lambda x: f(x, True))(x)
+    assert np.array_equal(nn.to_numpy(plain), nn.to_numpy(watched))
+    assert len(heard) == 1
+    np.testing.assert_allclose(heard[0], 2.0 * np.tanh([0.5, -1.0]) + 3.0, rtol=1e-12)
+
+
+def test_watching_one_of_several_results_hears_its_own_gradient(put):
+    heard = []
+
+    def f(x):
+        first, second = fn.unstack(x, axis=0)
+        watch(second, lambda gradient: heard.append(nn.to_numpy(gradient)))
+        return fn.sum(first) + fn.sum(5.0 * second)
+
+    nn.grad(f)(put([[1.0, 2.0], [3.0, 4.0]]))
+    assert [gradient.tolist() for gradient in heard] == [[5.0, 5.0]]
+
+
+def test_watching_hears_nothing_where_no_gradient_arrives(put):
+    heard = []
+
+    def f(x):
+        watch(fn.exp(x), heard.append)  # leads nowhere
+        watch(x.detach(), heard.append)
+        return fn.sum(x * x)
+
+    nn.grad(f)(put([1.0]))
+    assert heard == []
+
+
+def test_a_tensor_tells_the_rule_that_made_it(put):
+    made = []
+
+    def f(x):
+        made.extend([maker_of(x), maker_of(fn.tanh(x)), maker_of(x.detach())])
+        return fn.sum(x)
+
+    nn.grad(f)(put([1.0]))
+    assert made == [None, "tanh", None]

@@ -2,6 +2,16 @@
 
 from nnbackend.callbacks.base import Callback, Callbacks, Logs
 from nnbackend.callbacks.history import History
+from nnbackend.callbacks.monitor import Finding, GradientMonitor
 from nnbackend.callbacks.progress import EpochLines, ProgressBar
 
-__all__ = ["Callback", "Callbacks", "EpochLines", "History", "Logs", "ProgressBar"]
+__all__ = [
+    "Callback",
+    "Callbacks",
+    "EpochLines",
+    "Finding",
+    "GradientMonitor",
+    "History",
+    "Logs",
+    "ProgressBar",
+]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from nnbackend.data import Batch
+
 __all__ = ["Callback", "Callbacks", "Logs"]
 
 
@@ -42,6 +44,12 @@ class Callback:
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Hear that an epoch has ended; `logs` holds its numbers, also those of validation."""
 
+    def on_batch_begin(self, batch: int, data: Batch) -> None:
+        """Hear that a batch is about to be trained on; they count from 0 in each epoch.
+
+        `data` holds its ``x``, ``y`` and ``weight`` as the step gets them: arrays of the backend, only to be read.
+        """
+
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """Hear that a batch has ended; ``logs()`` reads the numbers of the epoch so far from the device."""
 
@@ -77,6 +85,11 @@ class Callbacks:
         """Tell that an epoch has ended."""
         for callback in self._callbacks:
             callback.on_epoch_end(epoch, logs)
+
+    def batch_begin(self, batch: int, data: Batch) -> None:
+        """Tell that a batch is about to be trained on."""
+        for callback in self._callbacks:
+            callback.on_batch_begin(batch, data)
 
     def batch_end(self, batch: int, logs: Logs) -> None:
         """Tell that a batch has ended."""

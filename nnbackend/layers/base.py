@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 from nnbackend import constraints, initializers, regularizers, tree
 from nnbackend.autodiff import Deferred, Operators, Reference, Tensor, is_floating
@@ -242,6 +242,38 @@ class _Frame:
 _frame: ContextVar[_Frame | None] = ContextVar("nnbackend_frame", default=None)
 
 
+#: Hears of each call of a layer: the layer, its path, what it was called on, and its output.
+Observer: TypeAlias = "Callable[[Layer, str, tuple[Any, ...], Any], None]"
+
+_observer: ContextVar[Observer | None] = ContextVar("nnbackend_observer", default=None)
+
+
+@contextmanager
+def observing(observer: Observer) -> Iterator[None]:
+    """Let `observer` hear of each call of a layer that ends within the block, the innermost first.
+
+    It gets the layer, its path, the tuple of tensors that it was called on, and its output: a tensor, or several. With
+    `nnbackend.autodiff.watch` it hears of the gradients that arrive at them. It changes nothing; where a step is
+    compiled it sees what a compiler puts in the place of arrays, so that observed steps are run uncompiled.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> from nnbackend.layers.base import observing
+    >>> model = nn.Sequential([nn.Dense(4), nn.ReLU()], seed=0)
+    >>> with observing(lambda layer, path, inputs, output: print(path or "the model", output.shape)):
+    ...     y = model(nn.get_backend("numpy").xp.ones((1, 2)))
+    dense (1, 4)
+    re_lu (1, 4)
+    the model (1, 4)
+    """
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
 def current_layer() -> Layer | None:
     """Return the layer that is being called or built, the innermost."""
     frame = _frame.get()
@@ -416,6 +448,15 @@ class Layer(Configurable):
                     f"{type(self).__name__} {self.path!r} was built for inputs of shape ({', '.join(['n', *wanted])}), "
                     f"got ({came}). Check the layer before it."
                 )
+
+    def check_values(self, x: Any) -> None:
+        """Refuse inputs whose numbers the layer does not take; asked on the host, before data go into steps.
+
+        Raises
+        ------
+        ValueError
+            With the layer's name, what is expected and what came.
+        """
 
     @property
     def mask_arguments(self) -> Mapping[str, int]:
@@ -832,6 +873,9 @@ class Layer(Configurable):
                 self.output_shape = sample_shape(y)
             if self.activity_regularizer is not None:
                 self._penalize(y)
+            observer = _observer.get()
+            if observer is not None:
+                observer(self, frame.path, (x, *inputs[1:]), y)
             return y, mask, known
         except Exception as error:
             self._note(error, x)

@@ -7,7 +7,7 @@ from typing import Any
 from nnbackend import constraints, functional, initializers, regularizers
 from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Tensor, is_floating
-from nnbackend.backend import backend_of, plain
+from nnbackend.backend import backend_of, host, plain, to_numpy
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 
@@ -106,6 +106,17 @@ class Embedding(Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape with an axis of `output_dim` behind."""
         return (*input_shape, self.output_dim)
+
+    def check_values(self, x: Any) -> None:
+        """Refuse indices outside of the table, wherever the data are."""
+        xp, indices = host().xp, to_numpy(x)
+        wrong = (indices < 0) | (indices >= self.input_dim)
+        if bool(xp.any(wrong)):
+            first = xp.reshape(indices, (-1,))[int(xp.argmax(xp.astype(xp.reshape(wrong, (-1,)), xp.int64)))]
+            raise ValueError(
+                f"Embedding {self.path!r} expects indices from 0 to {self.input_dim - 1}, got {first}. Make input_dim "
+                "larger, or check how the data are numbered."
+            )
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Return where the input is not 0, if that stands for nothing."""
@@ -415,6 +426,10 @@ class TokenAndPositionEmbedding(Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape with an axis of `embedding_dim` behind."""
         return (*input_shape, self.embedding_dim)
+
+    def check_values(self, x: Any) -> None:
+        """Refuse indices outside of the table of things."""
+        self.token_embedding.check_values(x)
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Return where the input is not 0, if that stands for nothing."""

@@ -200,6 +200,15 @@ class Graph(Model):
                     + (" One sample alone is x[None]." if len(shape) < len(symbol.sample_shape) else "")
                 )
 
+    def check_values(self, x: Any) -> None:
+        """Refuse data whose numbers the layers that take them refuse."""
+        given = [x] if self._single else in_order("inputs", x, self.input_names)
+        values = {id(symbol): value for symbol, value in zip(self._inputs, given, strict=True)}
+        for node in self._nodes:
+            first = node.arguments[0] if node.arguments else None
+            if isinstance(node.function, Layer) and isinstance(first, Symbol) and id(first) in values:
+                node.function.check_values(values[id(first)])
+
     # Computation
 
     def forward(self, x: Any, *, training: bool = False, mask: Any = None) -> Any:

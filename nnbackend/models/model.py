@@ -6,6 +6,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -391,6 +392,7 @@ class Model(Layer):
         objective, _ = self._require_compiled(owner)
         if prepare:
             self._prepare(data.x)
+        self.check_values(data.x)
         with self.backend.scope():
             output_shape = self.compute_output_shape(sample_shape(data.x))
             objective.check_targets(data.y, output_shape)
@@ -423,11 +425,16 @@ class Model(Layer):
         """Return what gives the batches to measure the model on, as often as it is called."""
         loader = loader_of(owner, *given, batch_size, MEASURED_AT_ONCE)
         if loader is not None:
-            receive = self._receiver(owner, finite)
-            return lambda: map(receive, loader.in_order(steps))
+            return self._pass_over(loader, owner, steps, finite)
         data = self._checked(owner, self._dataset(owner, *given), finite)
-        size = MEASURED_AT_ONCE if batch_size is None else batch_size
-        return lambda: itertools.islice(data.batches(size), steps)
+        return partial(_first_batches, data, batch_size or MEASURED_AT_ONCE, steps)
+
+    def _pass_over(
+        self, loader: DataLoader, owner: str, steps: int | None, finite: bool
+    ) -> Callable[[], Iterable[Batch]]:
+        """Return what gives each of a loader's samples once, on the backend, as often as it is called."""
+        receive = self._receiver(owner, finite)
+        return lambda: map(receive, loader.in_order(steps))
 
     def fit(
         self,
@@ -524,6 +531,7 @@ class Model(Layer):
             steps=steps_per_epoch,
             share=share,
             validation_size=validation_size,
+            validation_steps=validation_steps,
             class_weight=class_weight,
             finite=check_finite,
         )
@@ -541,6 +549,7 @@ class Model(Layer):
                 measured = self._no_metrics()
                 batches = iter(feed)
                 for number, batch in enumerate(batches, feed.state()["batch"]):
+                    watchers.batch_begin(number, batch)
                     with deferred_interrupts():  # a step is taken as a whole
                         measured = self._train(batch, measured)
                     watchers.batch_end(number, lambda now=measured: self._numbers(now))
@@ -566,6 +575,7 @@ class Model(Layer):
         steps: int | None,
         share: float,
         validation_size: int,
+        validation_steps: int | None,
         class_weight: Any,
         finite: bool,
     ) -> tuple[Feed, Callable[[], Iterable[Batch]] | None]:
@@ -576,7 +586,7 @@ class Model(Layer):
             data = self._checked("fit", self._dataset("fit", *given), finite)
             if share:
                 data, held = split(data, share, "fit")
-                validation = lambda: held.batches(validation_size)  # noqa: E731
+                validation = partial(_first_batches, held, validation_size, validation_steps)
             if class_weight is not None:
                 shape = self.compute_output_shape(sample_shape(data.x))
                 data = weigh_classes(data, class_weight, self._root_dtype(), "fit", shape, complete=True)
@@ -586,8 +596,7 @@ class Model(Layer):
             ), validation
         if share:
             loader, kept = loader.split(share, "fit: validation_split")
-            receive = self._receiver("fit", finite)
-            validation = lambda: map(receive, kept.in_order())  # noqa: E731
+            validation = self._pass_over(kept, "fit", validation_steps, finite)
         feed = LoaderFeed(loader, self._receiver("fit", finite, class_weight), self.seed, steps)
         feed.first()  # builds the model
         return feed, validation
@@ -717,7 +726,8 @@ class Model(Layer):
             if check_finite:
                 require_finite(data, "predict")
             self._prepare(data.x)
-            batches: Iterable[Batch] = itertools.islice(data.batches(batch_size or MEASURED_AT_ONCE), steps)
+            self.check_values(data.x)
+            batches = _first_batches(data, batch_size or MEASURED_AT_ONCE, steps)
         else:
             batches = map(self._asked_receiver(check_finite), loader.in_order(steps))
         parts, given = [], None
@@ -758,6 +768,7 @@ class Model(Layer):
             if not seen:
                 self._prepare(data.x)
             seen = True
+            self.check_values(data.x)
             return data.on(self.backend)
 
         return receive
@@ -927,6 +938,10 @@ class Model(Layer):
         from nnbackend.models.saving import save_model
 
         save_model(self, path)
+
+
+def _first_batches(data: Dataset, size: int, steps: int | None) -> Iterable[Batch]:
+    return itertools.islice(data.batches(size), steps)
 
 
 def _by_path(placed: list[tuple[str, Parameter, tuple[Layer, ...]]]) -> dict[str, Parameter]:

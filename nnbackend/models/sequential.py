@@ -101,6 +101,11 @@ class Sequential(Model):
             shape = layer.output_shape = layer.compute_output_shape(shape)
         self._output_sample = shape
 
+    def check_values(self, x: Any) -> None:
+        """Refuse data whose numbers the first layer does not take."""
+        if self._layers:
+            self._layers[0].check_values(x)
+
     def forward(self, x: Any, *, training: bool = False, mask: Any = None) -> Any:
         """Run the layers in order, and pass masks on to those that take them."""
         for layer in self._layers:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nnbackend as nn
-from nnbackend.layers.base import Binding
+from nnbackend.layers.base import Binding, observing
 
 
 class Pair(nn.Layer):
@@ -232,3 +232,20 @@ def test_an_error_inside_a_layer_says_which_and_on_what(put):
     with pytest.raises(ValueError, match="no") as caught:
         model(np.ones((2, 3)))
     assert caught.value.__notes__ == ["in Broken 'broken', called on shape (1, 3)"]
+
+
+def test_an_observer_hears_of_each_call_the_innermost_first(backend, put):
+    model = nn.Sequential([nn.Dense(3), nn.Dense(2)], backend=backend, seed=0)
+    x, seen = put(np.ones((2, 4)), "float32"), []
+    before = nn.to_numpy(model(x))
+    with observing(
+        lambda layer, path, inputs, output: seen.append((layer, path, inputs[0].shape, output.shape))
+    ):
+        after = nn.to_numpy(model(x))
+    model(x)  # outside: nobody hears
+    assert seen == [
+        (model.layers[0], "dense", (2, 4), (2, 3)),
+        (model.layers[1], "dense_1", (2, 3), (2, 2)),
+        (model, "", (2, 4), (2, 2)),
+    ]
+    assert np.array_equal(before, after)

@@ -42,17 +42,6 @@ def test_numbers_outside_are_refused_by_name_or_nan(put, backend):
         assert np.isfinite(y[0, 0]).all()
 
 
-def test_a_number_outside_is_found_in_training(backend):
-    model = nn.Sequential([nn.Embedding(5, 3), nn.Flatten(), nn.Dense(1)], backend=backend, seed=0)
-    model.compile("sgd", "mean_squared_error")
-    x, y = np.asarray([[1, 2], [3, 7]]), np.zeros(2)
-    if backend.name == "numpy":
-        with pytest.raises(IndexError, match="got 7"):
-            model.fit(x, y, verbose=0)
-    else:
-        assert np.isnan(model.fit(x, y, verbose=0).history["loss"][0])
-
-
 def test_zero_is_masked_where_it_stands_for_nothing(put):
     tokens = put([[3, 0, 1]])
     assert nn.Embedding(5, 3).compute_mask(tokens) is None
@@ -119,3 +108,19 @@ def test_token_and_position_embedding_is_the_sum_of_both(put):
         "token_embedding/embeddings",
         "position_embedding/embeddings",
     ]
+
+
+@pytest.mark.parametrize("kind", ["row", "graph", "tokens"])
+def test_indices_outside_of_the_table_are_refused_before_they_go_into_steps(kind, backend):
+    if kind == "graph":
+        x = nn.Input((3,), dtype="int64", name="words")
+        model = nn.Model(x, nn.Embedding(5, 2)(x), backend=backend, seed=0)
+    else:
+        first = nn.Embedding(5, 2) if kind == "row" else nn.TokenAndPositionEmbedding(5, 3, 2)
+        model = nn.Sequential([first], backend=backend, seed=0)
+    model.compile("sgd", "mean_squared_error")
+    for wrong in (5, -1):
+        words = np.asarray([[0, 1, 4], [0, wrong, 2]])
+        for call in (model.predict, lambda x: model.fit(x, np.zeros((2, 3, 2)), verbose=0)):
+            with pytest.raises(ValueError, match=f"embedding.* expects indices from 0 to 4, got {wrong}"):
+                call(words)

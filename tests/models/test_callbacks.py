@@ -172,3 +172,21 @@ def test_fit_works_in_a_thread(backend):
     thread.start()
     thread.join()
     assert losses == small(backend).fit(X, Y, verbose=0).history["loss"]
+
+
+def test_a_callback_hears_of_the_batch_before_it_is_trained_on(backend):
+    class Batches(nn.callbacks.Callback):
+        def __init__(self):
+            self.heard = []
+
+        def on_batch_begin(self, batch, data):
+            steps = int(nn.to_numpy(self.model._training.start_random(0, self.model.backend)["step"]))
+            self.heard.append((batch, steps, nn.to_numpy(data.x).tolist(), nn.to_numpy(data.y).tolist()))
+
+    model = nn.Sequential([nn.Dense(1)], backend=backend, seed=0)
+    model.compile("sgd", "mse")
+    batches = Batches()
+    model.fit([[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0], 2, 2, shuffle=False, callbacks=batches, verbose=0)
+    assert [heard[:2] for heard in batches.heard] == [(0, 0), (1, 1), (0, 2), (1, 3)]
+    assert batches.heard[0][2:] == ([[1.0], [2.0]], [1.0, 2.0])
+    assert batches.heard[1][2:] == ([[3.0]], [3.0])

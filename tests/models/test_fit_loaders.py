@@ -133,6 +133,8 @@ def test_validation_steps_and_batch_size_hold_for_arrays_too(backend):
         backend, X, Y, 8, epochs=1, validation_data=(X, Y), validation_steps=2, validation_batch_size=5
     )
     assert history["val_loss"][0] == pytest.approx(model.evaluate(X[:10], Y[:10])["loss"], rel=1e-12)
+    model, history = trained(backend, X, Y, 2, epochs=1, validation_split=0.3, validation_steps=2)
+    assert history["val_loss"][0] == pytest.approx(model.evaluate(X[14:18], Y[14:18])["loss"], rel=1e-12)
 
 
 def test_epochs_of_arrays_with_a_number_of_steps_follow_one_another(backend):
