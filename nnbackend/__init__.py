@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib as _importlib
 import typing as _typing  # the room of that name takes its place here
-import typing as _typing
 
 from nnbackend import (
     activations,

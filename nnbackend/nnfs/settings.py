@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -172,7 +173,7 @@ def real(values: Any, backend: Backend | None = None, dtype: str | None = None) 
     """Return values as `place` does, as floating numbers: of `dtype`, or of the default where they are not floating."""
     array = place(values, backend)
     if dtype is None:
-        if "float" in str(array.dtype) and is_array(plain(values)):
+        if "float" in dtype_name(array) and is_array(plain(values)):
             return array
         dtype = _settings.dtype
     return array if dtype_name(array) == dtype else functional.astype(array, dtype)
@@ -180,7 +181,13 @@ def real(values: Any, backend: Backend | None = None, dtype: str | None = None) 
 
 def dtype_name(array: Any) -> str:
     """Return the name of an array's dtype: ``float32`` for ``torch.float32``."""
-    return str(array.dtype).rpartition(".")[2]
+    dtype = array.dtype
+    return _name(type(dtype).__module__, dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _name(library: str, dtype: Any) -> str:
+    return str(dtype).rpartition(".")[2]  # `library` is compared first: dtypes of two of them are not to be
 
 
 def number(array: Any) -> Any:
