@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
+
+#: The examples in the docstrings of the pictures need what draws them.
+collect_ignore_glob = [] if find_spec("matplotlib") else ["nnbackend/plotting/*.py"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

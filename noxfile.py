@@ -32,11 +32,23 @@ REQUIREMENTS = {
 }
 TEST_TOOLS = [
     REQUIREMENTS[name]
-    for name in ("array-api-strict", "hypothesis", "nnfs", "pillow", "pooch", "pytest", "scikit-learn")
+    for name in (
+        "array-api-strict",
+        "hypothesis",
+        "matplotlib",
+        "nnfs",
+        "pillow",
+        "pooch",
+        "pytest",
+        "pytest-xdist",
+        "scikit-learn",
+    )
 ]
 #: Give pip another build of PyTorch, for instance one without CUDA (see CONTRIBUTING.md).
 TORCH = os.environ.get("NNBACKEND_TORCH", "torch==2.13.0")
 
+#: Two tests at a time; those of one group stay together.
+WORKERS = ("-n", "2", "--dist", "loadgroup")
 BACKENDS = ["numpy", "strict", "cupy", "torch", "jax"]
 FRESH_RECORDS = Path(".agreement")
 COMMITTED_RECORDS = Path("agreement/records")
@@ -139,7 +151,7 @@ def tests(session: nox.Session, backend: str) -> None:
         arguments = ["--record", str(FRESH_RECORDS)]
         if backend != "numpy":  # the examples in the docstrings show NumPy's arrays
             arguments.append("tests")
-    session.run("pytest", "--backend", backend, *arguments, env=ENVIRONMENT)
+    session.run("pytest", *WORKERS, "--backend", backend, *arguments, env=ENVIRONMENT)
 
 
 @nox.session(tags=["all"])
@@ -157,7 +169,8 @@ def examples(session: nox.Session) -> None:
     """Run every example, briefly, on NumPy or on the backend named after ``--``."""
     backend = session.posargs[0] if session.posargs else "numpy"
     install(session, backend, extras=("examples",))
-    for script in sorted(Path("examples").glob("[!_]*.py")):
+    scripts = [script for folder in ("examples", "examples/nnfs") for script in Path(folder).glob("[!_]*.py")]
+    for script in sorted(scripts):
         session.run("python", str(script), "--backend", backend, "--quick", env=ENVIRONMENT)
 
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import importlib as _importlib
-import typing as _typing
+import typing as _typing  # the room of that name takes its place here
 
 from nnbackend import (
     activations,
@@ -21,6 +21,7 @@ from nnbackend import (
     losses,
     metrics,
     optimizers,
+    plotting,
     random,
     regularizers,
 )
@@ -285,6 +286,7 @@ __all__ = [
     "nnfs",
     "no_grad",
     "optimizers",
+    "plotting",
     "random",
     "register",
     "regularizers",

@@ -111,6 +111,7 @@ def test_the_face_has_exactly_the_names_it_says():
         "metrics",
         "nnfs",
         "optimizers",
+        "plotting",
         "random",
         "regularizers",
     }

@@ -289,7 +289,7 @@ class GradientMonitor(Callback):
     >>> _ = model.fit([[0.0, 1.0], [1.0, 0.0]] * 8, [0, 1] * 8, callbacks=[monitor], verbose=0)
     >>> for finding in monitor.findings():
     ...     print(finding.kind, finding.layers)
-    vanishing ('dense', 'dense_1', 'dense_2')
+    vanishing ('dense', 'dense_1')
     """
 
     def __init__(
@@ -340,7 +340,7 @@ class GradientMonitor(Callback):
         self._epoch = epoch
 
     def on_resume(self, epoch: int, batch: int) -> None:
-        """Note which epoch it is."""
+        """Note which epoch goes on."""
         self._epoch = epoch
 
     def on_batch_begin(self, batch: int, data: Batch) -> None:
@@ -360,22 +360,29 @@ class GradientMonitor(Callback):
         self._before = self._batch = None
 
     def get_state(self) -> dict[str, Any]:
-        """Return what was measured so far, and what was wrong."""
+        """Return all that was measured and found."""
         return {
-            "epoch": self.epoch,
-            "loss": self.loss,
-            "history": self.history,
-            "samples": self._samples,
-            "findings": [[list(finding) for finding in findings] for findings in self._findings],
+            "epoch": list(self.epoch),
+            "loss": list(self.loss),
+            "samples": list(self._samples),
+            "history": {
+                path: {name: list(values) for name, values in lists.items()}
+                for path, lists in self.history.items()
+            },
+            "findings": [
+                [[kind, list(layers), text] for kind, layers, text in each] for each in self._findings
+            ],
         }
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take over what another process saw."""
-        self.epoch, self.loss, self.history = state["epoch"], state["loss"], state["history"]
-        self._samples = state["samples"]
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        self.epoch, self.loss, self._samples = (list(state[name]) for name in ("epoch", "loss", "samples"))
+        self.history = {
+            path: {name: list(values) for name, values in lists.items()}
+            for path, lists in state["history"].items()
+        }
         self._findings = [
-            [Finding(kind, tuple(layers), text) for kind, layers, text in findings]
-            for findings in state["findings"]
+            [Finding(kind, tuple(layers), text) for kind, layers, text in each] for each in state["findings"]
         ]
 
     def _look(self, batch: Batch) -> None:
@@ -486,9 +493,10 @@ class GradientMonitor(Callback):
         ValueError
             If the epoch was not looked at.
         """
-        return list(self._findings[self._at(epoch)])
+        return list(self._findings[self.index(epoch)])
 
-    def _at(self, epoch: int | None) -> int:
+    def index(self, epoch: int | None = None) -> int:
+        """Return where the numbers of an epoch, the last one without a word, stand in the lists of ``history``."""
         if not self.epoch:
             raise ValueError("GradientMonitor has seen no epoch yet: model.fit(..., callbacks=[monitor]).")
         if epoch is None:
@@ -517,7 +525,7 @@ class GradientMonitor(Callback):
         """
         from nnbackend.models.summary import table
 
-        at = self._at(epoch)
+        at = self.index(epoch)
         rows = [
             (path, *(_shown(lists[name][at], name) for name in _MEASURES))
             for path, lists in self.history.items()
@@ -529,24 +537,22 @@ class GradientMonitor(Callback):
         words = [f"{finding.kind.upper()}: {finding.text}" for finding in findings]
         return "\n".join([head, *table(rows, _HEADER), *(words or ["All layers are sound."])])
 
-    def plot(self, ax: Any = None, *, epoch: int | None = None) -> Any:
-        """Draw the norms of gradients and activations layer by layer; see `nnbackend.plotting.gradient_flow`.
+    def plot(self, *, epochs: Sequence[int] | None = None) -> Any:
+        """Draw what was measured, layer by layer; see `nnbackend.plotting.monitor`.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure without it.
-        epoch : int, optional
-            The epoch, from 0; the first and the last one looked at without it.
+        epochs : sequence of int, optional
+            Which epochs, from 0; the first and the last one looked at without it.
 
         Returns
         -------
-        matplotlib.axes.Axes
-            With the drawing.
+        matplotlib.figure.Figure
+            Of one picture for each measure.
         """
-        from nnbackend.plotting import gradient_flow
+        from nnbackend import plotting
 
-        return gradient_flow(self, ax, epoch=epoch)
+        return plotting.monitor(self, epochs=epochs)
 
 
 #: What is measured of a layer, in the order of the columns.

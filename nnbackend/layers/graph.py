@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from nnbackend import functional, tree
 from nnbackend.autodiff import Deferred, Rule
-from nnbackend.backend import host, use_backend
+from nnbackend.backend import host, is_array, to_numpy, use_backend
 from nnbackend.layers.base import Layer, map_arrays, map_shapes, sample_shape
 from nnbackend.typing import Shape
 
@@ -198,7 +198,7 @@ def _output_shapes(
 ) -> Any:
     """Return the shapes of what a call gives, without the axis of samples."""
     if not isinstance(function, Layer):
-        made = replace_symbols((arguments, dict(options)), _one_sample)
+        made = tree.map(_on_the_host, replace_symbols((arguments, dict(options)), _one_sample))
         return sample_shape(tree.map(_require_array(function), function(*made[0], **made[1])))
     shapes = [
         map_arrays(lambda symbol: symbol.sample_shape, argument)
@@ -216,6 +216,11 @@ def _output_shapes(
 def _one_sample(symbol: Symbol) -> Any:
     xp = host().xp
     return xp.ones((1, *symbol.sample_shape), dtype=getattr(xp, symbol.input_dtype or "float32"))
+
+
+def _on_the_host(value: Any) -> Any:
+    """Bring arrays that stand in a call, such as weights, to where it is tried."""
+    return to_numpy(value) if is_array(value) else value
 
 
 def _require_array(function: Callable[..., Any]) -> Callable[[Any], Any]:

@@ -14,7 +14,7 @@ from nnbackend.layers.graph import Node, Symbol, library_functions, replace_symb
 from nnbackend.models.model import Model
 from nnbackend.models.objective import in_order
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "in_order_of_use"]
 
 #: Files of `nnbackend.functional` whose functions leave every element in its place: masks hold for their results.
 _IN_PLACE = ("elementary.", "activations.", "dropout.", "logic.", "dtypes.")
@@ -60,7 +60,7 @@ class Graph(Model):
                     f"Model expects what nn.Input returned as inputs, got the result of a call, {symbol!r}."
                 )
         self._outputs, self._output_keys = _symbols("outputs", outputs)
-        self._nodes = _in_order_of_use(self._inputs, self._outputs)
+        self._nodes = in_order_of_use(self._inputs, self._outputs)
         found = {id(node.function): node.function for node in self._nodes if isinstance(node.function, Layer)}
         self._layers: list[Any] = list(found.values())
         self._input_keys = keys
@@ -271,7 +271,7 @@ def _arranged(values: list[Any], keys: Sequence[str] | None) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def _in_order_of_use(inputs: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Node]:
+def in_order_of_use(inputs: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Node]:
     """Return the calls that outputs need, each after those that it needs itself."""
     known = {id(symbol) for symbol in inputs}
     done: dict[int, Node] = {}

@@ -12,7 +12,7 @@ from nnbackend.layers.base import Layer, current_layer
 if TYPE_CHECKING:
     from nnbackend.models.model import Model
 
-__all__ = ["multiply_adds", "summarize", "table"]
+__all__ = ["multiply_adds", "shape_words", "summarize", "table"]
 
 
 def table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> list[str]:
@@ -31,18 +31,18 @@ def _walk(layer: Layer, depth: int, costs: Mapping[Layer, int]) -> Iterator[tupl
         own = sum(p.size for p in child.own_parameters())
         cost = f"{costs[child]:,}" if costs.get(child) else "0" if costs else "?"
         name = "  " * depth + layer.child_name(child)
-        yield name, type(child).__name__, _shown(child.output_shape), f"{own:,}", cost
+        yield name, type(child).__name__, shape_words(child.output_shape), f"{own:,}", cost
         yield from _walk(child, depth + 1, costs)
 
 
-def _shown(shape: Any) -> str:
+def shape_words(shape: Any) -> str:
     """Write a shape, or several, with n for the samples."""
     if shape is None:
         return "?"
     if isinstance(shape, dict):
-        return ", ".join(f"{name} {_shown(item)}" for name, item in shape.items())
+        return ", ".join(f"{name} {shape_words(item)}" for name, item in shape.items())
     if isinstance(shape, list):
-        return ", ".join(map(_shown, shape))
+        return ", ".join(map(shape_words, shape))
     return f"({', '.join(['n', *map(str, shape)])})"
 
 

@@ -40,6 +40,7 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
     [
         ("binary", ["Test accuracy on {backend}", "Malignant taken for benign"]),
         ("digits", ["the loss of the first batch was", "reads 360 of 360 test scans the same"]),
+        ("gradients", ["to 'hidden_21' (21 layers) vanish", "Networks judged rightly, on {backend}: 100.0%"]),
         ("regression", ["R2 of a straight line", "R2 of the network on {backend}"]),
         ("spiral", ["Accuracy on another spiral, on {backend}"]),
     ],
@@ -47,7 +48,7 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
 def test_an_example_reaches_what_it_promises(
     name: str, promises: list[str], load: Load, backend: Backend, capsys: pytest.CaptureFixture[str]
 ):
-    if name != "spiral":
+    if name not in ("gradients", "spiral"):
         pytest.importorskip("sklearn", reason='needs scikit-learn: pip install "nnbackend[examples]"')
     status = load(name).main(["--backend", backend.name, "--quick"])
     printed = capsys.readouterr().out
@@ -64,7 +65,7 @@ def test_an_example_that_falls_short_says_so_with_its_status(load: Load, capsys:
 
 def test_every_example_is_tested():
     names = {path.stem for path in EXAMPLES.glob("*.py") if not path.stem.startswith("_")}
-    tested = {"binary", "digits", "regression", "spiral"}
+    tested = {"binary", "digits", "gradients", "regression", "spiral"}
     assert names == tested | {
         "adding",
         "lenet",
@@ -74,17 +75,19 @@ def test_every_example_is_tested():
     }  # these take longer: nox runs them
 
 
-def test_the_spiral_is_painted(load: Load, tmp_path: Path):
+@pytest.mark.parametrize("name", ["gradients", "spiral"])
+def test_what_has_a_picture_is_painted(name: str, load: Load, tmp_path: Path):
     pytest.importorskip("matplotlib", reason='needs matplotlib: pip install "nnbackend[plot]"')
-    assert load("spiral").main(["--backend", "numpy", "--quick"]) == 0
-    assert (tmp_path / "spiral.png").stat().st_size > 10_000
+    assert load(name).main(["--backend", "numpy", "--quick"]) == 0
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 
 
-def test_without_matplotlib_the_spiral_says_how_to_get_it(
-    load: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["gradients", "spiral"])
+def test_without_matplotlib_an_example_says_how_to_get_it(
+    name: str, load: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert load("spiral").main(["--backend", "numpy", "--quick"]) == 0
+    assert load(name).main(["--backend", "numpy", "--quick"]) == 0
     assert 'pip install "nnbackend[plot]"' in capsys.readouterr().out
 
 
