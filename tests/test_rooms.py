@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "regularizers": PARTS,
     "data": MATHEMATICS,
     "datasets": {"arguments", "backend", "random"},
-    "models": PARTS | {"callbacks", "data", "interop"},
+    "models": PARTS | {"callbacks", "data", "interop", "plotting"},
     "callbacks": PARTS | {"data", "interop", "models", "plotting"},
     "interop": PARTS | {"models"},
     "nnfs": PARTS | {"datasets", "interop"},
@@ -67,7 +67,7 @@ ABOVE = {"__init__", "__main__", "agreement", "cases", "trajectories"}
 THIRD_PARTY = {
     "PIL": {"datasets"},
     "array_api_compat": {"backend"},
-    "matplotlib": {"models", "plotting"},
+    "matplotlib": {"plotting"},
     "ml_dtypes": {"interop"},
     "pooch": {"datasets"},
     "safetensors": {"interop"},
