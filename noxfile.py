@@ -166,7 +166,8 @@ def examples(session: nox.Session) -> None:
     """Run every example, briefly, on NumPy or on the backend named after ``--``."""
     backend = session.posargs[0] if session.posargs else "numpy"
     install(session, backend, extras=("examples",))
-    for script in sorted(Path("examples").glob("[!_]*.py")):
+    scripts = [script for folder in ("examples", "examples/nnfs") for script in Path(folder).glob("[!_]*.py")]
+    for script in sorted(scripts):
         session.run("python", str(script), "--backend", backend, "--quick", env=ENVIRONMENT)
 
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import importlib as _importlib
-import typing as _typing
+import typing as _typing  # the room of that name takes its place here
 
 from nnbackend import (
     activations,

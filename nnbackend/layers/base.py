@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 from nnbackend import constraints, initializers, regularizers, tree
 from nnbackend.autodiff import Deferred, Operators, Reference, Tensor, is_floating
-from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
+from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, nearest, plain, to_numpy
 from nnbackend.config import Configurable, snake_case
 from nnbackend.placement import copy_of, is_at_home
 from nnbackend.random import Stream
@@ -326,6 +326,8 @@ class Layer(Configurable):
     _takes_training: bool
     #: The arguments of ``forward`` that take masks, each with the position of the input that it is the mask of.
     _mask_arguments: ClassVar[Mapping[str, int]] = {}
+    #: The names of the inputs of ``forward``.
+    _input_names: ClassVar[tuple[str, ...]] = ()
     #: How many shapes ``build`` takes; None for as many as there are inputs.
     _built_from: ClassVar[int | None] = 1
     #: Names of the arguments it is made with: an attribute of that name says what it computes.
@@ -338,7 +340,13 @@ class Layer(Configurable):
         dtype: str | None = None,
         trainable: bool = True,
         activity_regularizer: str | regularizers.Regularizer | None = None,
+        **unknown: Any,
     ) -> None:
+        for argument in unknown:
+            known = self._configured - {"unknown", "options"}
+            raise TypeError(
+                f"{type(self).__name__} has no argument {argument!r}.{nearest(argument, sorted(known | {'trainable'}))}"
+            )
         if name is not None and (not name or "/" in name):
             raise ValueError(f"A layer's name is not empty and has no '/', got {name!r}.")
         if dtype not in (None, "float32", "float64"):
@@ -357,6 +365,7 @@ class Layer(Configurable):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._takes_training = "training" in inspect.signature(cls.forward).parameters
+        cls._input_names = _input_names_of(cls.forward)
         cls._mask_arguments = _mask_arguments_of(cls.forward)
         cls._configured = frozenset(
             name
@@ -781,15 +790,14 @@ class Layer(Configurable):
         current = get_backend()  # the same library on another device
         return current if is_at_home(array, current) else found
 
-    def __call__(self, x: Any, *others: Any, training: bool | None = None, **options: Any) -> Any:
+    def __call__(self, *inputs: Any, training: bool | None = None, **options: Any) -> Any:
         """Compute the layer's output; the first call builds it.
 
         Parameters
         ----------
-        x : array or Tensor of shape (n, ...), or a list or dict of them
-            The input. What `nnbackend.Input` returns is taken as well: the call becomes a part of a graph.
-        *others : array or Tensor
-            Further inputs, where ``forward`` takes them.
+        *inputs : array or Tensor of shape (n, ...), or a list or dict of them
+            The inputs, by position or by the names that ``forward`` has for them. What `nnbackend.Input` returns is
+            taken as well: the call becomes a part of a graph.
         training : bool, optional
             Whether this is training; that of the layer around it without a word, False at the outermost.
         **options
@@ -798,9 +806,23 @@ class Layer(Configurable):
         Returns
         -------
         array or Tensor
-            Of the kind of `x`.
+            Of the kind of the first input.
         """
-        return self._call((x, *others), training, options)[0]
+        if options and not options.keys().isdisjoint(self._input_names):
+            inputs = self._bind_inputs(inputs, options)
+        if not inputs:
+            raise TypeError(f"{type(self).__name__} {self.path!r} is called on an array, got none.")
+        return self._call(inputs, training, options)[0]
+
+    def _bind_inputs(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        """Put inputs that were given by name behind those by position, and take them out of the options."""
+        names = self._input_names
+        for name in names[: len(inputs)]:
+            if name in options:
+                raise TypeError(f"{type(self).__name__} {self.path!r} got its input {name!r} twice.")
+        named = {name: options.pop(name) for name in names[len(inputs) :] if name in options}
+        last = max(names.index(name) for name in named)
+        return (*inputs, *(named.get(name) for name in names[len(inputs) : last + 1]))
 
     def call_masked(
         self, masks: Sequence[Any], *inputs: Any, training: bool | None = None, **options: Any
@@ -839,6 +861,11 @@ class Layer(Configurable):
     ) -> tuple[Any, Any, bool]:
         """Return the output, its mask, and whether the mask is known."""
         x = inputs[0]
+        if isinstance(x, (list, tuple)) and len(inputs) == 1 < len(self._input_names):
+            raise TypeError(
+                f"{type(self).__name__} {self.path!r} takes its inputs one by one, layer("
+                f"{', '.join(self._input_names)}), got a {type(x).__name__}. Write a star before it: layer(*inputs)."
+            )
         deferred = _find_deferred([*inputs, *options.values()])
         if deferred is not None:
             if training is not None:
@@ -995,6 +1022,13 @@ def _find_deferred(inputs: Sequence[Any]) -> Deferred | None:
             if found is not None:
                 return found
     return None
+
+
+def _input_names_of(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of what ``forward`` takes by position."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = list(inspect.signature(forward).parameters.values())[1:]
+    return tuple(p.name for p in parameters if p.kind in kinds and p.name not in ("mask", "training"))
 
 
 def _mask_arguments_of(forward: Callable[..., Any]) -> dict[str, int]:

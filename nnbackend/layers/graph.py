@@ -116,7 +116,8 @@ def Input(  # noqa: N802 - Keras's name
     Parameters
     ----------
     shape : tuple of int, or int
-        The shape of one sample. Where the length of sequences or the size of images may vary, give a typical one.
+        The shape of one sample. Where the length of sequences or the size of images may vary, give a typical one; the
+        last axis, of features, stays.
     dtype : str, optional
         ``"int64"`` for indices, which are not to be made reals; without it the model's dtype.
     name : str, optional

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nnbackend import functional
 from nnbackend.backend import Backend, plain
 from nnbackend.layers.base import Layer, Masked, cast
 from nnbackend.layers.graph import Node, Symbol, library_functions, replace_symbols
@@ -189,10 +191,14 @@ class Graph(Model):
         return shapes[0] if self._single else shapes
 
     def check_input(self, input_shape: Any) -> None:
-        """Refuse data whose samples have other axes than the inputs."""
+        """Refuse data whose samples have other axes, or another number of features, than the inputs."""
         shapes = [input_shape] if self._single else in_order("inputs", input_shape, self.input_names)
         for name, symbol, shape in zip(self.input_names, self._inputs, shapes, strict=True):
-            if len(shape) != len(symbol.sample_shape):
+            features = (
+                self._input_dtype(symbol) is not None
+            )  # not so the length of sequences of numbers of things
+            same = shape[-1:] == symbol.sample_shape[-1:] or not features
+            if len(shape) != len(symbol.sample_shape) or not same:
                 wanted = ", ".join(["n", *map(str, symbol.sample_shape)])
                 came = ", ".join(["n", *map(str, shape)])
                 raise ValueError(
@@ -329,11 +335,20 @@ def _mask_of(argument: Any, masks: Mapping[int, Any]) -> Any:
 
 
 def _kept_mask(node: Node, result: Any, masks: Mapping[int, Any]) -> Any:
-    """Return the mask of what a function gives that leaves elements in their places: the one of its arguments."""
+    """Return the mask of what a function gives that leaves steps in their places: where all of its arguments count."""
     name = next((n for n, f in library_functions().items() if f is node.function), "")
+    kept = name.startswith(_IN_PLACE) or (name == "shaping._concat" and _along_features(node, result))
     found = {id(m): m for m in (masks[id(source)] for source in node.sources()) if m is not None}
-    if len(found) != 1 or not name.startswith(_IN_PLACE):
+    if not found or not kept:
         return None
-    mask = next(iter(found.values()))
-    shape = tuple(plain(mask).shape)
-    return mask if tuple(getattr(result, "shape", ()))[: len(shape)] == shape else None
+    shapes = {tuple(plain(mask).shape) for mask in found.values()}
+    shape = next(iter(shapes))
+    if len(shapes) > 1 or tuple(getattr(result, "shape", ()))[: len(shape)] != shape:
+        return None
+    return functools.reduce(functional.logical_and, found.values())
+
+
+def _along_features(node: Node, result: Any) -> bool:
+    """Tell whether arrays of sequences are put together along an axis behind that of the steps."""
+    axis = node.options.get("axis", 0)
+    return isinstance(axis, int) and axis % result.ndim > 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnbackend import functional, regularizers
+from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import grad, vjp
 from nnbackend.backend import backend_of
 from nnbackend.config import Configurable
@@ -65,6 +66,11 @@ class Layer_Dense(Configurable):
     dweights, dbiases, dinputs : array
         The gradients of the last `backward`, those of the penalties included.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `n_inputs` or `n_neurons` is no whole number above zero.
+
     Notes
     -----
     As in the book, the gradient of :math:`|w|` is +1 at 0 (`nnbackend.regularizers` has 0 there).
@@ -97,6 +103,8 @@ class Layer_Dense(Configurable):
         bias_regularizer_l1: float = 0,
         bias_regularizer_l2: float = 0,
     ) -> None:
+        n_inputs = positive_integer("Layer_Dense", "n_inputs", n_inputs)
+        n_neurons = positive_integer("Layer_Dense", "n_neurons", n_neurons)
         self._backend = settings.chosen_backend()
         self._dtype = settings.current().dtype
         self._pullback: Any = None
@@ -160,17 +168,6 @@ class Layer_Dense(Configurable):
         )
         self.dbiases = _with_penalty(dbiases, self.biases, self.bias_regularizer_l1, self.bias_regularizer_l2)
         self.dinputs = dinputs
-
-    def penalties(self) -> list[Any]:
-        """Return the penalties that are not switched off, 0-d arrays."""
-        return [
-            regularizers.L1L2(l1, l2)(array)
-            for array, l1, l2 in (
-                (self.weights, self.weight_regularizer_l1, self.weight_regularizer_l2),
-                (self.biases, self.bias_regularizer_l1, self.bias_regularizer_l2),
-            )
-            if l1 > 0 or l2 > 0
-        ]
 
     def get_parameters(self) -> tuple[Any, Any]:
         """Return weights and biases."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from nnbackend import functional
+from nnbackend import functional, regularizers
 from nnbackend.autodiff import vjp
 from nnbackend.backend import backend_of
 from nnbackend.config import Configurable
@@ -93,8 +93,11 @@ class Loss(Configurable):
         """
         total: Any = 0
         for each in self.trainable_layers if layer is None else [layer]:
-            for penalty in each.penalties():
-                total = total + number(penalty)
+            for single, name in (("weight", "weights"), ("bias", "biases")):
+                # a layer of the reader's own may have no penalties
+                l1, l2 = (getattr(each, f"{single}_regularizer_{kind}", 0) for kind in ("l1", "l2"))
+                if l1 > 0 or l2 > 0:
+                    total = total + number(regularizers.L1L2(l1, l2)(place(getattr(each, name))))
         return total
 
     def calculate(self, output: Any, y: Any, *, include_regularization: bool = False) -> Any:

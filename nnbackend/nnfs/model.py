@@ -7,6 +7,7 @@ from os import PathLike
 from typing import Any
 
 from nnbackend import functional
+from nnbackend.arguments import positive_integer
 from nnbackend.nnfs import saving, settings
 from nnbackend.nnfs.activations import Activation_Softmax, Activation_Softmax_Loss_CategoricalCrossentropy
 from nnbackend.nnfs.layers import Layer_Input
@@ -153,6 +154,8 @@ class Model:
         ------
         RuntimeError
             If loss, optimizer or accuracy are not set, or the model is not finalized.
+        TypeError, ValueError
+            If `batch_size` or `print_every` is no whole number above zero.
 
         Notes
         -----
@@ -160,6 +163,7 @@ class Model:
         keep their order, as in the book, whose programs shuffle them before.
         """
         self._require("train", "loss", "optimizer", "accuracy")
+        print_every = positive_integer("Model.train", "print_every", print_every)
         X, y = self._placed(X), settings.place(y, settings.chosen_backend())
         self.accuracy.init(y)
         for epoch in range(1, epochs + 1):
@@ -403,8 +407,8 @@ class Model:
 
 def _cuts(count: int, batch_size: int | None) -> Iterator[slice]:
     """Yield the slices of the batches; the last one may be short."""
-    size = count if batch_size is None else batch_size
-    for start in range(0, count, max(size, 1)):
+    size = max(count, 1) if batch_size is None else positive_integer("Model", "batch_size", batch_size)
+    for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -34,8 +35,10 @@ class _Optimizer(Configurable):
         """Compute `current_learning_rate`; to be called before the layers of a step."""
         if self.decay:
             # a factor, as in the book: so it prints the same last digit
-            factor = InverseTimeDecay(1.0, decay_steps=1.0, decay_rate=self.decay)(self.iterations)
-            self.current_learning_rate = self.learning_rate * factor
+            factor = _made(
+                InverseTimeDecay, initial_learning_rate=1.0, decay_steps=1.0, decay_rate=self.decay
+            )
+            self.current_learning_rate = self.learning_rate * factor(self.iterations)
 
     def update_params(self, layer: Any) -> None:
         """Change a layer's weights and biases by its gradients.
@@ -72,9 +75,15 @@ class _Optimizer(Configurable):
         """Return the arguments that make an optimizer like this one as it is now."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
-    def _rule(self) -> optimizers.Optimizer:
+    def _rule(self) -> Any:
         """Return the library's optimizer; its learning rate comes with the state."""
         raise NotImplementedError
+
+
+@functools.lru_cache(maxsize=64)
+def _made(kind: type, **options: float) -> Any:
+    """Return an object of these arguments; it keeps no state, so a step needs no new one."""
+    return kind(**options)
 
 
 def _kept(layer: Any, word: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,8 +141,8 @@ class Optimizer_SGD(_Optimizer):
         super().__init__(learning_rate, decay)
         self.momentum = momentum
 
-    def _rule(self) -> optimizers.Optimizer:
-        return optimizers.SGD(momentum=self.momentum)
+    def _rule(self) -> Any:
+        return _made(optimizers.SGD, momentum=self.momentum)
 
 
 class Optimizer_Adagrad(_Optimizer):
@@ -157,8 +166,8 @@ class Optimizer_Adagrad(_Optimizer):
         super().__init__(learning_rate, decay)
         self.epsilon = epsilon
 
-    def _rule(self) -> optimizers.Optimizer:
-        return optimizers.Adagrad(epsilon=self.epsilon)
+    def _rule(self) -> Any:
+        return _made(optimizers.Adagrad, epsilon=self.epsilon)
 
 
 class Optimizer_RMSprop(_Optimizer):
@@ -187,8 +196,8 @@ class Optimizer_RMSprop(_Optimizer):
         self.epsilon = epsilon
         self.rho = rho
 
-    def _rule(self) -> optimizers.Optimizer:
-        return optimizers.RMSprop(rho=self.rho, epsilon=self.epsilon)
+    def _rule(self) -> Any:
+        return _made(optimizers.RMSprop, rho=self.rho, epsilon=self.epsilon)
 
 
 class Optimizer_Adam(_Optimizer):
@@ -223,5 +232,5 @@ class Optimizer_Adam(_Optimizer):
         self.beta_1 = beta_1
         self.beta_2 = beta_2
 
-    def _rule(self) -> optimizers.Optimizer:
-        return optimizers.Adam(beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon)
+    def _rule(self) -> Any:
+        return _made(optimizers.Adam, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,7 +41,7 @@ _settings = Settings()
 
 def init(
     dot_precision_workaround: bool = True,
-    default_dtype: str = "float32",
+    default_dtype: str | None = "float32",
     random_seed: int | None = 0,
     *,
     backend: str | Backend | None = None,
@@ -53,8 +54,8 @@ def init(
     dot_precision_workaround : bool
         Whether matrix products of float32 arrays are computed in float64 and rounded once: then every machine gets
         the same digits. GPUs made for games are slow at that.
-    default_dtype : {"float32", "float64"}
-        The dtype of new weights and data.
+    default_dtype : {"float32", "float64"}, optional
+        The dtype of new weights and data; None is float64, NumPy's own.
     random_seed : int, optional
         The seed; None leaves the random numbers where they are.
     backend : str or Backend, optional
@@ -86,6 +87,7 @@ def init(
            [0.00978738, 0.02240893]], dtype=float32)
     """
     global _settings
+    default_dtype = "float64" if default_dtype is None else default_dtype
     if default_dtype not in ("float32", "float64"):
         raise ValueError(f"nnfs.init expects default_dtype float32 or float64, got {default_dtype!r}.")
     chosen = None if backend is None else get_backend(backend)
@@ -171,7 +173,7 @@ def real(values: Any, backend: Backend | None = None, dtype: str | None = None) 
     """Return values as `place` does, as floating numbers: of `dtype`, or of the default where they are not floating."""
     array = place(values, backend)
     if dtype is None:
-        if "float" in str(array.dtype) and is_array(plain(values)):
+        if "float" in dtype_name(array) and is_array(plain(values)):
             return array
         dtype = _settings.dtype
     return array if dtype_name(array) == dtype else functional.astype(array, dtype)
@@ -179,7 +181,13 @@ def real(values: Any, backend: Backend | None = None, dtype: str | None = None) 
 
 def dtype_name(array: Any) -> str:
     """Return the name of an array's dtype: ``float32`` for ``torch.float32``."""
-    return str(array.dtype).rpartition(".")[2]
+    dtype = array.dtype
+    return _name(type(dtype).__module__, dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _name(library: str, dtype: Any) -> str:
+    return str(dtype).rpartition(".")[2]  # `library` is compared first: dtypes of two of them are not to be
 
 
 def number(array: Any) -> Any:

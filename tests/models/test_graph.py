@@ -140,8 +140,6 @@ def test_a_sequential_model_may_begin_with_an_input(backend):
 class StepsBelow(nn.Layer):
     """Makes a mask: steps whose first number is below a limit count."""
 
-    casts_input = False
-
     def compute_output_shape(self, input_shape):
         return input_shape
 
@@ -267,7 +265,65 @@ def test_a_deep_graph_needs_no_deep_stack(backend):
     np.testing.assert_allclose(nn.to_numpy(model.predict(np.zeros((1, 2)))), 1.5, rtol=1e-3)
 
 
-def test_a_function_in_a_graph_takes_arrays_of_the_models_backend(backend, put):
-    x = nn.Input((3,))
-    model = nn.Model(x, nn.functional.multiply(x, put([1.0, 2.0, 3.0], "float32")), backend=backend, seed=0)
-    assert nn.to_numpy(model.predict([[1.0, 1.0, 1.0]])).tolist() == [[1.0, 2.0, 3.0]]
+def masked_pair(backend, combine):
+    a, b = nn.Input((5,), dtype="int64"), nn.Input((5,), dtype="int64")
+    first, second = (nn.Embedding(9, 3, mask_zero=True)(x) for x in (a, b))
+    model = nn.Model([a, b], nn.LSTM(2)(combine(first, second)), backend=backend, seed=0, dtype="float64")
+    x, y = np.asarray([[1, 2, 3, 0, 0]]), np.asarray([[4, 5, 6, 7, 0]])
+    return nn.to_numpy(model.predict([x, y])), nn.to_numpy(model.predict([x[:, :3], y[:, :3]]))
+
+
+@pytest.mark.parametrize(
+    "combine",
+    [
+        lambda a, b: a + b,
+        lambda a, b: nn.Add()([a, b]),
+        lambda a, b: fn.concat([a, b], axis=-1),
+        lambda a, b: nn.Concatenate()([a, b]),
+    ],
+)
+def test_steps_count_where_all_that_is_put_together_counts(combine, backend):
+    padded, cut = masked_pair(backend, combine)
+    if combine.__code__.co_names[-1:] == ("Concatenate",):
+        pytest.skip("as in Keras, what is padding in one alone is kept")
+    np.testing.assert_allclose(padded, cut, rtol=1e-12)
+
+
+def test_inputs_by_name_bring_their_masks(backend, rng):
+    words = nn.Input((6,), dtype="int64")
+    queries = nn.Input((2, 4))
+    made = nn.Embedding(10, 4, mask_zero=True)(words)
+    attention = nn.MultiHeadAttention(2, 3)
+    models = [
+        nn.Model([queries, words], output, backend=backend, seed=0, dtype="float64")
+        for output in (
+            attention(queries, made),
+            attention(queries, value=made),
+            attention(query=queries, value=made),
+        )
+    ]
+    x = [rng.normal(size=(1, 2, 4)), np.asarray([[1, 2, 3, 0, 0, 0]])]
+    first, *others = [nn.to_numpy(model.predict(x)) for model in models]
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+    np.testing.assert_allclose(first, nn.to_numpy(models[1].predict([x[0], x[1][:, :3]])), rtol=1e-12)
+    with pytest.raises(TypeError, match="got its input 'query' twice"):
+        attention(queries, made, query=queries)
+    with pytest.raises(TypeError, match="is called on an array, got none"):
+        attention()
+    with pytest.raises(TypeError, match=r"one by one, layer\(query, value, key\), got a list"):
+        attention([queries, made])
+
+
+def test_another_number_of_features_than_declared_is_refused(backend):
+    a, b = nn.Input((4,), name="a"), nn.Input((3,), name="b")
+    model = nn.Model([a, b], nn.Concatenate()([a, b]), backend=backend, seed=0)
+    with pytest.raises(ValueError, match=r"expects b of shape \(n, 3\), got \(n, 4\)"):
+        model.predict([np.ones((2, 4)), np.ones((2, 4))])
+
+
+def test_an_unknown_argument_of_a_layer_is_named_with_the_nearest_known_one():
+    with pytest.raises(TypeError, match=r"Dense has no argument 'use_bais'.* 'use_bias'"):
+        nn.Dense(2, use_bais=False)
+    with pytest.raises(TypeError, match="Dense has no argument 'data_format'"):
+        nn.Dense(2, data_format="channels_last")

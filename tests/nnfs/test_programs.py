@@ -1,6 +1,7 @@
 """Programs in the book's style give what a plain NumPy program gives, written down here on its own."""
 
 import io
+import itertools
 import re
 from contextlib import redirect_stdout
 
@@ -26,7 +27,7 @@ class Plain:
             drop,
         )
         self.parameters = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             self.parameters += [0.01 * random.randn(before, after), np.zeros((1, after))]
         self.moments = [np.zeros_like(p) for p in self.parameters]
         self.squares = [np.zeros_like(p) for p in self.parameters]
@@ -293,3 +294,88 @@ def test_numbers_to_print_have_the_digits_of_their_dtype(book):
     with redirect_stdout(io.StringIO()) as printed:
         print(loss)
     assert len(printed.getvalue()) < 13
+
+
+def test_the_random_search_of_chapter_6_with_numpys_own_functions():
+    """Weights are moved in place by the reader's own draws, copied, and put back."""
+    nnfs.init(dot_precision_workaround=False, default_dtype="float64", backend="numpy")
+    X, y = nnfs.vertical_data(samples=30, classes=3)
+    dense1, activation1 = nnfs.Layer_Dense(2, 3), nnfs.Activation_ReLU()
+    dense2, activation2 = nnfs.Layer_Dense(3, 3), nnfs.Activation_Softmax()
+    loss_function, lowest, history = nnfs.Loss_CategoricalCrossentropy(), 9999999, []
+    best = [array.copy() for layer in (dense1, dense2) for array in layer.get_parameters()]
+    for _ in range(60):
+        dense1.weights += 0.05 * np.random.randn(2, 3)
+        dense1.biases += 0.05 * np.random.randn(1, 3)
+        dense2.weights += 0.05 * np.random.randn(3, 3)
+        dense2.biases += 0.05 * np.random.randn(1, 3)
+        dense1.forward(X)
+        activation1.forward(dense1.output)
+        dense2.forward(activation1.output)
+        activation2.forward(dense2.output)
+        loss = loss_function.calculate(activation2.output, y)
+        accuracy = np.mean(np.argmax(activation2.output, axis=1) == y)
+        if loss < lowest:
+            best = [array.copy() for layer in (dense1, dense2) for array in layer.get_parameters()]
+            lowest = loss
+        else:
+            dense1.weights, dense1.biases, dense2.weights, dense2.biases = (array.copy() for array in best)
+        history.append((loss, accuracy))
+
+    random = np.random.RandomState(0)
+    X, y = nn.datasets.vertical_data(30, 3, random=random, dtype="float64")
+    kept = [0.01 * random.randn(2, 3), np.zeros((1, 3)), 0.01 * random.randn(3, 3), np.zeros((1, 3))]
+    lowest, expected = 9999999, []
+    for _ in range(60):
+        tried = [array + 0.05 * random.randn(*array.shape) for array in kept]
+        z = np.maximum(X @ tried[0] + tried[1], 0) @ tried[2] + tried[3]
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        p = e / e.sum(axis=1, keepdims=True)
+        loss = -np.log(p[np.arange(len(y)), y]).mean()
+        expected.append((loss, np.mean(p.argmax(axis=1) == y)))
+        if loss < lowest:
+            kept, lowest = tried, loss
+    np.testing.assert_allclose(history, expected, rtol=1e-12)
+
+
+def test_layers_and_optimizers_of_the_readers_own_fit_in(wide):
+    """The book has its readers write them: they need its attributes only."""
+
+    class Own:
+        weight_regularizer_l2 = 0.5
+
+        def __init__(self):
+            self.weights, self.biases = np.full((2, 1), 2.0), np.zeros((1, 1))
+
+        def forward(self, inputs, training):
+            self.inputs = nn.to_numpy(inputs)
+            self.output = self.inputs @ self.weights + self.biases
+
+        def backward(self, dvalues):
+            dvalues = nn.to_numpy(dvalues)
+            self.dweights, self.dbiases = self.inputs.T @ dvalues, dvalues.sum(axis=0, keepdims=True)
+            self.dinputs = dvalues @ self.weights.T
+
+    class Descent:
+        current_learning_rate = 0.1
+
+        def pre_update_params(self):
+            pass
+
+        def update_params(self, layer):
+            layer.weights = layer.weights - 0.1 * layer.dweights
+            layer.biases = layer.biases - 0.1 * layer.dbiases
+
+        post_update_params = pre_update_params
+
+    own = Own()
+    assert nnfs.Loss_MeanSquaredError().regularization_loss(own) == 0.5 * 8.0
+    for optimizer in (Descent(), nnfs.Optimizer_SGD(learning_rate=0.1)):
+        own = Own()
+        model = nnfs.Model()
+        model.add(own)
+        model.add(nnfs.Activation_Linear())
+        model.set(loss=nnfs.Loss_MeanSquaredError(), optimizer=optimizer, accuracy=nnfs.Accuracy_Regression())
+        model.finalize()
+        model.train([[1.0, 0.0]], [[0.0]], epochs=1)
+        np.testing.assert_allclose(nn.to_numpy(own.weights), [[2.0 - 0.1 * 4.0], [2.0]])

@@ -175,7 +175,7 @@ def test_parameters_that_do_not_fit_their_count_are_refused(trained, tmp_path):
 
 
 def test_a_class_of_ones_own_must_be_registered(book, tmp_path):
-    class Activation_Square:
+    class Square:
         def forward(self, inputs, training):
             self.output = inputs * inputs
 
@@ -183,8 +183,8 @@ def test_a_class_of_ones_own_must_be_registered(book, tmp_path):
             self.dinputs = dvalues
 
     model = nnfs.Model()
-    model.add(Activation_Square())
-    with pytest.raises(TypeError, match="cannot hold a Activation_Square"):
+    model.add(Square())
+    with pytest.raises(TypeError, match="cannot hold a Square"):
         model.save(tmp_path / "model")
 
 
@@ -200,3 +200,13 @@ def test_a_model_says_what_it_lacks(book):
     model.set(loss=nnfs.Loss_CategoricalCrossentropy(), accuracy=nnfs.Accuracy_Categorical())
     with pytest.raises(RuntimeError, match=r"Model.evaluate needs the layers tied together"):
         model.evaluate([[1.0, 2.0]], [0])
+
+
+def test_counts_must_be_whole_numbers_above_zero(trained):
+    model, X, y = trained
+    with pytest.raises(ValueError, match="Model.train expects print_every to be at least 1, got 0"):
+        model.train(X, y, print_every=0)
+    with pytest.raises(ValueError, match="Model expects batch_size to be at least 1, got 0"):
+        model.predict(X, batch_size=0)
+    with pytest.raises(TypeError, match="Layer_Dense expects n_neurons to be a whole number, got 2.5"):
+        nnfs.Layer_Dense(2, 2.5)
