@@ -40,12 +40,15 @@ TEST_TOOLS = [
         "pillow",
         "pooch",
         "pytest",
+        "pytest-xdist",
         "scikit-learn",
     )
 ]
 #: Give pip another build of PyTorch, for instance one without CUDA (see CONTRIBUTING.md).
 TORCH = os.environ.get("NNBACKEND_TORCH", "torch==2.13.0")
 
+#: Two tests at a time; those of one group stay together.
+WORKERS = ("-n", "2", "--dist", "loadgroup")
 BACKENDS = ["numpy", "strict", "cupy", "torch", "jax"]
 FRESH_RECORDS = Path(".agreement")
 COMMITTED_RECORDS = Path("agreement/records")
@@ -148,7 +151,7 @@ def tests(session: nox.Session, backend: str) -> None:
         arguments = ["--record", str(FRESH_RECORDS)]
         if backend != "numpy":  # the examples in the docstrings show NumPy's arrays
             arguments.append("tests")
-    session.run("pytest", "--backend", backend, *arguments, env=ENVIRONMENT)
+    session.run("pytest", *WORKERS, "--backend", backend, *arguments, env=ENVIRONMENT)
 
 
 @nox.session(tags=["all"])

@@ -149,7 +149,7 @@ from nnbackend.layers import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
-from nnbackend.models import Model, Sequential, load_model
+from nnbackend.models import Model, Sequential, load_model, lr_find, lsuv
 
 if _typing.TYPE_CHECKING:
     from nnbackend import datasets
@@ -280,6 +280,8 @@ __all__ = [
     "layers",
     "load_model",
     "losses",
+    "lr_find",
+    "lsuv",
     "metrics",
     "nnfs",
     "no_grad",

@@ -10,6 +10,8 @@ from nnbackend import agreement, trajectories
 from nnbackend.backend import host
 from nnbackend.interop import safetensors
 
+pytestmark = pytest.mark.xdist_group("agreement")  # they share what is costly to make
+
 
 @pytest.fixture(scope="module")
 def recorded(backend, record_directory, tmp_path_factory):

@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "data": MATHEMATICS,
     "datasets": {"arguments", "backend", "random"},
     "models": PARTS | {"callbacks", "data", "interop"},
-    "callbacks": PARTS | {"data", "models", "plotting"},
+    "callbacks": PARTS | {"data", "interop", "models", "plotting"},
     "interop": PARTS | {"models"},
     "nnfs": PARTS | {"datasets", "interop"},
     "plotting": PARTS | {"data", "models"},
@@ -67,11 +67,12 @@ ABOVE = {"__init__", "__main__", "agreement", "cases", "trajectories"}
 THIRD_PARTY = {
     "PIL": {"datasets"},
     "array_api_compat": {"backend"},
-    "matplotlib": {"plotting"},
+    "matplotlib": {"models", "plotting"},
     "ml_dtypes": {"interop"},
     "pooch": {"datasets"},
     "safetensors": {"interop"},
     "sklearn": {"datasets"},
+    "tensorboard": {"callbacks"},
     "tqdm": {"callbacks"},
 }
 

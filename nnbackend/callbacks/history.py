@@ -31,6 +31,14 @@ class History(Callback):
         for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
 
+    def get_state(self) -> dict[str, Any]:
+        """Return the numbers."""
+        return {"epoch": self.epoch, "history": self.history}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over the numbers of the epochs before."""
+        self.epoch, self.history = list(state["epoch"]), dict(state["history"])
+
     def __repr__(self) -> str:
         last: dict[str, Any] = {
             name: values[-1].tolist() if hasattr(values[-1], "tolist") else round(values[-1], 6)

@@ -43,6 +43,10 @@ class EpochLines(Callback):
         """Look at the clock."""
         self._begin = time.monotonic()
 
+    def on_resume(self, epoch: int, batch: int) -> None:
+        """Look at the clock."""
+        self.on_epoch_begin(epoch)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Print the line."""
         print(f"{self._title(epoch)}  {time.monotonic() - self._begin:.1f} s  {_text(logs)}")
@@ -84,6 +88,11 @@ class ProgressBar(EpochLines):
             leave=False,
         )
         self._last_look = self._begin
+
+    def on_resume(self, epoch: int, batch: int) -> None:
+        """Open the epoch's bar where the epoch stands."""
+        self.on_epoch_begin(epoch)
+        self._bar.update(batch)
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """Move the bar; now and then read the numbers."""

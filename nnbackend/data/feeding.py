@@ -39,6 +39,9 @@ class Feed(Protocol):
     def __iter__(self) -> Iterator[Batch]:
         """Return an iterator of the batches; the position is where it begins as soon as it is made."""
 
+    #: Where the order comes from; None where it is fixed.
+    seed: int | None
+
     def state(self) -> dict[str, int]:
         """Return the position."""
 
@@ -68,14 +71,14 @@ class ArrayFeed:
     def __init__(
         self, data: Dataset, batch_size: int, seed: int | None, epoch: int = 0, steps: int | None = None
     ) -> None:
-        self._data, self._size, self._seed, self._steps = data, batch_size, seed, steps
+        self._data, self._size, self.seed, self._steps = data, batch_size, seed, steps
         self._passes = Passes(self._begin, owner="fit")
         self._passes.restore({"epoch": epoch, "batch": 0, "pass": epoch, "taken": 0})
         self.samples = len(data) if steps is None else None
         self.steps = -(-len(data) // batch_size) if steps is None else steps
 
     def _begin(self, number: int, first: int) -> Iterator[Batch]:
-        rows = None if self._seed is None else order(self._seed, number, len(self._data))
+        rows = None if self.seed is None else order(self.seed, number, len(self._data))
         return self._data.batches(self._size, rows, first)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -108,18 +111,19 @@ class LoaderFeed:
     def __init__(
         self, loader: DataLoader, receive: Callable[[Batch], Batch], seed: int, steps: int | None = None
     ) -> None:
-        self._loader, self._receive, self._seed = loader, receive, seed
+        self._loader, self._receive = loader, receive
+        self.seed: int | None = seed
         self._limit = loader.steps_per_epoch if steps is None else steps
         self.samples = loader.samples if steps is None else None
         self.steps = loader.steps if steps is None else steps
         self.positionable = loader.positionable
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self._receive, self._loader.rest_of_epoch(self._seed, self._limit))
+        return map(self._receive, self._loader.rest_of_epoch(self.seed or 0, self._limit))
 
     def first(self) -> Batch:
         """Return the batch that comes next, without going on."""
-        return self._receive(self._loader.peek(self._seed))
+        return self._receive(self._loader.peek(self.seed or 0))
 
     def state(self) -> dict[str, int]:
         """Return the position of the loader."""

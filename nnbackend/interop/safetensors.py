@@ -1,7 +1,8 @@
 """Model files: one safetensors file with the tensors, and what they mean as JSON.
 
 The JSON stands under the one metadata key ``nnbackend`` (several keys would come in any order), canonical: keys
-sorted, no white space. So the same content gives the same bytes. Reading runs no code.
+sorted, no white space. So the same content gives the same bytes. A digest of tensors and content stands beside it, so
+that damage is noticed. Reading runs no code.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,7 +73,9 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Js
 
     place = Path(os.path.realpath(path))  # a link keeps pointing where it points
     arrays = {name: _checked(name, tensors[name]) for name in sorted(tensors)}
-    text = _canonical({"format_version": FORMAT_VERSION, "content": metadata})
+    text = _canonical(
+        {"format_version": FORMAT_VERSION, "content": metadata, "digest": _digest(arrays, metadata)}
+    )
     if not place.parent.is_dir():
         raise FileNotFoundError(f"The directory {str(place.parent)!r} does not exist. Make it first.")
     if place.is_dir():
@@ -117,6 +121,20 @@ def _canonical(value: Json) -> str:
         raise TypeError(f"The metadata of a model file must be JSON: {error}.") from None
 
 
+def _digest(arrays: Mapping[str, Any], content: Json) -> str:
+    """Return the SHA-256 of names, dtypes, shapes and bytes of the tensors, and of the content."""
+    import hashlib  # slow to import: at first use
+
+    digest = hashlib.sha256(_canonical(content).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        if array.dtype.byteorder == ">" or (array.dtype.byteorder == "=" and sys.byteorder == "big"):
+            array = array.astype(array.dtype.newbyteorder("<"))  # as it stands in the file
+        digest.update(f"\0{name}\0{array.dtype.name}\0{array.shape}\0".encode())
+        digest.update(array.reshape(-1).view("uint8").data)
+    return digest.hexdigest()
+
+
 def _create(beside: Path, place: Path) -> int:
     """Create the file and return the rights that it shall have: those of the one it replaces, or the usual ones."""
     descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -156,7 +174,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Json, dict[str, Any]]:
     FileNotFoundError
         If there is no file.
     ModelFileError
-        If it is truncated, not a model file, or of a newer format.
+        If it is truncated or otherwise damaged, not a model file, or of a newer format.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -164,20 +182,27 @@ def read(path: str | os.PathLike[str]) -> tuple[Json, dict[str, Any]]:
         raise FileNotFoundError(f"There is no model file {os.fspath(path)!r}.")
     try:
         with safe_open(path, framework="np") as file:
-            metadata = _content(path, (file.metadata() or {}).get(_KEY))
+            metadata, digest = _content(path, (file.metadata() or {}).get(_KEY))
             names = sorted(file.keys())
             for name in names:
                 _require_dtype(path, name, file.get_slice(name).get_dtype())
-            return metadata, {name: file.get_tensor(name) for name in names}
+            tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ModelFileError(
             f"{os.fspath(path)!r}: expected a whole safetensors file, got one that is truncated or of another kind "
             f"({error}). Copy or save it again."
         ) from error
 
+    if digest is not None and digest != _digest(tensors, metadata):
+        raise ModelFileError(
+            f"{os.fspath(path)!r}: expected a file as it was written, got one whose content does not fit its digest. "
+            "The file is damaged: copy or save it again."
+        )
+    return metadata, tensors
 
-def _content(path: str | os.PathLike[str], text: str | None) -> Json:
-    """Check the metadata and return what the caller of `write` put there."""
+
+def _content(path: str | os.PathLike[str], text: str | None) -> tuple[Json, Json]:
+    """Check the metadata and return what the caller of `write` put there, and the digest of all, if there is one."""
     where = repr(os.fspath(path))
     if text is None:
         raise ModelFileError(
@@ -202,8 +227,7 @@ def _content(path: str | os.PathLike[str], text: str | None) -> Json:
             f"{where}: expected a format version up to {FORMAT_VERSION}, got {version}: a newer nnbackend wrote "
             "it. Update with: pip install --upgrade nnbackend"
         )
-    content: Json = found["content"]
-    return content
+    return found["content"], found.get("digest")
 
 
 def _require_dtype(path: str | os.PathLike[str], name: str, dtype: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 from nnbackend import losses, optimizers, tree
 from nnbackend import metrics as measures
@@ -35,6 +35,7 @@ from nnbackend.data import (
 from nnbackend.layers.base import Layer, Parameter, holds_tensors, revision, sample_shape
 from nnbackend.models.interrupts import deferred_interrupts
 from nnbackend.models.objective import Objective
+from nnbackend.models.run import Run
 from nnbackend.models.state import TrainingState
 from nnbackend.models.steps import (
     make_objective_step,
@@ -79,7 +80,9 @@ class Model(Layer):
     optimizer : Optimizer or None
         What `compile` was given.
     stop_training : bool
-        A callback sets it to end `fit` after the epoch.
+        A callback sets it to end `fit`: after the epoch, whose other batches are left out if a batch was at hand.
+    run : Run or None
+        Where `fit` stands, while it runs.
     feed : Feed or None
         While `fit` runs, where its batches come from and the position in them.
 
@@ -131,6 +134,7 @@ class Model(Layer):
         self.objective: Objective | None = None
         self.stop_training = False
         self.feed: Feed | None = None
+        self.run: Run | None = None
         self.epochs_trained = 0
         self._output_sample: Any = None
         self._training = TrainingState()
@@ -421,20 +425,18 @@ class Model(Layer):
         batch_size: int | None,
         steps: int | None,
         finite: bool,
-    ) -> Callable[[], Iterable[Batch]]:
+    ) -> _Measurable:
         """Return what gives the batches to measure the model on, as often as it is called."""
         loader = loader_of(owner, *given, batch_size, MEASURED_AT_ONCE)
         if loader is not None:
             return self._pass_over(loader, owner, steps, finite)
         data = self._checked(owner, self._dataset(owner, *given), finite)
-        return partial(_first_batches, data, batch_size or MEASURED_AT_ONCE, steps)
+        return _Measurable(partial(_first_batches, data, batch_size or MEASURED_AT_ONCE, steps))
 
-    def _pass_over(
-        self, loader: DataLoader, owner: str, steps: int | None, finite: bool
-    ) -> Callable[[], Iterable[Batch]]:
+    def _pass_over(self, loader: DataLoader, owner: str, steps: int | None, finite: bool) -> _Measurable:
         """Return what gives each of a loader's samples once, on the backend, as often as it is called."""
         receive = self._receiver(owner, finite)
-        return lambda: map(receive, loader.in_order(steps))
+        return _Measurable(lambda: map(receive, loader.in_order(steps)), loader.positionable)
 
     def fit(
         self,
@@ -541,30 +543,59 @@ class Model(Layer):
         watchers = Callbacks([*_reporter(verbose), *_listed(callbacks), history], self)
         self.stop_training = False
         self.feed = feed
+        self.run = run = Run(
+            self,
+            feed,
+            list(watchers),
+            epochs=epochs,
+            first_epoch=initial_epoch,
+            options={
+                "batch_size": batch_size,
+                "shuffle": shuffle,
+                "steps_per_epoch": steps_per_epoch,
+                "validation_split": validation_split,
+                "class_weight": None
+                if class_weight is None
+                else {str(k): v for k, v in class_weight.items()},
+            },
+            replays_validation=validation is None or validation.replayable,
+        )
         begin = {"epochs": epochs, "steps": feed.steps, "samples": feed.samples, "first_epoch": initial_epoch}
-        watchers.train_begin(begin)
         try:
-            for epoch in range(initial_epoch, epochs):
-                watchers.epoch_begin(epoch)
-                measured = self._no_metrics()
-                batches = iter(feed)
-                for number, batch in enumerate(batches, feed.state()["batch"]):
-                    watchers.batch_begin(number, batch)
-                    with deferred_interrupts():  # a step is taken as a whole
-                        measured = self._train(batch, measured)
-                    watchers.batch_end(number, lambda now=measured: self._numbers(now))
-                self.epochs_trained += 1
-                logs = self._numbers(measured)
-                if validation is not None:
-                    numbers = self._measure_all(validation())
-                    logs |= {f"val_{name}": value for name, value in numbers.items()}
-                watchers.epoch_end(epoch, logs)
-                if self.stop_training:
-                    break
+            watchers.train_begin(begin)  # here a run that was broken off comes back
+            try:
+                while run.goes_on:
+                    self._train_epoch(run, watchers, validation)
+                run.finished = True
+            finally:
+                watchers.train_end()
         finally:
-            self.feed = None
-            watchers.train_end()
+            self.feed = self.run = None
         return history
+
+    def _train_epoch(self, run: Run, watchers: Callbacks, validation: _Measurable | None) -> None:
+        """Train one epoch, or the rest of one that another process began."""
+        stopped = run.within and self.stop_training
+        if run.within:
+            watchers.resume(run.epoch, run.feed.state()["batch"])
+        else:
+            run.measured, run.within = self._no_metrics(), True
+            watchers.epoch_begin(run.epoch)
+        batches = iter(() if stopped else run.feed)
+        for number, batch in enumerate(batches, run.feed.state()["batch"]):
+            watchers.batch_begin(number, batch)
+            with deferred_interrupts():  # a step is taken as a whole
+                run.measured = self._train(batch, run.measured)
+            watchers.batch_end(number, lambda now=run.measured: self._numbers(now))
+            if self.stop_training:
+                break
+        self.epochs_trained += 1
+        logs = self._numbers(run.measured)
+        if validation is not None:
+            numbers = self._measure_all(validation.batches())
+            logs |= {f"val_{name}": value for name, value in numbers.items()}
+        epoch, run.epoch, run.within, run.measured = run.epoch, run.epoch + 1, False, None
+        watchers.epoch_end(epoch, logs)
 
     def _feed(
         self,
@@ -578,15 +609,15 @@ class Model(Layer):
         validation_steps: int | None,
         class_weight: Any,
         finite: bool,
-    ) -> tuple[Feed, Callable[[], Iterable[Batch]] | None]:
+    ) -> tuple[Feed, _Measurable | None]:
         """Return where the batches to train on come from, and those of the last share to validate on."""
         loader = loader_of("fit", *given, batch_size, TRAINED_AT_ONCE, shuffle=shuffle)
-        validation: Callable[[], Iterable[Batch]] | None = None
+        validation: _Measurable | None = None
         if loader is None:  # arrays in memory: on the backend from here on
             data = self._checked("fit", self._dataset("fit", *given), finite)
             if share:
                 data, held = split(data, share, "fit")
-                validation = partial(_first_batches, held, validation_size, validation_steps)
+                validation = _Measurable(partial(_first_batches, held, validation_size, validation_steps))
             if class_weight is not None:
                 shape = self.compute_output_shape(sample_shape(data.x))
                 data = weigh_classes(data, class_weight, self._root_dtype(), "fit", shape, complete=True)
@@ -601,9 +632,7 @@ class Model(Layer):
         feed.first()  # builds the model
         return feed, validation
 
-    def _validation(
-        self, given: Any, batch_size: int, steps: int | None, finite: bool
-    ) -> Callable[[], Iterable[Batch]]:
+    def _validation(self, given: Any, batch_size: int, steps: int | None, finite: bool) -> _Measurable:
         if isinstance(given, (tuple, list)) and len(given) in (2, 3):
             parts = (given[0], given[1], given[2] if len(given) == 3 else None)
             return self._measurable("validation_data", parts, batch_size, steps, finite)
@@ -695,7 +724,8 @@ class Model(Layer):
         steps = _optional_count("evaluate", "steps", steps)
         self._require_compiled("evaluate")
         given = (x, y, sample_weight)
-        return self._measure_all(self._measurable("evaluate", given, batch_size, steps, check_finite)())
+        data = self._measurable("evaluate", given, batch_size, steps, check_finite)
+        return self._measure_all(data.batches())
 
     def predict(
         self, x: Any, batch_size: int | None = None, *, steps: int | None = None, check_finite: bool = False
@@ -938,6 +968,49 @@ class Model(Layer):
         from nnbackend.models.saving import save_model
 
         save_model(self, path)
+
+    def save_weights(self, path: str | PathLike[str]) -> None:
+        """Write parameters and running statistics to a file.
+
+        Parameters
+        ----------
+        path : path
+            The file; what was there is replaced, all or nothing.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        """
+        from nnbackend.models.saving import save_weights
+
+        save_weights(self, path)
+
+    def load_weights(self, path: str | PathLike[str]) -> None:
+        """Take parameters and running statistics from a file that `save_weights` or `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        ModelFileError
+            If the file is damaged, or its weights are not those of this model; then nothing is changed.
+        """
+        from nnbackend.models.saving import load_weights
+
+        load_weights(self, path)
+
+
+class _Measurable(NamedTuple):
+    """What gives batches to measure a model on, and whether it can give them again, in another process, too."""
+
+    batches: Callable[[], Iterable[Batch]]
+    replayable: bool = True
 
 
 def _first_batches(data: Dataset, size: int, steps: int | None) -> Iterable[Batch]:

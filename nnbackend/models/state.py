@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnbackend import tree
 from nnbackend.backend import Backend, backend_of, host, to_numpy
 from nnbackend.layers.base import Parameter
 from nnbackend.optimizers import Optimizer
+from nnbackend.placement import copy_of
 from nnbackend.random import key_words
 from nnbackend.typing import Tree
 
-__all__ = ["TrainingState"]
+if TYPE_CHECKING:
+    from nnbackend.models.model import Model
+
+__all__ = ["Snapshot", "TrainingState"]
 
 
 class TrainingState:
@@ -115,3 +119,29 @@ class TrainingState:
         self.optimizer, self.random = tree.map(
             lambda array: target.from_host(to_numpy(array)), [self.optimizer, self.random]
         )
+
+
+class Snapshot:
+    """Copies, on the device, of all that training steps change, to bring a model back to where it was.
+
+    Parameters
+    ----------
+    model : Model
+        A model that is built.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._arrays = {path: copy_of(handle._array) for path, handle in model.handles().items()}
+        training = model._training
+        self._training = tree.map(copy_of, [training.optimizer, training.random])
+        self._rate = training._rate
+
+    def restore(self) -> None:
+        """Bring the model back; as often as is wanted."""
+        handles = self._model.handles()
+        for path, array in self._arrays.items():
+            handles[path]._array = copy_of(array)
+        training = self._model._training
+        training.optimizer, training.random = tree.map(copy_of, self._training)
+        training._rate = self._rate

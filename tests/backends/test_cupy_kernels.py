@@ -38,6 +38,8 @@ from tests.backends.cuda_programs import (
 ARCHITECTURES = ("sm_80", "sm_90")
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 
+pytestmark = pytest.mark.xdist_group("kernels")  # they share what is costly to make
+
 
 @dataclass(frozen=True)
 class Kernel:

@@ -118,7 +118,30 @@ def test_the_metadata_is_one_key_of_canonical_json(tmp_path: Path) -> None:
     write(tmp_path / "model", {"x": np.ones(2)}, {"b": 1, "a": [1.0, "ü"]})
     data = (tmp_path / "model").read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    assert header["__metadata__"] == {"nnbackend": '{"content":{"a":[1.0,"ü"],"b":1},"format_version":1}'}
+    digest = "c89f8cf90bf594892781da14e782ed30dda3f69a80e04ea2f6fcc9aa64f70442"
+    assert header["__metadata__"] == {
+        "nnbackend": f'{{"content":{{"a":[1.0,"ü"],"b":1}},"digest":"{digest}","format_version":1}}'
+    }
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path, tensors: dict[str, Any]) -> None:
+    path = tmp_path / "model"
+    write(path, tensors, CONTENT)
+    good = path.read_bytes()
+    places = np.random.default_rng(1).integers(0, len(good) * 8, 200)
+    for place in map(int, places):
+        damaged = bytearray(good)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            metadata, found = read(path)
+        except ModelFileError:
+            continue
+        # white space, or the digest's own name
+        assert metadata == CONTENT, place
+        assert {name: array.tobytes() for name, array in found.items()} == {
+            name: array.tobytes() for name, array in tensors.items()
+        }, place
 
 
 def test_an_old_file_is_replaced(tmp_path: Path) -> None:

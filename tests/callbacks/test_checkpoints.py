@@ -1,0 +1,138 @@
+"""Checkpoints: which files there are, what is in them, and that they are whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend.callbacks import Callback, ModelCheckpoint
+from nnbackend.interop.safetensors import ModelFileError
+
+X = np.sin(np.arange(24.0)).reshape(8, 3)
+Y = X[:, :1]
+
+
+class Numbers(Callback):
+    def __init__(self, values):
+        self.values = list(values)
+
+    def on_epoch_end(self, epoch, logs):
+        logs["val_loss"] = self.values[epoch]
+
+
+def make(backend):
+    model = nn.Sequential([nn.Dense(2, activation="tanh"), nn.Dense(1)], backend=backend, seed=0)
+    model.compile("adam", "mse")
+    return model
+
+
+def run(backend, save, values=(4, 2, 3, 1)):
+    model = make(backend)
+    model.fit(X, Y, batch_size=4, epochs=len(values), verbose=0, callbacks=[Numbers(values), save])
+    return model
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_fields_are_filled(backend, tmp_path):
+    run(backend, ModelCheckpoint(tmp_path / "deep" / "{epoch:02d}-{val_loss:.2f}.safetensors"))
+    expected = [f"{e:02d}-{v:.2f}.safetensors" for e, v in ((1, 4), (2, 2), (3, 3), (4, 1))]
+    assert names(tmp_path / "deep") == expected
+
+
+def test_only_the_best_are_saved(backend, tmp_path):
+    run(backend, ModelCheckpoint(tmp_path / "{epoch}", save_best_only=True))
+    assert names(tmp_path) == ["1", "2", "4"]
+
+
+def test_a_threshold_keeps_the_first_ones_out(backend, tmp_path):
+    run(backend, ModelCheckpoint(tmp_path / "{epoch}", save_best_only=True, initial_value_threshold=2.5))
+    assert names(tmp_path) == ["2", "4"]
+
+
+@pytest.mark.parametrize(("keep", "left"), [(1, ["4"]), (3, ["2", "3", "4"])])
+def test_the_last_ones_are_kept(backend, tmp_path, keep, left):
+    run(backend, ModelCheckpoint(tmp_path / "{epoch}", keep=keep))
+    assert names(tmp_path) == left
+
+
+def test_after_batches(backend, tmp_path):
+    run(backend, ModelCheckpoint(tmp_path / "{epoch}-{batch}-{loss:.0f}", save_freq=3))
+    assert [name[:4] for name in names(tmp_path)] == ["2-1-", "3-2-"]
+    assert run(backend, ModelCheckpoint(tmp_path / "one", save_freq=8)).epochs_trained == 4
+    assert nn.load_model(tmp_path / "one", backend=backend).epochs_trained == 3  # within the fourth
+
+
+def test_training_goes_on_from_a_checkpoint(backend, tmp_path):
+    whole = run(backend, ModelCheckpoint(tmp_path / "{epoch}"))
+    half = nn.load_model(tmp_path / "2", backend=backend)
+    half.fit(X, Y, batch_size=4, epochs=2, verbose=0)
+    for a, b in zip(whole.get_weights(), half.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weights_alone_are_taken_by_a_model_like_it(backend, tmp_path):
+    model = run(backend, ModelCheckpoint(tmp_path / "w", save_weights_only=True))
+    other = make(backend)
+    with pytest.raises(RuntimeError, match="load_weights"):
+        other.load_weights(tmp_path / "w")
+    other.build((3,))
+    other.load_weights(tmp_path / "w")
+    np.testing.assert_array_equal(other.predict(X), model.predict(X))
+    with pytest.raises(ModelFileError, match="lack"):
+        nn.load_model(tmp_path / "w")
+    model.save(tmp_path / "all")
+    third = make(backend)
+    third.build((3,))
+    third.load_weights(tmp_path / "all")
+    np.testing.assert_array_equal(third.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([nn.Dense(2), nn.Dense(2)], r"'dense_1/kernel' of shape \(2, 2\), got one of shape \(2, 1\)"),
+        ([nn.Dense(2), nn.Dense(1), nn.Dense(1)], r"'dense_2/kernel' of shape \(1, 1\), got none"),
+        ([nn.Dense(2)], "weights that the model has not: dense_1/bias, dense_1/kernel"),
+    ],
+)
+def test_weights_of_another_model_are_refused_and_nothing_is_changed(backend, tmp_path, layers, message):
+    run(backend, ModelCheckpoint(tmp_path / "w", save_weights_only=True))
+    other = nn.Sequential([nn.Dense(layer.units) for layer in layers], backend=backend, seed=9)
+    other.build((3,))
+    before = other.get_weights()
+    with pytest.raises(ModelFileError, match=message):
+        other.load_weights(tmp_path / "w")
+    for a, b in zip(other.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_write_that_fails_leaves_the_old_file(backend, tmp_path, monkeypatch):
+    from nnbackend.interop import safetensors
+
+    def full(path):
+        raise OSError("no space left")
+
+    model = run(backend, ModelCheckpoint(tmp_path / "m", save_weights_only=True), values=[1])
+    before = (tmp_path / "m").read_bytes()
+    monkeypatch.setattr(safetensors, "_bring_to_disk", full)
+    with pytest.raises(OSError, match="no space"):
+        model.fit(X, Y, verbose=0, callbacks=[ModelCheckpoint(tmp_path / "m", save_weights_only=True)])
+    assert names(tmp_path) == ["m"]
+    assert (tmp_path / "m").read_bytes() == before
+
+
+def test_what_cannot_be_filled_or_monitored_is_said(backend, tmp_path):
+    with pytest.raises(
+        ValueError, match="cannot fill 'val_mae' of .*: there are epoch, batch, loss, val_loss"
+    ):
+        run(backend, ModelCheckpoint(tmp_path / "{val_mae:.1f}"))
+    with pytest.raises(ValueError, match="monitors 'val_lost'"):
+        run(backend, ModelCheckpoint(tmp_path / "x", "val_lost", save_best_only=True))
+    with pytest.raises(ValueError, match="'epoch' or a number of batches, got 'batch'"):
+        ModelCheckpoint("x", save_freq="batch")
+    with pytest.raises(ValueError, match="keep to be at least 1"):
+        ModelCheckpoint("x", keep=0)

@@ -1,0 +1,30 @@
+"""Functions as callbacks."""
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend.callbacks import LambdaCallback
+
+X = np.sin(np.arange(24.0)).reshape(8, 3)
+
+
+def test_each_function_is_called_in_its_place(backend):
+    told = []
+    names = ["train_begin", "train_end", "epoch_begin", "epoch_end", "batch_begin", "batch_end"]
+    functions = {f"on_{name}": lambda *given, name=name: told.append((name, *given[:1])) for name in names}
+    model = nn.Sequential([nn.Dense(1)], backend=backend, seed=0)
+    model.compile("sgd", "mse")
+    model.fit(X, X[:, :1], batch_size=4, epochs=2, verbose=0, callbacks=[LambdaCallback(**functions)])
+    epoch = [("batch_begin", 0), ("batch_end", 0), ("batch_begin", 1), ("batch_end", 1)]
+    assert told[1:] == [
+        *[("epoch_begin", 0), *epoch, ("epoch_end", 0)],
+        *[("epoch_begin", 1), *epoch, ("epoch_end", 1)],
+        ("train_end",),
+    ]
+    assert told[0][0] == "train_begin"
+
+
+def test_what_is_no_function_is_refused():
+    with pytest.raises(TypeError, match="on_epoch_end to be a function, got 3"):
+        LambdaCallback(on_epoch_end=3)
