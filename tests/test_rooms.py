@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "regularizers": PARTS,
     "data": MATHEMATICS,
     "datasets": {"arguments", "backend", "random"},
-    "models": PARTS | {"callbacks", "data", "interop"},
+    "models": PARTS | {"callbacks", "data", "interop", "plotting"},
     "callbacks": PARTS | {"data", "interop", "models", "plotting"},
     "interop": PARTS | {"models"},
     "nnfs": PARTS | {"datasets", "interop"},

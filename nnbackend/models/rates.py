@@ -61,44 +61,26 @@ class RateRange:
         return self.smoothed.index(min(self.smoothed))
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the smoothed loss over the learning rate, with the suggestion.
+        """Draw the losses over the learning rate, with the suggestion; see `nnbackend.plotting.learning_rate_range`.
 
         Parameters
         ----------
-        ax : matplotlib axes, optional
-            Where to; new ones without it.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure without it.
 
         Returns
         -------
-        matplotlib axes
+        matplotlib.axes.Axes
             What it was drawn on.
 
         Raises
         ------
-        ModuleNotFoundError
+        ImportError
             If matplotlib is not installed.
         """
-        if ax is None:
-            try:
-                from matplotlib import pyplot
-            except ModuleNotFoundError:
-                raise ModuleNotFoundError(
-                    "A plot needs matplotlib, which is not installed. Bring it with: pip install 'nnbackend[plot]'",
-                    name="matplotlib",
-                ) from None
-            _, ax = pyplot.subplots()
-        ax.plot(self.rates, self.losses, color="0.8", label="loss of each batch")
-        ax.plot(self.rates, self.smoothed, label="smoothed")
-        ax.axvline(self.suggestion, linestyle="--", color="C1", label=f"suggestion {self.suggestion:.2g}")
-        ax.set_xscale("log")
-        ax.set_ylim(min(self.smoothed) - 0.1 * self._height(), self.smoothed[0] + 0.3 * self._height())
-        ax.set_xlabel("learning rate")
-        ax.set_ylabel("loss")
-        ax.legend()
-        return ax
+        from nnbackend.plotting import learning_rate_range
 
-    def _height(self) -> float:
-        return (self.smoothed[0] - min(self.smoothed)) or 1.0
+        return learning_rate_range(self, ax=ax)
 
 
 def lr_find(
