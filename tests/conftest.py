@@ -34,6 +34,12 @@ def backend(pytestconfig: pytest.Config) -> Backend:
     return nn.get_backend(pytestconfig.getoption("--backend"))
 
 
+@pytest.fixture(scope="session")
+def light(backend: Backend) -> Backend:
+    """The backend under test, or NumPy where each step takes seconds to compile: for what does not depend on it."""
+    return nn.get_backend("numpy") if backend.name == "jax" else backend
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request: pytest.FixtureRequest) -> str:
     """Each floating dtype that rules are tested in."""

@@ -10,10 +10,16 @@ from nnbackend.backend import nearest
 __all__ = ["Monitor"]
 
 #: Words in the names of metrics that are the better the greater they are.
-_GREATER = (
-    *("acc", "auc", "precision", "recall", "f1", "fbeta", "f_beta", "f_score", "iou", "r2", "top_k", "dice"),
-    *("cosine_similarity", "specificity", "sensitivity"),
+_GREATER = frozenset(
+    "acc accuracy auc correlation f1 fbeta iou kappa precision r2 recall score sensitivity similarity specificity "
+    "true".split()
 )
+
+
+def _rises(name: str) -> bool:
+    """Tell from its name whether a number is the better the greater it is; a loss never is."""
+    words = name.lower().split("_")
+    return "loss" not in words and not _GREATER.isdisjoint(words)
 
 
 class Monitor:
@@ -42,7 +48,7 @@ class Monitor:
         if not min_delta >= 0.0:
             raise ValueError(f"{owner} expects min_delta to be zero or more, got {min_delta}.")
         self.owner, self.name, self.min_delta = owner, monitor, float(min_delta)
-        rises = mode == "max" or (mode == "auto" and any(word in monitor.lower() for word in _GREATER))
+        rises = mode == "max" or (mode == "auto" and _rises(monitor))
         self.sign = 1.0 if rises else -1.0
 
     @property

@@ -37,33 +37,33 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_fields_are_filled(backend, tmp_path):
-    run(backend, ModelCheckpoint(tmp_path / "deep" / "{epoch:02d}-{val_loss:.2f}.safetensors"))
+def test_fields_are_filled(light, tmp_path):
+    run(light, ModelCheckpoint(tmp_path / "deep" / "{epoch:02d}-{val_loss:.2f}.safetensors"))
     expected = [f"{e:02d}-{v:.2f}.safetensors" for e, v in ((1, 4), (2, 2), (3, 3), (4, 1))]
     assert names(tmp_path / "deep") == expected
 
 
-def test_only_the_best_are_saved(backend, tmp_path):
-    run(backend, ModelCheckpoint(tmp_path / "{epoch}", save_best_only=True))
+def test_only_the_best_are_saved(light, tmp_path):
+    run(light, ModelCheckpoint(tmp_path / "{epoch}", save_best_only=True))
     assert names(tmp_path) == ["1", "2", "4"]
 
 
-def test_a_threshold_keeps_the_first_ones_out(backend, tmp_path):
-    run(backend, ModelCheckpoint(tmp_path / "{epoch}", save_best_only=True, initial_value_threshold=2.5))
+def test_a_threshold_keeps_the_first_ones_out(light, tmp_path):
+    run(light, ModelCheckpoint(tmp_path / "{epoch}", save_best_only=True, initial_value_threshold=2.5))
     assert names(tmp_path) == ["2", "4"]
 
 
 @pytest.mark.parametrize(("keep", "left"), [(1, ["4"]), (3, ["2", "3", "4"])])
-def test_the_last_ones_are_kept(backend, tmp_path, keep, left):
-    run(backend, ModelCheckpoint(tmp_path / "{epoch}", keep=keep))
+def test_the_last_ones_are_kept(light, tmp_path, keep, left):
+    run(light, ModelCheckpoint(tmp_path / "{epoch}", keep=keep))
     assert names(tmp_path) == left
 
 
-def test_after_batches(backend, tmp_path):
-    run(backend, ModelCheckpoint(tmp_path / "{epoch}-{batch}-{loss:.0f}", save_freq=3))
+def test_after_batches(light, tmp_path):
+    run(light, ModelCheckpoint(tmp_path / "{epoch}-{batch}-{loss:.0f}", save_freq=3))
     assert [name[:4] for name in names(tmp_path)] == ["2-1-", "3-2-"]
-    assert run(backend, ModelCheckpoint(tmp_path / "one", save_freq=8)).epochs_trained == 4
-    assert nn.load_model(tmp_path / "one", backend=backend).epochs_trained == 3  # within the fourth
+    assert run(light, ModelCheckpoint(tmp_path / "one", save_freq=8)).epochs_trained == 4
+    assert nn.load_model(tmp_path / "one", backend=light).epochs_trained == 3  # within the fourth
 
 
 def test_training_goes_on_from_a_checkpoint(backend, tmp_path):
@@ -99,9 +99,9 @@ def test_weights_alone_are_taken_by_a_model_like_it(backend, tmp_path):
         ([nn.Dense(2)], "weights that the model has not: dense_1/bias, dense_1/kernel"),
     ],
 )
-def test_weights_of_another_model_are_refused_and_nothing_is_changed(backend, tmp_path, layers, message):
-    run(backend, ModelCheckpoint(tmp_path / "w", save_weights_only=True))
-    other = nn.Sequential([nn.Dense(layer.units) for layer in layers], backend=backend, seed=9)
+def test_weights_of_another_model_are_refused_and_nothing_is_changed(light, tmp_path, layers, message):
+    run(light, ModelCheckpoint(tmp_path / "w", save_weights_only=True))
+    other = nn.Sequential([nn.Dense(layer.units) for layer in layers], backend=light, seed=9)
     other.build((3,))
     before = other.get_weights()
     with pytest.raises(ModelFileError, match=message):
@@ -110,13 +110,13 @@ def test_weights_of_another_model_are_refused_and_nothing_is_changed(backend, tm
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_write_that_fails_leaves_the_old_file(backend, tmp_path, monkeypatch):
+def test_a_write_that_fails_leaves_the_old_file(light, tmp_path, monkeypatch):
     from nnbackend.interop import safetensors
 
     def full(path):
         raise OSError("no space left")
 
-    model = run(backend, ModelCheckpoint(tmp_path / "m", save_weights_only=True), values=[1])
+    model = run(light, ModelCheckpoint(tmp_path / "m", save_weights_only=True), values=[1])
     before = (tmp_path / "m").read_bytes()
     monkeypatch.setattr(safetensors, "_bring_to_disk", full)
     with pytest.raises(OSError, match="no space"):
@@ -125,13 +125,13 @@ def test_a_write_that_fails_leaves_the_old_file(backend, tmp_path, monkeypatch):
     assert (tmp_path / "m").read_bytes() == before
 
 
-def test_what_cannot_be_filled_or_monitored_is_said(backend, tmp_path):
+def test_what_cannot_be_filled_or_monitored_is_said(light, tmp_path):
     with pytest.raises(
         ValueError, match="cannot fill 'val_mae' of .*: there are epoch, batch, loss, val_loss"
     ):
-        run(backend, ModelCheckpoint(tmp_path / "{val_mae:.1f}"))
+        run(light, ModelCheckpoint(tmp_path / "{val_mae:.1f}"))
     with pytest.raises(ValueError, match="monitors 'val_lost'"):
-        run(backend, ModelCheckpoint(tmp_path / "x", "val_lost", save_best_only=True))
+        run(light, ModelCheckpoint(tmp_path / "x", "val_lost", save_best_only=True))
     with pytest.raises(ValueError, match="'epoch' or a number of batches, got 'batch'"):
         ModelCheckpoint("x", save_freq="batch")
     with pytest.raises(ValueError, match="keep to be at least 1"):

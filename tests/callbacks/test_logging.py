@@ -43,44 +43,44 @@ def test_a_line_for_each_epoch_keeps_every_bit(backend, tmp_path):
         assert [float(line[column]) for line in lines] == history[name]
 
 
-def test_a_file_is_replaced_or_gone_on_with(backend, tmp_path):
+def test_a_file_is_replaced_or_gone_on_with(light, tmp_path):
     path = tmp_path / "log.csv"
-    fit(backend, CSVLogger(path, separator=";"))
+    fit(light, CSVLogger(path, separator=";"))
     assert len(rows(path, delimiter=";")) == 4
-    fit(backend, CSVLogger(path, separator=";", append=True), initial_epoch=1)
+    fit(light, CSVLogger(path, separator=";", append=True), initial_epoch=1)
     found = rows(path, delimiter=";")
     assert [line[0] for line in found] == ["epoch", "0", "1", "2", "1", "2"]
-    fit(backend, CSVLogger(path))
+    fit(light, CSVLogger(path))
     assert len(rows(path)) == 4
 
 
-def test_numbers_that_come_later_or_not_always_have_their_place(backend, tmp_path):
+def test_numbers_that_come_later_or_not_always_have_their_place(light, tmp_path):
     later = LambdaCallback(
         on_epoch_end=lambda epoch, logs: (
             logs.update(new=1.0) if epoch else logs.update(first=2.0, m=np.eye(2))
         )
     )
-    fit(backend, later, CSVLogger(tmp_path / "log.csv"), epochs=2)
+    fit(light, later, CSVLogger(tmp_path / "log.csv"), epochs=2)
     header, first, second = rows(tmp_path / "log.csv")
     assert header[3:] == ["first", "m"]
     assert first[3:] == ["2.0", "[[1.0, 0.0], [0.0, 1.0]]"]
     assert second[3:] == ["NA", "NA"]
 
 
-def test_a_file_of_something_else_is_not_gone_on_with(backend, tmp_path):
+def test_a_file_of_something_else_is_not_gone_on_with(light, tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("name,age\n")
     with pytest.raises(ValueError, match=r"to begin with the column 'epoch', got \['name', 'age'\]"):
-        fit(backend, CSVLogger(path, append=True))
+        fit(light, CSVLogger(path, append=True))
     assert path.read_text() == "name,age\n"
 
 
-def test_each_line_is_there_as_soon_as_its_epoch_has_ended(backend, tmp_path):
+def test_each_line_is_there_as_soon_as_its_epoch_has_ended(light, tmp_path):
     class Look(Callback):
         def on_epoch_end(self, epoch, logs):
             assert len(rows(tmp_path / "log.csv")) == epoch + 2
 
-    fit(backend, CSVLogger(tmp_path / "log.csv"), Look())
+    fit(light, CSVLogger(tmp_path / "log.csv"), Look())
 
 
 # TensorBoard
@@ -98,9 +98,9 @@ def scalars(folder, tag):
     ]
 
 
-def test_tensorboard_reads_what_was_written(backend, tmp_path):
+def test_tensorboard_reads_what_was_written(light, tmp_path):
     pytest.importorskip("tensorboard", reason="an optional package")
-    history = fit(backend, TensorBoard(tmp_path, histogram_freq=2, update_freq=2), validation_data=(X, Y))
+    history = fit(light, TensorBoard(tmp_path, histogram_freq=2, update_freq=2), validation_data=(X, Y))
     for folder, name, tag in (
         ("train", "loss", "epoch_loss"),
         ("train", "mae", "epoch_mae"),
@@ -114,7 +114,7 @@ def test_tensorboard_reads_what_was_written(backend, tmp_path):
     assert [event.step for event in written] == [0, 2]
 
 
-def test_what_a_run_wrote_after_its_backup_is_cut_off(backend, tmp_path):
+def test_what_a_run_wrote_after_its_backup_is_cut_off(light, tmp_path):
     pytest.importorskip("tensorboard", reason="an optional package")
 
     class Break(Callback):
@@ -125,7 +125,7 @@ def test_what_a_run_wrote_after_its_backup_is_cut_off(backend, tmp_path):
     def train(folder, *others):
         backup = nn.callbacks.BackupAndRestore(folder / "backup")
         board = TensorBoard(folder / "logs", update_freq="batch")
-        return fit(backend, board, *others, backup)
+        return fit(light, board, *others, backup)
 
     with pytest.raises(InterruptedError):
         train(tmp_path, Break())
@@ -136,10 +136,10 @@ def test_what_a_run_wrote_after_its_backup_is_cut_off(backend, tmp_path):
     assert found == [(epoch, np.float32(value)) for epoch, value in enumerate(history["loss"])]
 
 
-def test_without_the_package_it_says_how_to_bring_it(backend, tmp_path, monkeypatch):
+def test_without_the_package_it_says_how_to_bring_it(light, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'nnbackend\[tensorboard\]'"):
-        fit(backend, TensorBoard(tmp_path))
+        fit(light, TensorBoard(tmp_path))
 
 
 @pytest.mark.parametrize("update_freq", ["sometimes", 0])

@@ -28,22 +28,22 @@ def run(backend, values, *callbacks, rate=1e-3):
     return history.history["learning_rate"], model
 
 
-def test_a_function_of_epoch_and_rate_sets_the_rate_before_the_epoch(backend):
+def test_a_function_of_epoch_and_rate_sets_the_rate_before_the_epoch(light):
     rates, model = run(
-        backend, [0] * 3, LearningRateScheduler(lambda epoch, rate: rate / (epoch + 1)), rate=6.0
+        light, [0] * 3, LearningRateScheduler(lambda epoch, rate: rate / (epoch + 1)), rate=6.0
     )
     assert rates == [6.0, 3.0, 1.0]
     # the device has it, too
     assert model._training.learning_rate(model.optimizer) == 1.0
 
 
-def test_a_function_of_the_epoch_alone_is_taken(backend):
-    assert run(backend, [0] * 3, LearningRateScheduler(lambda epoch: 0.1 * (epoch + 1)))[0] == [
+def test_a_function_of_the_epoch_alone_is_taken(light):
+    assert run(light, [0] * 3, LearningRateScheduler(lambda epoch: 0.1 * (epoch + 1)))[0] == [
         0.1,
         0.2,
         0.1 * 3,
     ]
-    assert run(backend, [0] * 2, LearningRateScheduler(abs))[0] == [0.0, 1.0]
+    assert run(light, [0] * 2, LearningRateScheduler(abs))[0] == [0.0, 1.0]
 
 
 def test_the_rate_takes_effect_in_the_epoch(backend):
@@ -67,8 +67,8 @@ def test_the_rate_takes_effect_in_the_epoch(backend):
         ({"patience": 1, "mode": "max"}, [1, 2, 1, 3], [1, 1, 1, 0.5]),
     ],
 )
-def test_the_rate_falls_where_nothing_gets_better(backend, options, values, rates):
-    assert run(backend, values, ReduceLROnPlateau(factor=0.5, **options), rate=1.0)[0] == rates
+def test_the_rate_falls_where_nothing_gets_better(light, options, values, rates):
+    assert run(light, values, ReduceLROnPlateau(factor=0.5, **options), rate=1.0)[0] == rates
 
 
 def test_keras_reduces_in_the_same_epochs():
@@ -80,16 +80,16 @@ def test_keras_reduces_in_the_same_epochs():
 
 
 @pytest.mark.parametrize("make", [lambda: LearningRateScheduler(lambda epoch: 0.1), ReduceLROnPlateau])
-def test_two_who_set_the_rate_are_refused(backend, make):
-    model = nn.Sequential([nn.Dense(1)], backend=backend, seed=0)
+def test_two_who_set_the_rate_are_refused(light, make):
+    model = nn.Sequential([nn.Dense(1)], backend=light, seed=0)
     model.compile(nn.optimizers.SGD(nn.optimizers.schedules.Constant(0.1)), "mse")
     with pytest.raises(TypeError, match=r"sets the learning rate, which Constant\(.*gives already"):
         model.fit(X, Y, verbose=0, callbacks=[make()])
 
 
-def test_a_rate_that_is_none_is_refused(backend):
+def test_a_rate_that_is_none_is_refused(light):
     with pytest.raises(ValueError, match="expects learning_rate to be zero or more"):
-        run(backend, [0], LearningRateScheduler(lambda epoch: -1.0))
+        run(light, [0], LearningRateScheduler(lambda epoch: -1.0))
     with pytest.raises(TypeError, match="expects a function of epoch"):
         LearningRateScheduler(0.1)
 
@@ -100,9 +100,9 @@ def test_arguments_out_of_range_are_refused(options):
         ReduceLROnPlateau(**options)
 
 
-def test_words_are_printed_where_asked_for(backend, capsys):
+def test_words_are_printed_where_asked_for(light, capsys):
     run(
-        backend,
+        light,
         [1, 1],
         ReduceLROnPlateau(patience=1, verbose=1),
         LearningRateScheduler(lambda e, r: r, verbose=1),

@@ -44,15 +44,40 @@ def run(backend, stop, values, name="val_loss", before=()):
         ({"patience": 1}, [float("nan"), 3, float("nan"), 0], 3),
     ],
 )
-def test_it_stops_when_nothing_gets_better(backend, options, values, epochs):
-    _, history = run(backend, EarlyStopping(**options), values)
+def test_it_stops_when_nothing_gets_better(light, options, values, epochs):
+    _, history = run(light, EarlyStopping(**options), values)
     assert len(history.epoch) == epochs
 
 
-def test_accuracies_are_the_better_the_greater_they_are(backend):
+def test_accuracies_are_the_better_the_greater_they_are(light):
     stop = EarlyStopping("val_accuracy")
-    assert len(run(backend, stop, [0.1, 0.2, 0.3, 0.2, 0.9], "val_accuracy")[1].epoch) == 4
+    assert len(run(light, stop, [0.1, 0.2, 0.3, 0.2, 0.9], "val_accuracy")[1].epoch) == 4
     assert (stop.best, stop.best_epoch, stop.stopped_epoch) == (0.3, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "sign"),
+    [
+        *[
+            ("loss", -1),
+            ("val_loss", -1),
+            ("accuracy_loss", -1),
+            ("val_mean_squared_error", -1),
+            ("perplexity", -1),
+        ],
+        *[("acc", 1), ("val_sparse_categorical_accuracy", 1), ("auc_1", 1), ("mean_iou", 1), ("r2_score", 1)],
+        *[
+            ("previous", -1),
+            ("false_positives", -1),
+            ("val_true_positives", 1),
+            ("out_precision_at_recall", 1),
+        ],
+    ],
+)
+def test_a_number_rises_or_falls_by_its_name(name, sign):
+    assert EarlyStopping(name)._monitor.sign == sign
+    assert EarlyStopping(name, mode="max")._monitor.sign == 1
+    assert EarlyStopping(name, mode="min")._monitor.sign == -1
 
 
 def test_the_best_weights_come_back(backend):
@@ -67,7 +92,7 @@ def test_the_best_weights_come_back(backend):
             np.testing.assert_array_equal(a, b)
 
 
-def test_training_that_is_broken_off_keeps_its_last_weights(backend):
+def test_training_that_is_broken_off_keeps_its_last_weights(light):
     seen = []
 
     class Break(Callback):
@@ -76,7 +101,7 @@ def test_training_that_is_broken_off_keeps_its_last_weights(backend):
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    model = nn.Sequential([nn.Dense(1)], backend=backend, seed=0)
+    model = nn.Sequential([nn.Dense(1)], backend=light, seed=0)
     model.compile("sgd", "mse")
     stop = EarlyStopping(restore_best_weights=True, patience=9)
     with pytest.raises(KeyboardInterrupt):
@@ -84,13 +109,13 @@ def test_training_that_is_broken_off_keeps_its_last_weights(backend):
     np.testing.assert_array_equal(model.get_weights()[0], seen[2][0])
 
 
-def test_what_is_not_reported_is_said_with_the_cure(backend):
+def test_what_is_not_reported_is_said_with_the_cure(light):
     with pytest.raises(ValueError, match="monitors 'val_loss'.* It reports loss. Give fit validation_data"):
-        run(backend, EarlyStopping(), [1.0], "loss")
+        run(light, EarlyStopping(), [1.0], "loss")
     with pytest.raises(ValueError, match="monitors 'lost'.*Did you mean 'loss'"):
-        run(backend, EarlyStopping("lost"), [1.0], "loss")
+        run(light, EarlyStopping("lost"), [1.0], "loss")
     with pytest.raises(ValueError, match=r"monitors 'matrix', which is not one number but .*\(2, 2\)"):
-        run(backend, EarlyStopping("matrix"), [np.ones((2, 2))], "matrix")
+        run(light, EarlyStopping("matrix"), [np.ones((2, 2))], "matrix")
 
 
 @pytest.mark.parametrize("options", [{"mode": "least"}, {"min_delta": -1.0}, {"patience": -1}])
@@ -124,9 +149,9 @@ def logarithm(x):
 
 
 @pytest.mark.parametrize("every", [1, 3, 100])
-def test_the_layer_whose_output_went_first_is_named(backend, every):
+def test_the_layer_whose_output_went_first_is_named(light, every):
     layers = [nn.Dense(2, name="first"), nn.Lambda(logarithm, name="culprit"), nn.Dense(1, name="last")]
-    _, stop, history = spoilt(backend, layers, every=every)
+    _, stop, history = spoilt(light, layers, every=every)
     assert (stop.found.kind, stop.found.layer, stop.batch) == ("activations", "culprit", 0)
     assert history.epoch == [0]
 
@@ -152,21 +177,21 @@ def test_the_bad_batch_is_found_and_the_weights_from_before_it_are_kept(backend)
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_step_that_is_too_large_is_found_in_the_update(backend):
-    _, stop, _ = spoilt(backend, [nn.Dense(1)], optimizer=nn.optimizers.SGD(3e38), y=1e4 * Y, epochs=1)
+def test_a_step_that_is_too_large_is_found_in_the_update(light):
+    _, stop, _ = spoilt(light, [nn.Dense(1)], optimizer=nn.optimizers.SGD(3e38), y=1e4 * Y, epochs=1)
     assert (stop.found.kind, stop.found.layer, stop.batch) == ("update", "dense", 0)
 
 
-def test_a_loss_that_is_not_finite_is_told_from_outputs_that_are(backend):
+def test_a_loss_that_is_not_finite_is_told_from_outputs_that_are(light):
     def loss(y_true, y_pred):
         return nn.functional.log(nn.functional.mean(0.0 * y_pred, axis=-1))
 
-    _, stop, _ = spoilt(backend, [nn.Dense(1)], loss=loss)
+    _, stop, _ = spoilt(light, [nn.Dense(1)], loss=loss)
     assert stop.found.kind == "loss"
 
 
-def test_weights_that_were_not_finite_from_the_start_are_named(backend):
-    model = nn.Sequential([nn.Dense(1, name="only")], backend=backend, seed=0)
+def test_weights_that_were_not_finite_from_the_start_are_named(light):
+    model = nn.Sequential([nn.Dense(1, name="only")], backend=light, seed=0)
     model.compile("sgd", "mse")
     model.build((3,))
     model.set_weights([np.full((3, 1), np.nan), np.zeros(1)])
@@ -190,13 +215,13 @@ def test_a_run_that_is_watched_gives_the_same_numbers(backend):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_callback_that_stops_within_an_epoch_ends_it(backend):
+def test_a_callback_that_stops_within_an_epoch_ends_it(light):
     class Stop(Callback):
         def on_batch_end(self, batch, logs):
             self.model.stop_training = batch == 1
 
     batches = []
-    model = nn.Sequential([nn.Dense(1)], backend=backend, seed=0)
+    model = nn.Sequential([nn.Dense(1)], backend=light, seed=0)
     model.compile("sgd", "mse")
     count = LambdaCallback(on_batch_end=lambda batch, logs: batches.append(batch))
     history = model.fit(X, Y, batch_size=2, epochs=5, verbose=0, callbacks=[Stop(), count])

@@ -47,8 +47,8 @@ def test_it_leaves_no_trace(backend, trained, rate):
         np.testing.assert_array_equal(a, b)
 
 
-def test_rates_rise_by_equal_factors_and_the_first_loss_is_that_of_the_first_batch(backend):
-    model = make(backend, "sgd", [nn.Dense(1)])
+def test_rates_rise_by_equal_factors_and_the_first_loss_is_that_of_the_first_batch(light):
+    model = make(light, "sgd", [nn.Dense(1)])
     found = nn.lr_find(model, X, Y, batch_size=32, start=1e-6, stop=1e-2, steps=5)
     np.testing.assert_allclose(found.rates, [1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
     assert not found.diverged
@@ -60,9 +60,9 @@ def test_rates_rise_by_equal_factors_and_the_first_loss_is_that_of_the_first_bat
         assert found.smoothed[i] == pytest.approx(average / (1 - 0.9 ** (i + 1)))
 
 
-def test_a_quadratic_diverges_above_its_bound_and_the_suggestion_is_below(backend):
+def test_a_quadratic_diverges_above_its_bound_and_the_suggestion_is_below(light):
     """Gradient descent on a quadratic diverges above 2 over the largest eigenvalue of its Hessian."""
-    model = make(backend, "sgd", [nn.Dense(1)])
+    model = make(light, "sgd", [nn.Dense(1)])
     design = np.concatenate([X, np.ones((32, 1))], axis=1)
     bound = 2.0 / np.linalg.eigvalsh(2.0 * design.T @ design / 32).max()
     found = nn.lr_find(model, X, Y, batch_size=32, start=1e-5, stop=1e3, steps=120)
@@ -72,18 +72,18 @@ def test_a_quadratic_diverges_above_its_bound_and_the_suggestion_is_below(backen
     assert found.suggestion < found.at_minimum < 10 * bound
 
 
-def test_a_model_that_diverges_to_nan_ends_the_test(backend):
+def test_a_model_that_diverges_to_nan_ends_the_test(light):
     found = nn.lr_find(
-        make(backend, "sgd", [nn.Dense(1)]), X, Y, start=1.0, stop=1e30, steps=30, divergence=1e300
+        make(light, "sgd", [nn.Dense(1)]), X, Y, start=1.0, stop=1e30, steps=30, divergence=1e300
     )
     assert found.diverged
     assert len(found.rates) == len(found.losses) == len(found.smoothed) < 30
     assert np.isfinite(found.losses).all()
 
 
-def test_a_loader_stands_where_it_stood(backend):
+def test_a_loader_stands_where_it_stood(light):
     loader = nn.data.DataLoader(X, Y, batch_size=8, shuffle=True, seed=1)
-    model = make(backend, "adam")
+    model = make(light, "adam")
     before = loader.state()
     nn.lr_find(model, loader, steps=11)
     assert loader.state() == before
@@ -93,16 +93,16 @@ def test_a_loader_stands_where_it_stood(backend):
     "options",
     [{"start": 0.0}, {"start": 1.0, "stop": 0.5}, {"steps": 0}, {"smoothing": 1.0}, {"divergence": 0.0}],
 )
-def test_arguments_out_of_range_are_refused(backend, options):
+def test_arguments_out_of_range_are_refused(light, options):
     with pytest.raises(ValueError, match="lr_find expects"):
-        nn.lr_find(make(backend, "sgd"), X, Y, **options)
+        nn.lr_find(make(light, "sgd"), X, Y, **options)
 
 
-def test_a_loss_that_is_never_finite_is_said(backend):
+def test_a_loss_that_is_never_finite_is_said(light):
     with pytest.raises(ValueError, match="a loss that is finite at first"):
-        nn.lr_find(make(backend, "sgd"), X, np.full_like(Y, np.nan))
+        nn.lr_find(make(light, "sgd"), X, np.full_like(Y, np.nan))
     with pytest.raises(RuntimeError, match="lr_find needs a loss and an optimizer"):
-        nn.lr_find(nn.Sequential([nn.Dense(1)], backend=backend), X, Y)
+        nn.lr_find(nn.Sequential([nn.Dense(1)], backend=light), X, Y)
 
 
 def test_the_plot_shows_rates_losses_and_the_suggestion():

@@ -140,10 +140,10 @@ def assert_same(model: nn.Model, other: nn.Model) -> None:
 
 
 @pytest.mark.parametrize("after", [1, 3, 4, 8])
-def test_what_is_broken_off_goes_on(backend, tmp_path, after):
-    whole, again = small(backend), small(backend)
+def test_what_is_broken_off_goes_on(light, tmp_path, after):
+    whole, again = small(light), small(light)
     history = fit(whole, tmp_path / "whole")
-    broken(small(backend), tmp_path / "broken", after)
+    broken(small(light), tmp_path / "broken", after)
     assert fit(again, tmp_path / "broken").history == history.history
     assert_same(whole, again)
     assert not (tmp_path / "broken").exists()
@@ -159,10 +159,10 @@ def test_a_model_without_a_seed_gets_that_of_the_backup(backend, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["torn", "flipped", "empty"])
-def test_a_damaged_backup_is_skipped_for_the_one_before(backend, tmp_path, damage):
-    whole, again = small(backend), small(backend)
+def test_a_damaged_backup_is_skipped_for_the_one_before(light, tmp_path, damage):
+    whole, again = small(light), small(light)
     history = fit(whole, tmp_path / "whole")
-    broken(small(backend), tmp_path / "broken", 5)
+    broken(small(light), tmp_path / "broken", 5)
     kept = sorted((tmp_path / "broken").iterdir())
     assert len(kept) == 2
     good = kept[1].read_bytes()
@@ -174,10 +174,10 @@ def test_a_damaged_backup_is_skipped_for_the_one_before(backend, tmp_path, damag
     assert_same(whole, again)
 
 
-def test_where_all_backups_are_damaged_the_run_begins_anew(backend, tmp_path):
-    whole, again = small(backend), small(backend)
+def test_where_all_backups_are_damaged_the_run_begins_anew(light, tmp_path):
+    whole, again = small(light), small(light)
     fit(whole, tmp_path / "whole")
-    broken(small(backend), tmp_path / "broken", 5)
+    broken(small(light), tmp_path / "broken", 5)
     for path in (tmp_path / "broken").iterdir():
         path.write_bytes(b"no")
     with pytest.warns(UserWarning, match="skips a backup") as told:
@@ -186,23 +186,23 @@ def test_where_all_backups_are_damaged_the_run_begins_anew(backend, tmp_path):
     assert_same(whole, again)
 
 
-def test_what_a_killed_write_left_is_cleared_away(backend, tmp_path):
+def test_what_a_killed_write_left_is_cleared_away(light, tmp_path):
     (tmp_path / ".backup-00000003.safetensors.0123456789abcdef.tmp").write_bytes(b"half")
-    fit(small(backend), tmp_path, delete=False)
+    fit(small(light), tmp_path, delete=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "backup-00000009.safetensors",
         "backup-00000010.safetensors",
     ]
 
 
-def test_another_folder_content_is_left_alone(backend, tmp_path):
+def test_another_folder_content_is_left_alone(light, tmp_path):
     (tmp_path / "mine.txt").write_text("kept")
-    fit(small(backend), tmp_path)
+    fit(small(light), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_finished_run_whose_backups_are_kept_returns_its_history_and_can_be_prolonged(backend, tmp_path):
-    model, again, longer, whole = (small(backend) for _ in range(4))
+def test_a_finished_run_whose_backups_are_kept_returns_its_history_and_can_be_prolonged(light, tmp_path):
+    model, again, longer, whole = (small(light) for _ in range(4))
     history = fit(model, tmp_path / "kept", delete=False)
     assert fit(again, tmp_path / "kept", delete=False).history == history.history
     assert_same(model, again)
@@ -212,10 +212,10 @@ def test_a_finished_run_whose_backups_are_kept_returns_its_history_and_can_be_pr
 
 
 @pytest.mark.parametrize("save_freq", ["epoch", 2, 4])
-def test_it_goes_on_from_the_last_backup_however_rare_they_are(backend, tmp_path, save_freq):
-    whole, again = small(backend), small(backend)
+def test_it_goes_on_from_the_last_backup_however_rare_they_are(light, tmp_path, save_freq):
+    whole, again = small(light), small(light)
     history = fit(whole, tmp_path / "whole", save_freq=save_freq)
-    broken(small(backend), tmp_path / "broken", 8, save_freq=save_freq)
+    broken(small(light), tmp_path / "broken", 8, save_freq=save_freq)
     seen: list[int] = []
     tell = cb.LambdaCallback(on_batch_end=lambda batch, logs: seen.append(batch))
     assert fit(again, tmp_path / "broken", tell, save_freq=save_freq).history == history.history
@@ -223,9 +223,9 @@ def test_it_goes_on_from_the_last_backup_however_rare_they_are(backend, tmp_path
     assert len(seen) == {"epoch": 3, 2: 3, 4: 5}[save_freq]  # the others were not taken again
 
 
-def test_other_options_and_versions_are_warned_about(backend, tmp_path):
-    broken(small(backend), tmp_path, 2)
-    model = small(backend)
+def test_other_options_and_versions_are_warned_about(light, tmp_path):
+    broken(small(light), tmp_path, 2)
+    model = small(light)
     model.compile(
         nn.optimizers.SGD(0.1, momentum=0.9, nesterov=True), "sparse_categorical_crossentropy", ["accuracy"]
     )
@@ -234,56 +234,56 @@ def test_other_options_and_versions_are_warned_about(backend, tmp_path):
     ):
         broken(model, tmp_path, 1)
     with pytest.warns(UserWarning, match=r"shuffle: True then, False now"):
-        broken(small(backend), tmp_path, 1, shuffle=False)
+        broken(small(light), tmp_path, 1, shuffle=False)
 
 
-def test_a_folder_that_two_trainings_share_is_warned_about(backend, tmp_path):
-    model = small(backend)
+def test_a_folder_that_two_trainings_share_is_warned_about(light, tmp_path):
+    model = small(light)
     fit(model, tmp_path)
     broken(model, tmp_path, 2)  # the second phase
     with pytest.warns(UserWarning, match="epochs trained before: 3 then, 0 now"):
-        fit(small(backend), tmp_path)
+        fit(small(light), tmp_path)
 
 
-def test_another_machine_is_warned_about(backend, tmp_path, monkeypatch):
-    broken(small(backend), tmp_path, 2)
+def test_another_machine_is_warned_about(light, tmp_path, monkeypatch):
+    broken(small(light), tmp_path, 2)
     monkeypatch.setattr("nnbackend.models.run.platform.python_version", lambda: "4.0.0")
     monkeypatch.setattr("nnbackend.models.run._processor", lambda: "Abacus")
     with pytest.warns(
         UserWarning, match=r"Python: '3.* then, '4.0.0' now; .*processor: .* then, 'Abacus' now"
     ):
-        fit(small(backend), tmp_path)
+        fit(small(light), tmp_path)
 
 
-def test_other_callbacks_are_warned_about_and_begin_anew(backend, tmp_path):
-    broken(small(backend), tmp_path, 4, cb.ReduceLROnPlateau("loss"))
+def test_other_callbacks_are_warned_about_and_begin_anew(light, tmp_path):
+    broken(small(light), tmp_path, 4, cb.ReduceLROnPlateau("loss"))
     with pytest.warns(
         UserWarning, match="callback EarlyStopping: not there before; callback ReduceLROnPlateau: not"
     ):
-        fit(small(backend), tmp_path, cb.EarlyStopping("loss"))
+        fit(small(light), tmp_path, cb.EarlyStopping("loss"))
 
 
-def test_the_same_run_is_not_warned_about(backend, tmp_path):
-    broken(small(backend), tmp_path, 4)
+def test_the_same_run_is_not_warned_about(light, tmp_path):
+    broken(small(light), tmp_path, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit(small(backend), tmp_path)
+        fit(small(light), tmp_path)
 
 
-def test_the_backup_of_another_model_is_refused(backend, tmp_path):
-    broken(small(backend), tmp_path, 4)
-    model = small(backend, units=5)
+def test_the_backup_of_another_model_is_refused(light, tmp_path):
+    broken(small(light), tmp_path, 4)
+    model = small(light, units=5)
     with pytest.raises(ValueError, match="backup of another model: .*delete"):
         fit(model, tmp_path)
     with pytest.raises(ValueError, match="is of float32, the model of float64"):
-        fit(small(backend, dtype="float64"), tmp_path)
+        fit(small(light, dtype="float64"), tmp_path)
 
 
-def test_data_that_can_be_read_only_once_are_refused_before_training(backend, tmp_path):
+def test_data_that_can_be_read_only_once_are_refused_before_training(light, tmp_path):
     def stream():
         yield X[:4], Y[:4]
 
-    model = small(backend)
+    model = small(light)
     with pytest.raises(ValueError, match="whose data can be read only once. Give a function"):
         fit(model, tmp_path, given=stream())
     with pytest.raises(ValueError, match="whose validation data can be read only once"):
@@ -294,10 +294,10 @@ def test_data_that_can_be_read_only_once_are_refused_before_training(backend, tm
     fit(model, tmp_path, validation_data=stream)
 
 
-def test_a_backup_is_a_file_of_the_model_too(backend, tmp_path):
-    model = broken(small(backend), tmp_path, 6)
+def test_a_backup_is_a_file_of_the_model_too(light, tmp_path):
+    model = broken(small(light), tmp_path, 6)
     newest = max(tmp_path.iterdir())
-    other = nn.load_model(newest, backend=backend)
+    other = nn.load_model(newest, backend=light)
     assert other.epochs_trained == 1
     assert other.optimizer.get_config() == model.optimizer.get_config()
     other.save(tmp_path / "model.safetensors")
@@ -305,7 +305,7 @@ def test_a_backup_is_a_file_of_the_model_too(backend, tmp_path):
         saving.read_backup(tmp_path / "model.safetensors")
 
 
-def test_a_model_of_classes_that_are_not_registered_comes_back_as_well(backend, tmp_path):
+def test_a_model_of_classes_that_are_not_registered_comes_back_as_well(light, tmp_path):
     class Doubled(nn.Model):
         def __init__(self, **options):
             super().__init__(**options)
@@ -315,7 +315,7 @@ def test_a_model_of_classes_that_are_not_registered_comes_back_as_well(backend, 
             return 2.0 * self.out(x)
 
     def make():
-        model = Doubled(backend=backend, seed=1)
+        model = Doubled(backend=light, seed=1)
         model.compile("adam", "sparse_categorical_crossentropy")
         return model
 
@@ -328,7 +328,7 @@ def test_a_model_of_classes_that_are_not_registered_comes_back_as_well(backend, 
     assert_same(whole, again)
 
 
-def test_an_epoch_that_goes_on_is_not_begun_again(backend, tmp_path):
+def test_an_epoch_that_goes_on_is_not_begun_again(light, tmp_path):
     told: list[Any] = []
 
     class Tell(cb.Callback):
@@ -339,19 +339,19 @@ def test_an_epoch_that_goes_on_is_not_begun_again(backend, tmp_path):
             told.append(("resume", epoch, batch))
 
     halve = cb.LearningRateScheduler(lambda epoch, rate: rate / 2)
-    broken(small(backend), tmp_path, 6, halve)
-    history = fit(small(backend), tmp_path, halve, Tell())
+    broken(small(light), tmp_path, 6, halve)
+    history = fit(small(light), tmp_path, halve, Tell())
     assert told == [("resume", 1, 2), ("begin", 2)]
     assert history.history["learning_rate"] == [0.05, 0.025, 0.0125]
 
 
-def test_what_a_callback_cannot_remember_is_said(backend, tmp_path):
+def test_what_a_callback_cannot_remember_is_said(light, tmp_path):
     class Odd(cb.Callback):
         def get_state(self):
             return {"when": object()}
 
     with pytest.raises(TypeError, match="run/callbacks/0/1/when: expected numbers.*got a object"):
-        fit(small(backend), tmp_path, Odd())
+        fit(small(light), tmp_path, Odd())
 
 
 def test_frozen_layers_and_a_changed_rate_come_back(backend, tmp_path):
@@ -367,21 +367,21 @@ def test_frozen_layers_and_a_changed_rate_come_back(backend, tmp_path):
     assert_same(whole, again)
 
 
-def test_a_monitor_of_gradients_goes_on_with_what_it_saw(backend, tmp_path):
+def test_a_monitor_of_gradients_goes_on_with_what_it_saw(light, tmp_path):
     monitors = [cb.GradientMonitor() for _ in range(3)]
-    fit(small(backend), tmp_path / "whole", monitors[0])
-    broken(small(backend), tmp_path / "broken", 4, monitors[1])
-    fit(small(backend), tmp_path / "broken", monitors[2])
+    fit(small(light), tmp_path / "whole", monitors[0])
+    broken(small(light), tmp_path / "broken", 4, monitors[1])
+    fit(small(light), tmp_path / "broken", monitors[2])
     assert monitors[2].history == monitors[0].history
     assert monitors[2].report() == monitors[0].report()
     assert [monitors[2].findings(epoch) for epoch in range(3)] == [monitors[0].findings(e) for e in range(3)]
 
 
-def test_numbers_that_are_not_finite_are_kept_in_the_history(backend, tmp_path):
+def test_numbers_that_are_not_finite_are_kept_in_the_history(light, tmp_path):
     infinite = cb.LambdaCallback(
         on_epoch_end=lambda epoch, logs: logs.update(worst=float("nan"), big=float("inf"))
     )
-    broken(small(backend), tmp_path, 5, infinite)
-    history = fit(small(backend), tmp_path, infinite).history
+    broken(small(light), tmp_path, 5, infinite)
+    history = fit(small(light), tmp_path, infinite).history
     assert history["big"] == [float("inf")] * 3
     assert np.isnan(history["worst"]).all()

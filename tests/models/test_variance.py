@@ -37,16 +37,16 @@ def test_every_layer_has_unit_variance_before_its_activation(backend, activation
         assert measured[path] == pytest.approx(variance, rel=1e-4)
 
 
-def test_kernels_are_orthogonal_up_to_their_scale(backend):
-    model = nn.Sequential([nn.Dense(4), nn.Dense(4)], backend=backend, seed=0)
+def test_kernels_are_orthogonal_up_to_their_scale(light):
+    model = nn.Sequential([nn.Dense(4), nn.Dense(4)], backend=light, seed=0)
     nn.lsuv(model, X)
     for kernel in model.get_weights()[::2]:
         gram = kernel.T @ kernel
         np.testing.assert_allclose(gram / gram[0, 0], np.eye(4), atol=1e-5)
 
 
-def test_kernels_that_are_there_can_be_scaled_alone(backend):
-    model = nn.Sequential([nn.Dense(4)], backend=backend, seed=0)
+def test_kernels_that_are_there_can_be_scaled_alone(light):
+    model = nn.Sequential([nn.Dense(4)], backend=light, seed=0)
     model.build((6,))
     before = model.get_weights()[0]
     nn.lsuv(model, X, orthogonal=False)
@@ -66,19 +66,19 @@ def test_convolutions_count_and_biases_and_frozen_layers_are_left(backend):
     np.testing.assert_array_equal(layers[0].get_weights()[1], np.ones(3))
 
 
-def test_training_gives_what_the_new_weights_do_and_no_step_is_out_of_date(backend):
-    model = nn.Sequential([nn.Dense(4, activation="tanh"), nn.Dense(1)], backend=backend, seed=0)
+def test_training_gives_what_the_new_weights_do_and_no_step_is_out_of_date(light):
+    model = nn.Sequential([nn.Dense(4, activation="tanh"), nn.Dense(1)], backend=light, seed=0)
     model.compile("sgd", "mse")
     model.predict(X)
     nn.lsuv(model, X)
-    same = nn.Sequential([nn.Dense(4, activation="tanh"), nn.Dense(1)], backend=backend, seed=0)
+    same = nn.Sequential([nn.Dense(4, activation="tanh"), nn.Dense(1)], backend=light, seed=0)
     same.build((6,))
     same.set_weights(model.get_weights())
     np.testing.assert_array_equal(model.predict(X), same.predict(X))
 
 
-def test_the_callback_sets_weights_before_the_first_step_alone(backend):
-    model = nn.Sequential([nn.Dense(4, activation="tanh"), nn.Dense(1)], backend=backend, seed=0)
+def test_the_callback_sets_weights_before_the_first_step_alone(light):
+    model = nn.Sequential([nn.Dense(4, activation="tanh"), nn.Dense(1)], backend=light, seed=0)
     model.compile(nn.optimizers.SGD(0.0), "mse")
     start = nn.callbacks.LSUV(X)
     model.fit(X, X[:, :1], verbose=0, callbacks=[start])
@@ -88,11 +88,11 @@ def test_the_callback_sets_weights_before_the_first_step_alone(backend):
     assert start.variances == {}
 
 
-def test_what_cannot_be_scaled_is_said(backend):
-    model = nn.Sequential([nn.Dense(1)], backend=backend, seed=0)
+def test_what_cannot_be_scaled_is_said(light):
+    model = nn.Sequential([nn.Dense(1)], backend=light, seed=0)
     with pytest.raises(ValueError, match=r"outputs of Dense 'dense' that differ and are finite; .* 0.0"):
         nn.lsuv(model, np.zeros((4, 6)))
     with pytest.raises(ValueError, match="found no layer with a kernel to set"):
-        nn.lsuv(nn.Sequential([nn.ReLU()], backend=backend), X)
+        nn.lsuv(nn.Sequential([nn.ReLU()], backend=light), X)
     with pytest.raises(ValueError, match="a tolerance above zero"):
         nn.lsuv(model, X, tolerance=0.0)
