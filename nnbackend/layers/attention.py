@@ -8,6 +8,7 @@ from typing import Any
 from nnbackend import constraints, functional, initializers, regularizers
 from nnbackend.arguments import positive_integer
 from nnbackend.backend import plain
+from nnbackend.layers.axes import boolean
 from nnbackend.layers.base import Layer
 from nnbackend.layers.einsum import EinsumDense
 from nnbackend.typing import Shape
@@ -27,25 +28,20 @@ def _shown(shape: Any) -> str:
     return "none" if shape is None else f"({', '.join(['n', *map(str, shape)])})"
 
 
-def _boolean(mask: Any) -> Any:
-    """Return a mask as booleans; numbers stand for True where they are not zero."""
-    return mask if "bool" in str(plain(mask).dtype) else mask != 0
-
-
 def _pairs(
     query_mask: Any, value_mask: Any, key_mask: Any, attention_mask: Any, heads: bool, layer: Layer
 ) -> Any:
     """Bring together what masks say of queries, keys and pairs: (n, t, s), with an axis for heads if there are."""
     parts = []
     if query_mask is not None:
-        parts.append(functional.expand_dims(_boolean(query_mask), axis=2))
+        parts.append(functional.expand_dims(boolean(query_mask), axis=2))
     for mask in (value_mask, key_mask):
         if mask is not None:
-            parts.append(functional.expand_dims(_boolean(mask), axis=1))
+            parts.append(functional.expand_dims(boolean(mask), axis=1))
     if heads:
         parts = [functional.expand_dims(part, axis=1) for part in parts]
     if attention_mask is not None:
-        given = _boolean(attention_mask)
+        given = boolean(attention_mask)
         if given.ndim not in ((2, 3, 4) if heads else (2, 3)):
             raise ValueError(
                 f"{type(layer).__name__} {layer.path!r} expects an attention_mask of shape (n, t, s), got "
