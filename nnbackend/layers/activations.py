@@ -12,7 +12,7 @@ from nnbackend.typing import Shape
 
 __all__ = ["ELU", "GLU", "Activation", "LeakyReLU", "PReLU", "ReLU", "Softmax"]
 
-_OF_LAYERS = ("name", "dtype", "trainable")
+_OF_LAYERS = ("name", "dtype", "trainable", "activity_regularizer")
 
 
 class Activation(Layer):

@@ -7,7 +7,6 @@ from typing import Any
 
 from nnbackend import constraints, functional, initializers, regularizers
 from nnbackend.arguments import positive_integer
-from nnbackend.backend import plain
 from nnbackend.layers.axes import boolean
 from nnbackend.layers.base import Layer
 from nnbackend.layers.einsum import EinsumDense

@@ -77,9 +77,10 @@ class RNN(Layer):
     Notes
     -----
     Inputs have the shape (n, t, ...). Called as ``layer(x, mask=mask)`` with a boolean mask of shape (n, t), steps
-    where it is False, or zero in a mask of numbers, leave the states as they are. ``layer(x, initial_state=states)``, one state or a list, or
-    ``layer(x, *states)``, starts from these; gradients flow into them. Before the first step that is not masked the
-    output that is repeated is the initial state; where the cell has an output of its own, zeros.
+    where it is False, or zero in a mask of numbers, leave the states as they are. ``layer(x, initial_state=states)``,
+    one state or a list, or ``layer(x, *states)``, starts from these; gradients flow into them. Before the first step
+    that is not masked the output that is repeated is the initial state; where the cell has an output of its own,
+    zeros.
 
     The library's cells with their usual activations are run as one rule over the whole sequence
     (`nnbackend.functional.lstm` and the like); any others step by step.
