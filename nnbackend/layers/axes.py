@@ -1,14 +1,20 @@
-"""What layers that take axes and rates share: how they count, and what they refuse."""
+"""What layers that take axes, rates and masks share: how they count, and what they refuse."""
 
 from __future__ import annotations
 
 import operator
 from typing import Any
 
+from nnbackend.backend import plain
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 
-__all__ = ["check_axis", "sample_axis", "shown"]
+__all__ = ["boolean", "check_axis", "sample_axis", "shown"]
+
+
+def boolean(mask: Any) -> Any:
+    """Return a mask as booleans; numbers stand for True where they are not zero."""
+    return mask if "bool" in str(plain(mask).dtype) else mask != 0
 
 
 def shown(sample_shape: Shape) -> str:
