@@ -67,7 +67,7 @@ ABOVE = {"__init__", "__main__", "agreement", "cases", "trajectories"}
 THIRD_PARTY = {
     "PIL": {"datasets"},
     "array_api_compat": {"backend"},
-    "matplotlib": {"models", "plotting"},
+    "matplotlib": {"plotting"},
     "ml_dtypes": {"interop"},
     "pooch": {"datasets"},
     "safetensors": {"interop"},
