@@ -382,7 +382,7 @@ def test_a_mask_of_another_shape_is_refused_and_numbers_are_booleans(kind, activ
             layer(x, mask=put(np.ones(shape, bool)))
     mask = rng.random((N, T)) < 0.5
     expected = nn.to_numpy(layer(x, mask=put(mask)))
-    numbers = put(2 * mask.astype("int64"))
+    numbers = put(2 * mask.astype("int32"))
     np.testing.assert_array_equal(nn.to_numpy(layer(x, mask=numbers)), expected)
     np.testing.assert_array_equal(nn.to_numpy(layer.compute_mask(x, numbers)), mask)
 
@@ -400,7 +400,9 @@ def test_the_mask_of_a_cell_of_ones_own_is_checked(put):
         ValueError, match=r"RNN 'rnn' expects a mask of shape \(n, t\) = \(2, 2\), got \(1, 2\)"
     ):
         layer(x, mask=put(np.ones((1, 2), bool)))
-    np.testing.assert_array_equal(nn.to_numpy(layer(x, mask=put(np.array([[1, 1], [0, 3]])))), [[3.0], [4.0]])
+    np.testing.assert_array_equal(
+        nn.to_numpy(layer(x, mask=put(np.array([[1, 1], [0, 3]], "int32")))), [[3.0], [4.0]]
+    )
 
 
 def test_a_summary_shows_what_cells_return_that_no_run_calls(backend):

@@ -222,7 +222,7 @@ def test_outputs_of_different_widths_are_not_merged_number_by_number(mode, put):
 
 def test_masks_of_numbers_are_booleans(put, rng):
     x, mask = put(rng.normal(size=(2, 3, 2))), np.array([[True, False, True], [True, True, False]])
-    numbers = put(3 * mask.astype("int64"))
+    numbers = put(3 * mask.astype("int32"))
     layer = nn.Bidirectional(nn.GRU(3, return_sequences=True))
     np.testing.assert_array_equal(nn.to_numpy(layer(x, mask=numbers)), nn.to_numpy(layer(x, mask=put(mask))))
     for each in (layer, nn.Masking(0.0)):
