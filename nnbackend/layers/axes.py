@@ -5,16 +5,10 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from nnbackend.backend import plain
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 
-__all__ = ["boolean", "check_axis", "sample_axis", "shown"]
-
-
-def boolean(mask: Any) -> Any:
-    """Return a mask as booleans; numbers stand for True where they are not zero."""
-    return mask if "bool" in str(plain(mask).dtype) else mask != 0
+__all__ = ["check_axis", "sample_axis", "shown"]
 
 
 def shown(sample_shape: Shape) -> str:

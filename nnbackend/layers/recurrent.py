@@ -10,8 +10,8 @@ from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Tensor
 from nnbackend.backend import host
 from nnbackend.functional._rules import floating_like, zeros
-from nnbackend.layers.axes import boolean
 from nnbackend.layers.base import Layer, Parameter
+from nnbackend.layers.masks import mask_as_booleans
 from nnbackend.layers.recurrent_cells import (
     Cell,
     GRUCell,
@@ -162,7 +162,7 @@ class RNN(Layer):
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Return the mask where all outputs are returned; the last one and the states have none."""
-        own = boolean(mask) if self.return_sequences and mask is not None else None
+        own = mask_as_booleans(mask) if self.return_sequences and mask is not None else None
         if own is not None and self.go_backwards:
             own = functional.flip(own, axis=1)
         return [own, *(None for _ in self._shapes)] if self.return_state else own
@@ -199,7 +199,7 @@ class RNN(Layer):
                 f"{type(self).__name__} {self.path!r} expects a mask of shape (n, t) = {wanted}, got {came}. It says "
                 "of each step of each sample whether it counts."
             )
-        return None if mask is None else boolean(mask)
+        return None if mask is None else mask_as_booleans(mask)
 
     def _first_states(self, x: Any, given: list[Any]) -> list[Any]:
         """Return the states that the first step starts from: those given, those carried, or zeros."""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from nnbackend import functional
-from nnbackend.layers.axes import boolean, shown
+from nnbackend.layers.axes import shown
 from nnbackend.layers.base import Layer
+from nnbackend.layers.masks import mask_as_booleans
 from nnbackend.layers.recurrent import RNN
 from nnbackend.layers.recurrent_cells import flat
 from nnbackend.typing import Shape
@@ -148,7 +149,7 @@ class Bidirectional(Layer):
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Return the mask for all that is returned: that of the inputs, where the outputs are sequences."""
-        own = boolean(mask) if self.forward_layer.return_sequences and mask is not None else None
+        own = mask_as_booleans(mask) if self.forward_layer.return_sequences and mask is not None else None
         outputs = [own] if self.merge_mode is not None else [own, own]
         states = [None] * (2 * self._count_states() if self.forward_layer.return_state else 0)
         return own if len(outputs) + len(states) == 1 else [*outputs, *states]
@@ -318,7 +319,7 @@ class Masking(Layer):
         """Return where a step has a number that is not the mask value."""
         axes = tuple(range(2, x.ndim))
         own = functional.any(self._stands_for_something(x), axis=axes)
-        return own if mask is None else functional.logical_and(own, boolean(mask))
+        return own if mask is None else functional.logical_and(own, mask_as_booleans(mask))
 
     def forward(self, x: Any) -> Any:
         """Set the steps to zero that are left out."""
