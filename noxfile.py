@@ -58,6 +58,7 @@ ENVIRONMENT: dict[str, str | None] = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MPLBACKEND": "agg",
+    "PYTHONHASHSEED": "0",  # both processes of a session must see the tests in one order
     "NNBACKEND": None,
     "PYTHONPATH": None,
 }

@@ -452,7 +452,7 @@ class GradientMonitor(Callback):
                 if kind in ("vanishing", "exploding"):
                     ends = [shares[path] for path in layers]
                     extreme = min(ends) if kind == "vanishing" else max(ends)
-                    text += f" {extreme:.0e} of that of the last layer, {last!r}."
+                    text += f" {extreme:.0e} of that of the last layer, {last!r}." if extreme else " zero."
                 guilty = _guilty(layers, kinds) if kind == "vanishing" else None
                 if guilty is not None:
                     trouble = "dying" if "dying" in kinds[guilty] else "saturated"

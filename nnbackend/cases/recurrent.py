@@ -35,12 +35,13 @@ def _weights(gates: int, *rows: int) -> tuple[Input, ...]:
     return real(_C, wide, low=-1.0, high=1.0), real(_U, wide, low=-0.5, high=0.5), real(*rows, wide)
 
 
-def _rule(name: str, weights: tuple[Input, ...], states: int, **options: Any) -> tuple[Case, Case]:
-    """Return a rule's cases: as it is, and with mask and recurrent dropout."""
+def _rule(name: str, weights: tuple[Input, ...], states: int, **options: Any) -> tuple[Case, ...]:
+    """Return a rule's cases: as it is, without initial states, and with mask and recurrent dropout."""
     arguments = (_X, *weights, *[_STATE] * states)
     variant = "reset before" if options else ""
     return (
         Case(name, arguments, options, variant),
+        Case(name, (_X, *weights), options, f"{variant} from zeros".strip()),
         Case(
             name,
             (*arguments, _MASK, _KEEP),

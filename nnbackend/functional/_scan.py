@@ -79,7 +79,12 @@ def _slices(sequence: History) -> Any:
 
 def joined(history: History) -> Array:
     """Return what the steps have left as one array of shape (n, t, ...)."""
-    array: Array = namespace(history[0]).stack(history, axis=1) if isinstance(history, list) else history
+    if not isinstance(history, list):
+        array: Array = history
+        return array
+    # the first state may be plain zeros before the tensors that the steps have left
+    chosen = next((part for part in history if isinstance(part, Operators)), history[0])
+    array = namespace(chosen).stack(history, axis=1)
     return array
 
 

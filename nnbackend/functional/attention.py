@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import backend_of, namespace, plain
@@ -115,10 +116,19 @@ def _check_chunk(owner: str, chunk_size: int | None) -> None:
         raise ValueError(f"{owner} expects a chunk_size of at least 1, or None, got {chunk_size}.")
 
 
-def _spans(length: int, chunk_size: int | None) -> list[tuple[int, int]]:
-    """Cut 0 to `length` into spans of at most `chunk_size`; there is at least one."""
-    step = chunk_size or max(length, 1)
-    return [(start, min(start + step, length)) for start in range(0, max(length, 1), step)]
+class _Span(NamedTuple):
+    """Queries that are worked on together, from `start` to `stop`, and how many of the first keys they may see."""
+
+    start: int
+    stop: int
+    end: int
+
+
+def _spans(queries: int, keys: int, causal: bool, chunk_size: int | None) -> list[_Span]:
+    """Cut the queries into spans of at most `chunk_size`; there is at least one."""
+    step = chunk_size or max(queries, 1)
+    stops = [(start, min(start + step, queries)) for start in range(0, max(queries, 1), step)]
+    return [_Span(start, stop, min(stop, keys) if causal else keys) for start, stop in stops]
 
 
 def _wide(array: Any, ndim: int) -> Any:
@@ -127,29 +137,20 @@ def _wide(array: Any, ndim: int) -> Any:
     return namespace(array).reshape(array, (*lead, *array.shape)) if lead else array
 
 
-def _tile(array: Any, start: int, stop: int, end: int) -> Any:
-    """Cut the rows `start` to `stop` and the first `end` columns out of what broadcasts to the scores."""
-    rows = slice(None) if array.shape[-2] == 1 else slice(start, stop)
-    columns = slice(None) if array.shape[-1] == 1 else slice(end)
+def _tile(array: Any, span: _Span) -> Any:
+    """Cut the span's queries and keys out of what broadcasts to the scores."""
+    rows = slice(None) if array.shape[-2] == 1 else slice(span.start, span.stop)
+    columns = slice(None) if array.shape[-1] == 1 else slice(span.end)
     return array[(..., rows, columns)]
 
 
-def _until(start: int, stop: int, end: int, like: Any) -> Any:
-    """Return which of the first `end` keys the queries from `start` to `stop` may see: those up to themselves."""
+def _until(span: _Span, like: Any) -> Any:
+    """Return which of the span's keys each of its queries may see: those up to itself."""
     array = plain(like)
     backend = backend_of(array)
     xp, device = backend.xp, backend.device(array)
-    queries = xp.expand_dims(xp.arange(start, stop, device=device), axis=1)
-    return xp.expand_dims(xp.arange(end, device=device), axis=0) <= queries
-
-
-def _allowed(mask: Any, causal: bool, start: int, stop: int, end: int, like: Any) -> Any:
-    """Return the mask of a tile of the scores, or None where all is allowed."""
-    tile = None if mask is None else _tile(mask, start, stop, end)
-    if not causal:
-        return tile
-    seen = _until(start, stop, end, like)
-    return seen if tile is None else namespace(tile).logical_and(tile, seen)
+    queries = xp.expand_dims(xp.arange(span.start, span.stop, device=device), axis=1)
+    return xp.expand_dims(xp.arange(span.end, device=device), axis=0) <= queries
 
 
 def _padded(part: Any, length: int, axis: int) -> Any:
@@ -162,33 +163,171 @@ def _padded(part: Any, length: int, axis: int) -> Any:
     return namespace(part).concat([part, zeros(tuple(shape), part)], axis=axis)
 
 
-def _total(parts: list[Any]) -> Any:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
-
-
 def _common(*gradients: Any) -> Any:
     """Return the namespace in which gradients are computed with: that of tensors where one of them is."""
     return namespace(next((g for g in gradients if hasattr(g, "__nnbackend_value__")), gradients[0]))
 
 
-def _joined(parts: list[Any], axis: int) -> Any:
-    return namespace(parts[0]).concat(parts, axis=axis) if len(parts) > 1 else parts[0]
+class _Rows:
+    """What comes span by span, side by side along an axis."""
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+        self.parts: list[Any] = []
+
+    def add(self, part: Any) -> None:
+        self.parts.append(part)
+
+    def whole(self) -> Any:
+        """Return all parts as one array, or None if there were none."""
+        if len(self.parts) < 2:
+            return self.parts[0] if self.parts else None
+        return namespace(self.parts[0]).concat(self.parts, axis=self.axis)
 
 
-def _spread_gradient(parts: list[Any], argument: Any, keys: int) -> Any:
-    """Return the gradient of what was added to the scores, from those of the spans' scores."""
-    shape = (1,) * (parts[0].ndim - argument.ndim) + tuple(argument.shape)
-    rows = shape[-2] != 1
-    pieces = []
-    for part in parts:
-        piece = part if shape[-1] == 1 else _padded(part, keys, part.ndim - 1)
-        wanted = (*shape[:-2], piece.shape[-2] if rows else 1, shape[-1])
-        pieces.append(sum_to(piece, wanted, argument.dtype))
-    joined = _joined(pieces, len(shape) - 2) if rows else _total(pieces)
-    return namespace(joined).reshape(joined, tuple(argument.shape))
+class _Sum:
+    """The sum of what comes span by span, of which only the sum is kept: each reaches at least as far as the last."""
+
+    def __init__(self, axis: int, length: int) -> None:
+        self.axis, self.length = axis, length
+        self.total: Any = None
+
+    def add(self, part: Any) -> None:
+        if self.total is None:
+            self.total = part
+        else:
+            self.total = _padded(self.total, part.shape[self.axis], self.axis) + part
+
+    def whole(self) -> Any:
+        """Return the sum with zeros where no part reached, or None if there were none."""
+        return None if self.total is None else _padded(self.total, self.length, self.axis)
+
+
+class _Bias:
+    """The gradient of what was added to the scores, from those of the scores of one span after the other."""
+
+    def __init__(self, bias: Any) -> None:
+        self.shape, self.dtype = tuple(bias.shape), bias.dtype
+        self.wide = (1,) * (4 - len(self.shape)) + self.shape
+        self.parts = _Sum(3, self.wide[3]) if self.wide[2] == 1 else _Rows(2)
+
+    def add(self, slope: Any) -> None:
+        lengths = [1 if own == 1 else given for own, given in zip(self.wide, slope.shape, strict=True)]
+        part = sum_to(slope, tuple(lengths), self.dtype)
+        self.parts.add(_padded(part, self.wide[3], 3))
+
+    def whole(self) -> Any:
+        """Return the gradient, of the bias's shape."""
+        found = self.parts.whole()
+        return namespace(found).reshape(found, self.shape)
+
+
+class _Chunks:
+    """Attention of one span of queries after the other, however the scores are made.
+
+    ``made_of(span)`` gives what the span's scores are made of, ``scores(made, span)`` the scores, (n, heads, c, end).
+    The rest, softmax, dropout and the product with the values, (n, s, groups, v), is here, forward and backward.
+    """
+
+    def __init__(
+        self,
+        value: Any,
+        heads: int,
+        spans: list[_Span],
+        made_of: Callable[[_Span], Any],
+        scores: Callable[[Any, _Span], Any],
+        *,
+        mask: Any,
+        dropout_mask: Any,
+        dropout_rate: float,
+        causal: bool,
+        remember: bool = False,
+    ) -> None:
+        self.values = _heads_first(value)
+        self.heads, self.groups = heads, value.shape[2]
+        self.spans, self.made_of, self.scores = spans, made_of, scores
+        self.mask, self.dropout_mask, self.dropout_rate = mask, dropout_mask, dropout_rate
+        self.causal = causal
+        self.remember = remember
+        self.remembered: dict[_Span, Any] = {}
+
+    def shares(self, made: Any, span: _Span) -> Any:
+        """Return the span's probabilities."""
+        allowed = None if self.mask is None else _tile(self.mask, span)
+        if self.causal:
+            seen = _until(span, self.values)
+            allowed = seen if allowed is None else namespace(allowed).logical_and(allowed, seen)
+        return masked_softmax(self.scores(made, span), allowed)
+
+    def dropped(self, shares: Any, span: _Span) -> Any:
+        """Drop probabilities, or the gradient by them, where the mask of dropout says so."""
+        if self.dropout_mask is None:
+            return shares
+        return dropout(shares, _tile(self.dropout_mask, span), rate=self.dropout_rate)
+
+    def weights(self, shares: Any, span: _Span) -> Any:
+        """Return what the values are multiplied by, a row for each query of the heads that share them."""
+        return _folded(self.dropped(shares, span), self.groups)
+
+    def attended(self, return_scores: bool) -> tuple[Any, Any]:
+        """Return the means of the values, (n, t, heads, v), and the probabilities if they are asked for."""
+        rows, shown = _Rows(1), _Rows(2)
+        for span in self.spans:
+            shares = self.shares(self.made_of(span), span)
+            weights, values = self.weights(shares, span), self.values[:, :, : span.end, :]
+            rows.add(_heads_last(_unfolded(_common(weights, values).matmul(weights, values), self.heads)))
+            if return_scores:
+                shown.add(_padded(shares, self.values.shape[2], 3))
+            if self.remember:
+                self.remembered[span] = shares
+        return rows.whole(), shown.whole()
+
+    def slopes(
+        self, dy: Any, dshown: Any, by_value: _Sum | None, wanted: bool
+    ) -> Iterator[tuple[_Span, Any, Any]]:
+        """Give each span with what its scores are made of and their gradient; sum that of the values on the way."""
+        xp = _common(*(g for g in (dy, dshown) if g is not None))
+        for span in self.spans:
+            made = self.made_of(span)
+            shares = self.remembered[span] if span in self.remembered else self.shares(made, span)
+            dout = _folded(_heads_first(dy[:, span.start : span.stop, ...]), self.groups)
+            if by_value is not None:
+                by_value.add(xp.matmul(self.weights(shares, span).mT, dout))
+            if wanted:
+                product = xp.matmul(dout, self.values[:, :, : span.end, :].mT)
+                dshares = self.dropped(_unfolded(product, self.heads), span)
+                if dshown is not None:
+                    dshares = xp.add(dshares, _tile(dshown, span))
+                yield span, made, _softmax_gradient(shares, dshares)
+
+
+def _check_masks(owner: str, wanted: Shape, **arrays: Any) -> list[Any]:
+    """Return the arrays with as many axes as the scores, if they broadcast to them and masks are boolean."""
+    for name, array in arrays.items():
+        if array is not None:
+            _check_spread(owner, name, array, wanted)
+            if name != "bias":
+                _check_boolean(owner, name, array)
+    return [None if array is None else _wide(array, len(wanted)) for array in arrays.values()]
+
+
+def _heads_first(x: Any) -> Any:
+    return namespace(x).permute_dims(x, (0, 2, 1, 3))
+
+
+_heads_last = _heads_first  # the same swap takes it back
+
+
+def _folded(x: Any, groups: int) -> Any:
+    """Lay the rows of the heads that share a key one after the other: (n, heads, c, _) -> (n, groups, _, _)."""
+    n, heads, rows, columns = x.shape
+    return namespace(x).reshape(x, (n, groups, heads // groups * rows, columns))
+
+
+def _unfolded(x: Any, heads: int) -> Any:
+    """Undo `_folded`."""
+    n, groups, rows, columns = x.shape
+    return namespace(x).reshape(x, (n, heads, rows // (heads // groups), columns))
 
 
 def _attention_multiply_adds(query: Any, key: Any, value: Any, *others: Any, **options: Any) -> int:
@@ -293,101 +432,54 @@ def scaled_dot_product_attention(
     array([1. , 1.5, 3. ])
     """
     n, t, heads, d, s, groups, width = _attention_sizes(query, key, value)
-    owner, wanted = "scaled_dot_product_attention", (n, heads, t, s)
-    spread = {"mask": mask, "bias": bias, "dropout_mask": dropout_mask}
-    for name, array in spread.items():
-        if array is not None:
-            _check_spread(owner, name, array, wanted)
-            if name != "bias":
-                _check_boolean(owner, name, array)
+    owner = "scaled_dot_product_attention"
+    allowed, offset, kept = _check_masks(
+        owner, (n, heads, t, s), mask=mask, bias=bias, dropout_mask=dropout_mask
+    )
     _check_chunk(owner, chunk_size)
     factor = float(d) ** -0.5 if scale is None else float(scale)
-    mask, offset, kept = (None if array is None else _wide(array, 4) for array in spread.values())
-    spans = _spans(t, chunk_size)
-    xp = namespace(query)
-    values, keys = _heads_first(value), _heads_first(key)
+    keys = _heads_first(key)
+    given = n * t * heads * (d + width) + math.prod(key.shape) + math.prod(value.shape)
 
-    def folded(x: Any) -> Any:
-        """Lay the rows of the heads that share a key one after the other: (n, heads, c, _) -> (n, groups, _, _)."""
-        return namespace(x).reshape(x, (n, groups, heads // groups * x.shape[2], x.shape[3]))
+    def queries(span: _Span) -> Any:
+        return _folded(_heads_first(query[:, span.start : span.stop, ...]), groups) * factor
 
-    def unfolded(x: Any) -> Any:
-        return namespace(x).reshape(x, (n, heads, x.shape[2] // (heads // groups), x.shape[3]))
+    def scores(rows: Any, span: _Span) -> Any:
+        found = _unfolded(namespace(query).matmul(rows, keys[:, :, : span.end, :].mT), heads)
+        return found if offset is None else found + _tile(offset, span)
 
-    def end_of(stop: int) -> int:
-        return min(stop, s) if causal else s
-
-    def queries(start: int, stop: int) -> Any:
-        return folded(_heads_first(query[:, start:stop, ...])) * factor
-
-    def probabilities(start: int, stop: int) -> Any:
-        end = end_of(stop)
-        scores = unfolded(xp.matmul(queries(start, stop), keys[:, :, :end, :].mT))
-        if offset is not None:
-            scores = scores + _tile(offset, start, stop, end)
-        return masked_softmax(scores, _allowed(mask, causal, start, stop, end, query))
-
-    def dropped(shares: Any, start: int, stop: int) -> Any:
-        if kept is None:
-            return shares
-        return dropout(shares, _tile(kept, start, stop, end_of(stop)), rate=dropout_rate)
-
-    rows, shown, remembered = [], [], {}
-    small = n * heads * t * s <= KEPT * (
-        n * t * heads * (d + width) + math.prod(key.shape) + math.prod(value.shape)
-    )
-    for start, stop in spans:
-        shares = probabilities(start, stop)
-        weights = folded(dropped(shares, start, stop))
-        rows.append(_heads_last(unfolded(xp.matmul(weights, values[:, :, : end_of(stop), :]))))
-        if return_scores:
-            shown.append(_padded(shares, s, 3))
-        if chunk_size is None and small:
-            remembered[start] = shares
+    chunks = _Chunks(
+        value, heads, _spans(t, s, causal, chunk_size), queries, scores,
+        mask=allowed, dropout_mask=kept, dropout_rate=dropout_rate, causal=causal,
+        remember=chunk_size is None and n * heads * t * s <= KEPT * given,
+    )  # fmt: skip
+    out, shown = chunks.attended(return_scores)
 
     def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        dy, dscores = dy if return_scores else (dy, None)
-        xp = _common(dy, dscores)
-        by_query, by_key, by_value, by_score = [], [], [], []
-        for start, stop in spans:
-            end = end_of(stop)
-            shares = remembered[start] if start in remembered else probabilities(start, stop)
-            dout = folded(_heads_first(dy[:, start:stop, ...]))
-            if needs[2]:
-                weights = folded(dropped(shares, start, stop))
-                by_value.append(_padded(xp.matmul(weights.mT, dout), s, 2))
-            if not (needs[0] or needs[1] or needs[4]):
-                continue
-            dshares = dropped(unfolded(xp.matmul(dout, values[:, :, :end, :].mT)), start, stop)
-            if dscores is not None:
-                dshares = xp.add(dshares, _tile(dscores, start, stop, end))
-            slope = _softmax_gradient(shares, dshares)
-            by_score.append(slope)
+        dy, dshown = dy if return_scores else (dy, None)
+        xp = _common(*(g for g in (dy, dshown) if g is not None))
+        by_query, by_key, by_value = _Rows(1), _Sum(2, s), _Sum(2, s)
+        by_bias = _Bias(bias) if needs[4] else None
+        wanted = needs[0] or needs[1] or needs[4]
+        for span, rows, slope in chunks.slopes(dy, dshown, by_value if needs[2] else None, wanted):
+            folded = _folded(slope, groups)
             if needs[0]:
-                product = xp.matmul(folded(slope), keys[:, :, :end, :])
-                by_query.append(_heads_last(unfolded(product)) * factor)
+                product = xp.matmul(folded, keys[:, :, : span.end, :])
+                by_query.add(_heads_last(_unfolded(product, heads)) * factor)
             if needs[1]:
-                by_key.append(_padded(xp.matmul(folded(slope).mT, queries(start, stop)), s, 2))
-            if not needs[4]:
-                by_score.clear()
+                by_key.add(xp.matmul(folded.mT, rows))
+            if by_bias is not None:
+                by_bias.add(slope)
         return (
-            _joined(by_query, 1) if needs[0] else None,
-            _heads_last(_total(by_key)) if needs[1] else None,
-            _heads_last(_total(by_value)) if needs[2] else None,
+            by_query.whole(),
+            _heads_last(by_key.whole()) if needs[1] else None,
+            _heads_last(by_value.whole()) if needs[2] else None,
             None,
-            _spread_gradient(by_score, bias, s) if needs[4] else None,
+            None if by_bias is None else by_bias.whole(),
             None,
         )
 
-    out = _joined(rows, 1)
-    return ((out, _joined(shown, 2)) if return_scores else out), backward
-
-
-def _heads_first(x: Any) -> Any:
-    return namespace(x).permute_dims(x, (0, 2, 1, 3))
-
-
-_heads_last = _heads_first  # the same swap takes it back
+    return ((out, shown) if return_scores else out), backward
 
 
 def _attention_sizes(query: Any, key: Any, value: Any) -> tuple[int, int, int, int, int, int, int]:
@@ -503,87 +595,60 @@ def additive_attention(
     array([[[2.],
             [2.]]])
     """
-    shapes = [tuple(array.shape) for array in (query, key, value)]
-    fits = (
-        all(len(shape) == 3 for shape in shapes)
-        and shapes[0][0] == shapes[1][0] == shapes[2][0]
-        and shapes[0][2] == shapes[1][2]
-        and shapes[1][1] == shapes[2][1]
+    n, t, d, s = _additive_sizes(query, key, value, scale)
+    xp, owner = namespace(query), "additive_attention"
+    allowed, kept = (
+        None if array is None else namespace(array).expand_dims(array, axis=1)
+        for array in _check_masks(owner, (n, t, s), mask=mask, dropout_mask=dropout_mask)
     )
-    if not fits or (scale is not None and tuple(scale.shape) != shapes[0][2:]):
-        raise ValueError(
-            "additive_attention expects a query of shape (n, t, d), a key of shape (n, s, d), a value of shape "
-            f"(n, s, v) and a scale of shape (d,), got {shapes[0]}, {shapes[1]}, {shapes[2]} and "
-            f"{None if scale is None else tuple(scale.shape)}."
-        )
-    (n, t, d), s = shapes[0], shapes[1][1]
-    for name, array in (("mask", mask), ("dropout_mask", dropout_mask)):
-        if array is not None:
-            _check_spread("additive_attention", name, array, (n, t, s))
-            _check_boolean("additive_attention", name, array)
-    _check_chunk("additive_attention", chunk_size)
-    allowed, kept = (None if array is None else _wide(array, 3) for array in (mask, dropout_mask))
-    spans = _spans(t, chunk_size)
-    xp = namespace(query)
+    _check_chunk(owner, chunk_size)
 
-    def end_of(stop: int) -> int:
-        return min(stop, s) if causal else s
+    def tangents(span: _Span) -> Any:
+        own = xp.expand_dims(query[:, span.start : span.stop, :], axis=2)
+        return _tanh_of_sum(own, xp.expand_dims(key[:, : span.end, :], axis=1))
 
-    def tangents(start: int, stop: int) -> Any:
-        own = xp.expand_dims(query[:, start:stop, :], axis=2)
-        return _tanh_of_sum(own, xp.expand_dims(key[:, : end_of(stop), :], axis=1))
+    def scores(y: Any, span: _Span) -> Any:
+        return xp.expand_dims(xp.sum(y, axis=-1) if scale is None else xp.matmul(y, scale), axis=1)
 
-    def probabilities(y: Any, start: int, stop: int) -> Any:
-        scores = xp.sum(y, axis=-1) if scale is None else xp.matmul(y, scale)
-        return masked_softmax(scores, _allowed(allowed, causal, start, stop, end_of(stop), query))
-
-    def dropped(shares: Any, start: int, stop: int) -> Any:
-        if kept is None:
-            return shares
-        return dropout(shares, _tile(kept, start, stop, end_of(stop)), rate=dropout_rate)
-
-    rows, shown = [], []
-    for start, stop in spans:
-        shares = probabilities(tangents(start, stop), start, stop)
-        rows.append(xp.matmul(dropped(shares, start, stop), value[:, : end_of(stop), :]))
-        if return_scores:
-            shown.append(_padded(shares, s, 2))
+    chunks = _Chunks(
+        namespace(value).expand_dims(value, axis=2), 1, _spans(t, s, causal, chunk_size), tangents, scores,
+        mask=allowed, dropout_mask=kept, dropout_rate=dropout_rate, causal=causal,
+    )  # fmt: skip
+    out, shown = chunks.attended(return_scores)
+    out = xp.squeeze(out, axis=2)
 
     def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-        dy, dscores = dy if return_scores else (dy, None)
-        xp = _common(dy, dscores)
-        by_query, by_key, by_value, by_scale = [], [], [], []
-        for start, stop in spans:
-            end = end_of(stop)
-            y = tangents(start, stop)
-            shares = probabilities(y, start, stop)
-            dout = dy[:, start:stop, :]
-            if needs[2]:
-                by_value.append(_padded(xp.matmul(dropped(shares, start, stop).mT, dout), s, 1))
-            if not (needs[0] or needs[1] or needs[3]):
-                continue
-            dshares = dropped(xp.matmul(dout, value[:, :end, :].mT), start, stop)
-            if dscores is not None:
-                dshares = xp.add(dshares, _tile(dscores, start, stop, end))
-            slope = _softmax_gradient(shares, dshares)
+        dy, dshown = dy if return_scores else (dy, None)
+        xp = _common(*(g for g in (dy, dshown) if g is not None))
+        dy, dshown = xp.expand_dims(dy, axis=2), None if dshown is None else xp.expand_dims(dshown, axis=1)
+        by_query, by_key, by_value, by_scale = _Rows(1), _Sum(1, s), _Sum(2, s), _Sum(0, d)
+        wanted = needs[0] or needs[1] or needs[3]
+        for _, y, slope in chunks.slopes(dy, dshown, by_value if needs[2] else None, wanted):
             if needs[3]:
-                flat = xp.reshape(slope, (1, n * (stop - start) * end))
-                product = xp.matmul(flat, xp.reshape(y, (n * (stop - start) * end, d)))
-                by_scale.append(xp.reshape(product, (d,)))
-            spread = xp.expand_dims(slope, axis=3)
+                flat = math.prod(slope.shape)
+                product = xp.matmul(xp.reshape(slope, (1, flat)), xp.reshape(y, (flat, d)))
+                by_scale.add(xp.reshape(product, (d,)))
+            spread = xp.expand_dims(xp.squeeze(slope, axis=1), axis=3)
             inner = _tanh_slope(y, spread if scale is None else xp.multiply(spread, scale))
             if needs[0]:
-                by_query.append(xp.sum(inner, axis=2))
+                by_query.add(xp.sum(inner, axis=2))
             if needs[1]:
-                by_key.append(_padded(xp.sum(inner, axis=1), s, 1))
-        return (
-            _joined(by_query, 1) if needs[0] else None,
-            _total(by_key) if needs[1] else None,
-            _total(by_value) if needs[2] else None,
-            _total(by_scale) if needs[3] else None,
-            None,
-            None,
-        )
+                by_key.add(xp.sum(inner, axis=1))
+        dvalue = xp.squeeze(by_value.whole(), axis=1) if needs[2] else None
+        return by_query.whole(), by_key.whole(), dvalue, by_scale.whole(), None, None
 
-    out = _joined(rows, 1)
-    return ((out, _joined(shown, 1)) if return_scores else out), backward
+    return ((out, xp.squeeze(shown, axis=1)) if return_scores else out), backward
+
+
+def _additive_sizes(query: Any, key: Any, value: Any, scale: Any) -> tuple[int, int, int, int]:
+    """Return n, t, d and s, if the arrays belong together."""
+    shapes = [tuple(array.shape) for array in (query, key, value)]
+    if all(len(shape) == 3 for shape in shapes):
+        (n, t, d), (n_key, s, d_key), (n_value, s_value, _) = shapes
+        if (n, n, d, s) == (n_key, n_value, d_key, s_value) and (scale is None or tuple(scale.shape) == (d,)):
+            return n, t, d, s
+    raise ValueError(
+        "additive_attention expects a query of shape (n, t, d), a key of shape (n, s, d), a value of shape "
+        f"(n, s, v) and a scale of shape (d,), got {shapes[0]}, {shapes[1]}, {shapes[2]} and "
+        f"{None if scale is None else tuple(scale.shape)}."
+    )

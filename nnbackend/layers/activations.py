@@ -8,6 +8,7 @@ from typing import Any
 from nnbackend import activations, constraints, functional, initializers, regularizers
 from nnbackend.layers.axes import check_axis, sample_axis, shown
 from nnbackend.layers.base import Layer
+from nnbackend.layers.masks import mask_as_booleans
 from nnbackend.typing import Shape
 
 __all__ = ["ELU", "GLU", "Activation", "LeakyReLU", "PReLU", "ReLU", "Softmax"]
@@ -362,13 +363,14 @@ class Softmax(Layer):
     Raises
     ------
     ValueError
-        If the axis is that of samples or does not exist.
+        If the axis is that of samples or does not exist, or a mask does not fit.
 
     Notes
     -----
-    Called with ``mask=``, a boolean array of the input's shape or of its first axes, as the mask (n, t) of a sequence
-    is: what it excludes has probability 0, and all have where it excludes all. (Keras adds a large negative number
-    there, so that a row without anything valid is spread over what is not.)
+    Called with ``mask=``, an array of the input's shape or of its first axes, as the mask (n, t) of a sequence is,
+    boolean or of numbers, which count where they are not zero: what it excludes has probability 0, and all have where
+    it excludes all. (Keras adds a large negative number there, so that a row without anything valid is spread over
+    what is not.)
 
     Examples
     --------
@@ -397,13 +399,16 @@ class Softmax(Layer):
         """Apply the function."""
         if mask is None:
             return functional.softmax(x, axis=self.axis)
-        valid = functional.reshape(mask, (*mask.shape, *(1,) * (len(x.shape) - len(mask.shape))))
-        y = functional.softmax(functional.where(valid, x, _EXCLUDED), axis=self.axis)
-        return functional.where(valid, y, 0.0)
-
-
-#: A logit that has no share beside any other, and of which a row may consist without giving NaN.
-_EXCLUDED = -1e38
+        lead = tuple(mask.shape)
+        if lead != tuple(x.shape[: len(lead)]):
+            raise ValueError(
+                f"Softmax {self.path!r} expects a mask of the shape of its input or of its first axes, for an input of "
+                f"shape {tuple(x.shape)}, got {lead}."
+            )
+        valid = functional.reshape(mask_as_booleans(mask), (*lead, *(1,) * (x.ndim - len(lead))))
+        last = functional.moveaxis(functional.broadcast_to(valid, tuple(x.shape)), self.axis, -1)
+        y = functional.masked_softmax(functional.moveaxis(x, self.axis, -1), last)
+        return functional.moveaxis(y, -1, self.axis)
 
 
 def _not_negative(owner: str, name: str, value: float) -> float:

@@ -7,9 +7,9 @@ from typing import Any
 
 from nnbackend import constraints, functional, initializers, regularizers
 from nnbackend.arguments import positive_integer
-from nnbackend.backend import plain
 from nnbackend.layers.base import Layer
 from nnbackend.layers.einsum import EinsumDense
+from nnbackend.layers.masks import checked_mask, checked_pairs
 from nnbackend.typing import Shape
 
 __all__ = ["AdditiveAttention", "Attention", "GroupQueryAttention", "MultiHeadAttention"]
@@ -27,35 +27,18 @@ def _shown(shape: Any) -> str:
     return "none" if shape is None else f"({', '.join(['n', *map(str, shape)])})"
 
 
-def _boolean(mask: Any) -> Any:
-    """Return a mask as booleans; numbers stand for True where they are not zero."""
-    return mask if "bool" in str(plain(mask).dtype) else mask != 0
-
-
-def _pairs(
-    query_mask: Any, value_mask: Any, key_mask: Any, attention_mask: Any, heads: bool, layer: Layer
-) -> Any:
-    """Bring together what masks say of queries, keys and pairs: (n, t, s), with an axis for heads if there are."""
-    parts = []
-    if query_mask is not None:
-        parts.append(functional.expand_dims(_boolean(query_mask), axis=2))
-    for mask in (value_mask, key_mask):
-        if mask is not None:
-            parts.append(functional.expand_dims(_boolean(mask), axis=1))
-    if heads:
-        parts = [functional.expand_dims(part, axis=1) for part in parts]
-    if attention_mask is not None:
-        given = _boolean(attention_mask)
-        if given.ndim not in ((2, 3, 4) if heads else (2, 3)):
-            raise ValueError(
-                f"{type(layer).__name__} {layer.path!r} expects an attention_mask of shape (n, t, s), got "
-                f"{tuple(given.shape)}."
-            )
-        parts.append(functional.expand_dims(given, axis=1) if heads and given.ndim == 3 else given)
+def _all_of(parts: Sequence[Any]) -> Any:
+    """Return where all masks allow, or None where there are none."""
     allowed = None
     for part in parts:
-        allowed = part if allowed is None else functional.logical_and(allowed, part)
+        if part is not None:
+            allowed = part if allowed is None else functional.logical_and(allowed, part)
     return allowed
+
+
+def _along(mask: Any, axis: int) -> Any:
+    """Lay a mask of positions out along an axis of the scores."""
+    return None if mask is None else functional.expand_dims(mask, axis=axis)
 
 
 class _ListedAttention(Layer):
@@ -90,7 +73,9 @@ class _ListedAttention(Layer):
         query, value = x[0], x[1]
         key = x[2] if len(x) > 2 else value
         masks = [*mask, None, None] if isinstance(mask, (list, tuple)) else [None, mask]
-        allowed = _pairs(masks[0], masks[1], None, None, False, self)
+        of_query = checked_mask(self, "mask[0]", masks[0], tuple(query.shape[:2]))
+        of_value = checked_mask(self, "mask[1]", masks[1], tuple(value.shape[:2]), "n, s")
+        allowed = _all_of([_along(of_query, 2), _along(of_value, 1)])
         kept = None
         if training and self.dropout:
             kept = self.random("mask").keep((query.shape[0], query.shape[1], key.shape[1]), self.dropout)
@@ -377,10 +362,15 @@ class _HeadedAttention(Layer):
         shapes = [None if x is None else tuple(x.shape[1:]) for x in (query, value, key)]
         self._check_shapes(*shapes)  # type: ignore[arg-type]
         heads, _, _, _ = self._sizes()
-        allowed = _pairs(query_mask, value_mask, key_mask, attention_mask, True, self)
+        shape = (query.shape[0], heads, query.shape[1], key.shape[1])
+        of_query = checked_mask(self, "query_mask", query_mask, tuple(query.shape[:2]))
+        of_value = checked_mask(self, "value_mask", value_mask, tuple(value.shape[:2]), "n, s")
+        of_key = checked_mask(self, "key_mask", key_mask, tuple(key.shape[:2]), "n, s")
+        of_pairs = checked_pairs(self, "attention_mask", attention_mask, shape)
+        allowed = _all_of([_along(of_query, 2), _along(of_value, 1), _along(of_key, 1)])
+        allowed = _all_of([_along(allowed, 1), of_pairs])
         kept = None
         if training and self.dropout:
-            shape = (query.shape[0], heads, query.shape[1], key.shape[1])
             kept = self.random("mask").keep(shape, self.dropout)
         result = functional.scaled_dot_product_attention(
             self.query_dense(query),
@@ -431,7 +421,8 @@ class MultiHeadAttention(_HeadedAttention):
     kernel_constraint, bias_constraint : str or Constraint, optional
         Where they must stay.
     chunk_size : int, optional
-        How many queries are worked on at a time, to save memory; the numbers are the same.
+        How many queries are worked on at a time, to save memory; the numbers are the same. With `dropout`, training
+        still draws the mask of all weights, and keeps one byte for each of the n heads t s of them.
     **options
         ``name``, ``dtype``, ``trainable`` and ``activity_regularizer`` of `Layer`.
 
@@ -451,8 +442,10 @@ class MultiHeadAttention(_HeadedAttention):
     -----
     It is called as ``layer(query, value, key=None)``, with shapes (n, t, c), (n, s, c) and (n, s, c); without a key the
     value is the key, too, and ``layer(x, x)`` is self-attention. Further arguments of the call are those of Keras:
-    ``query_mask`` (n, t), ``value_mask`` and ``key_mask`` (n, s), ``attention_mask`` (n, t, s), all True where
-    something counts, ``use_causal_mask`` and ``return_attention_scores``, for the weights (n, heads, t, s).
+    ``query_mask`` (n, t), ``value_mask`` and ``key_mask`` (n, s), ``attention_mask`` (n, t, s) or (n, heads, t, s), all
+    True where something counts, ``use_causal_mask`` and ``return_attention_scores``, for the weights (n, heads, t, s).
+    Numbers in a mask count where they are not zero. An ``attention_mask`` with two axes is refused, since it may be
+    meant as (t, s) or as the mask of padding (n, s): say ``attention_mask[None, ...]`` or ``value_mask``.
 
     The weights have Keras's names, shapes and order. A query that may attend to nothing gets zeros here before the last
     projection, the mean of all values in Keras, NaN in PyTorch. PyTorch's ``in_proj_weight`` is the three kernels,
@@ -547,7 +540,8 @@ class GroupQueryAttention(_HeadedAttention):
     kernel_constraint, bias_constraint : str or Constraint, optional
         Where they must stay.
     chunk_size : int, optional
-        How many queries are worked on at a time, to save memory; the numbers are the same.
+        How many queries are worked on at a time, to save memory; the numbers are the same. With `dropout`, training
+        still draws the mask of all weights, and keeps one byte for each of the n heads t s of them.
     **options
         ``name``, ``dtype``, ``trainable`` and ``activity_regularizer`` of `Layer`.
 

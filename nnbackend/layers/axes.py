@@ -1,4 +1,4 @@
-"""What layers that take axes and rates share: how they count, and what they refuse."""
+"""What layers that take axes, rates and masks share: how they count, and what they refuse."""
 
 from __future__ import annotations
 

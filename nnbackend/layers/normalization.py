@@ -136,8 +136,15 @@ class _Scaled(_OverAxes):
 class _OverOneAxis(_Scaled):
     """What has one axis of channels."""
 
-    def __init__(self, axis: int = -1, epsilon: float = 1e-3, *arguments: Any, **options: Any) -> None:
-        super().__init__(axis, epsilon, *arguments, **options)
+    def __init__(
+        self,
+        axis: int = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(axis, epsilon, center, scale, **options)
         if not isinstance(self.axis, int):
             raise TypeError(f"{type(self).__name__} expects one axis of channels, got {axis!r}.")
 

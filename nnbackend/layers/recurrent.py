@@ -11,6 +11,7 @@ from nnbackend.autodiff import Tensor
 from nnbackend.backend import host
 from nnbackend.functional._rules import floating_like, zeros
 from nnbackend.layers.base import Layer, Parameter
+from nnbackend.layers.masks import mask_as_booleans
 from nnbackend.layers.recurrent_cells import (
     Cell,
     GRUCell,
@@ -19,6 +20,7 @@ from nnbackend.layers.recurrent_cells import (
     StackedRNNCells,
     draw_keeps,
     flat,
+    know_output,
     output_shape,
     state_shapes,
 )
@@ -70,14 +72,15 @@ class RNN(Layer):
         If `cell` is no cell.
     ValueError
         If `stateful` comes without `batch_size`, or a batch is of another size; if there is no step; or if initial
-        states do not fit.
+        states or the mask do not fit.
 
     Notes
     -----
     Inputs have the shape (n, t, ...). Called as ``layer(x, mask=mask)`` with a boolean mask of shape (n, t), steps
-    where it is False leave the states as they are. ``layer(x, initial_state=states)``, one state or a list, or
-    ``layer(x, *states)``, starts from these; gradients flow into them. Before the first step that is not masked the
-    output that is repeated is the initial state; where the cell has an output of its own, zeros.
+    where it is False, or zero in a mask of numbers, leave the states as they are. ``layer(x, initial_state=states)``,
+    one state or a list, or ``layer(x, *states)``, starts from these; gradients flow into them. Before the first step
+    that is not masked the output that is repeated is the initial state; where the cell has an output of its own,
+    zeros.
 
     The library's cells with their usual activations are run as one rule over the whole sequence
     (`nnbackend.functional.lstm` and the like); any others step by step.
@@ -143,6 +146,7 @@ class RNN(Layer):
     def build(self, input_shape: Shape, *shapes: Any) -> None:
         """Build the cell for the inputs of one step, and make the states that are carried from batch to batch."""
         self.cell.build(tuple(input_shape[1:]))
+        know_output(self.cell)
         if self.stateful and self.batch_size is not None:
             self.states = [
                 self.add_weight(f"state_{number}", (self.batch_size, *shape), "zeros", trainable=False)
@@ -158,7 +162,7 @@ class RNN(Layer):
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Return the mask where all outputs are returned; the last one and the states have none."""
-        own = mask if self.return_sequences else None
+        own = mask_as_booleans(mask) if self.return_sequences and mask is not None else None
         if own is not None and self.go_backwards:
             own = functional.flip(own, axis=1)
         return [own, *(None for _ in self._shapes)] if self.return_state else own
@@ -172,6 +176,7 @@ class RNN(Layer):
                 f"{type(self).__name__} {self.path!r} carries the states of {self.batch_size} samples from batch to "
                 f"batch, got a batch of {x.shape[0]}. Leave out the last, smaller batch, or pass stateful=False."
             )
+        mask = self._checked(mask, x)
         if self.go_backwards:
             x = functional.flip(x, axis=1)
             mask = None if mask is None else functional.flip(mask, axis=1)
@@ -184,6 +189,17 @@ class RNN(Layer):
             outputs = functional.where(broad(mask, outputs), outputs, 0.0)
         y = outputs if self.return_sequences else last
         return (y, *new) if self.return_state else y
+
+    def _checked(self, mask: Any, x: Any) -> Any:
+        """Return a mask as booleans; refuse one that is not of the shape of the steps, which might broadcast."""
+        wanted = tuple(x.shape[:2])
+        came = wanted if mask is None else tuple(mask.shape)
+        if came != wanted:
+            raise ValueError(
+                f"{type(self).__name__} {self.path!r} expects a mask of shape (n, t) = {wanted}, got {came}. It says "
+                "of each step of each sample whether it counts."
+            )
+        return None if mask is None else mask_as_booleans(mask)
 
     def _first_states(self, x: Any, given: list[Any]) -> list[Any]:
         """Return the states that the first step starts from: those given, those carried, or zeros."""

@@ -55,6 +55,11 @@ def output_shape(cell: Layer) -> Shape:
     return tuple(size) if isinstance(size, (list, tuple)) else (size,)
 
 
+def know_output(cell: Layer) -> None:
+    """Tell a cell, which a run over a sequence does not call, what it would return, for summaries."""
+    cell.output_shape = [output_shape(cell), state_shapes(cell)]
+
+
 class Cell(Layer):
     """What the cells of the library have beside ``forward``: dropout that stays the same through a sequence."""
 
@@ -595,6 +600,7 @@ class StackedRNNCells(Cell):
         """Build each cell for the output of the one below."""
         for cell in self.cells:
             cell.build(input_shape)
+            know_output(cell)
             input_shape = output_shape(cell)
 
     def compute_output_shape(self, input_shape: Shape, *shapes: Any) -> list[Any]:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from nnbackend import functional
+from nnbackend.layers.axes import shown
 from nnbackend.layers.base import Layer
+from nnbackend.layers.masks import mask_as_booleans
 from nnbackend.layers.recurrent import RNN
 from nnbackend.layers.recurrent_cells import flat
 from nnbackend.typing import Shape
@@ -117,7 +119,8 @@ class Bidirectional(Layer):
         self.forward_layer.check_input(input_shape)
 
     def build(self, input_shape: Shape, *shapes: Any) -> None:
-        """Build both layers."""
+        """Build both layers, where their outputs can be merged."""
+        self.compute_output_shape(input_shape)
         self.forward_layer.build(input_shape)
         self.backward_layer.build(input_shape)
 
@@ -132,12 +135,21 @@ class Bidirectional(Layer):
             states = [*first, *second]
         if self.merge_mode is None:
             return [ahead, back, *states]
+        lead = (
+            -1 if self.merge_mode == "concat" else None
+        )  # side by side they may have other numbers of units
+        if ahead[:lead] != back[:lead]:
+            raise ValueError(
+                f"Bidirectional {self.path!r} with merge_mode={self.merge_mode!r} expects two layers with outputs of "
+                f"the same shape, got {shown(ahead)} forwards and {shown(back)} backwards. Give both the same "
+                "number of units, or take merge_mode='concat' or None."
+            )
         merged = (*ahead[:-1], ahead[-1] + back[-1]) if self.merge_mode == "concat" else ahead
         return [merged, *states] if states else merged
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Return the mask for all that is returned: that of the inputs, where the outputs are sequences."""
-        own = mask if self.forward_layer.return_sequences else None
+        own = mask_as_booleans(mask) if self.forward_layer.return_sequences and mask is not None else None
         outputs = [own] if self.merge_mode is not None else [own, own]
         states = [None] * (2 * self._count_states() if self.forward_layer.return_state else 0)
         return own if len(outputs) + len(states) == 1 else [*outputs, *states]
@@ -307,7 +319,7 @@ class Masking(Layer):
         """Return where a step has a number that is not the mask value."""
         axes = tuple(range(2, x.ndim))
         own = functional.any(self._stands_for_something(x), axis=axes)
-        return own if mask is None else functional.logical_and(own, mask)
+        return own if mask is None else functional.logical_and(own, mask_as_booleans(mask))
 
     def forward(self, x: Any) -> Any:
         """Set the steps to zero that are left out."""

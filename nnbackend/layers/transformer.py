@@ -10,6 +10,7 @@ from nnbackend.arguments import positive_integer
 from nnbackend.layers.attention import MultiHeadAttention, _share_dropped, _shown
 from nnbackend.layers.base import Layer
 from nnbackend.layers.core import Dense
+from nnbackend.layers.masks import checked_mask, checked_pairs
 from nnbackend.layers.noise import Dropout
 from nnbackend.layers.normalization import LayerNormalization
 from nnbackend.typing import Shape
@@ -146,7 +147,8 @@ class TransformerEncoder(_Block):  # numpydoc ignore=PR02
         Whether what goes in is normalised, instead of the sum that comes out: deep stacks then train without warming
         up, and need a normalisation after the last block.
     chunk_size : int, optional
-        How many queries attention works on at a time, to save memory; the numbers are the same.
+        How many queries attention works on at a time, to save memory; the numbers are the same. With `dropout`,
+        training still draws the mask of all weights, and keeps one byte for each of the n heads t s of them.
     **options
         ``name``, ``dtype``, ``trainable`` and ``activity_regularizer`` of `Layer`.
 
@@ -160,7 +162,7 @@ class TransformerEncoder(_Block):  # numpydoc ignore=PR02
     Raises
     ------
     ValueError
-        If `num_heads` does not divide the features, or an argument is out of its range.
+        If `num_heads` does not divide the features, an argument is out of its range, or a mask does not fit.
 
     Notes
     -----
@@ -205,6 +207,10 @@ class TransformerEncoder(_Block):  # numpydoc ignore=PR02
         return_attention_scores: bool = False,
     ) -> Any:
         """Attend and compute; what is padding is not attended to."""
+        n, t = x.shape[:2]
+        given = ("mask", mask) if padding_mask is None else ("padding_mask", padding_mask)
+        positions = checked_mask(self, *given, (n, t))
+        pairs = checked_pairs(self, "attention_mask", attention_mask, (n, self.num_heads, t, t), "t, t")
         scores = None
 
         def attend(z: Any) -> Any:
@@ -212,8 +218,8 @@ class TransformerEncoder(_Block):  # numpydoc ignore=PR02
             found = self.self_attention_layer(
                 z,
                 z,
-                value_mask=mask if padding_mask is None else padding_mask,
-                attention_mask=attention_mask,
+                value_mask=positions,
+                attention_mask=pairs,
                 return_attention_scores=return_attention_scores,
             )
             if return_attention_scores:
@@ -252,7 +258,8 @@ class TransformerDecoder(_Block):  # numpydoc ignore=PR02
     normalize_first : bool
         Whether what goes in is normalised, instead of the sum that comes out.
     chunk_size : int, optional
-        How many queries attention works on at a time, to save memory; the numbers are the same.
+        How many queries attention works on at a time, to save memory; the numbers are the same. With `dropout`,
+        training still draws the mask of all weights, and keeps one byte for each of the n heads t s of them.
     **options
         ``name``, ``dtype``, ``trainable`` and ``activity_regularizer`` of `Layer`.
 
@@ -267,8 +274,8 @@ class TransformerDecoder(_Block):  # numpydoc ignore=PR02
     Raises
     ------
     ValueError
-        If `num_heads` does not divide the features, an argument is out of its range, or the second sequence is there
-        in one call and not in another.
+        If `num_heads` does not divide the features, an argument is out of its range, a mask does not fit, or the second
+        sequence is there in one call and not in another.
 
     Notes
     -----
@@ -328,7 +335,14 @@ class TransformerDecoder(_Block):  # numpydoc ignore=PR02
                 f"TransformerDecoder {self.path!r} was built for {was}, got {came}. Call it alike every time, with the "
                 "encoder's sequence as second argument: layer(x, encoded)."
             )
-        own_mask = mask if decoder_padding_mask is None else decoder_padding_mask
+        n, t = decoder_sequence.shape[:2]
+        given = ("mask", mask)
+        if decoder_padding_mask is not None:
+            given = ("decoder_padding_mask", decoder_padding_mask)
+        own_mask = checked_mask(self, *given, (n, t))
+        own_pairs = checked_pairs(
+            self, "decoder_attention_mask", decoder_attention_mask, (n, self.num_heads, t, t), "t, t"
+        )
         x = self._around(
             decoder_sequence,
             self.self_attention_layer_norm,
@@ -337,19 +351,24 @@ class TransformerDecoder(_Block):  # numpydoc ignore=PR02
                 z,
                 z,
                 value_mask=own_mask,
-                attention_mask=decoder_attention_mask,
+                attention_mask=own_pairs,
                 use_causal_mask=use_causal_mask,
             ),
         )
         attention = self.cross_attention
         if attention is not None:
-            other_mask = encoder_sequence_mask if encoder_padding_mask is None else encoder_padding_mask
+            n_other, s = encoder_sequence.shape[:2]
+            given = ("encoder_sequence_mask", encoder_sequence_mask)
+            if encoder_padding_mask is not None:
+                given = ("encoder_padding_mask", encoder_padding_mask)
+            other_mask = checked_mask(self, *given, (n_other, s), "n, s")
+            other_pairs = checked_pairs(
+                self, "encoder_attention_mask", encoder_attention_mask, (n, self.num_heads, t, s)
+            )
             x = self._around(
                 x,
                 self.cross_attention_layer_norm,
                 self.cross_attention_dropout,
-                lambda z: attention(
-                    z, encoder_sequence, value_mask=other_mask, attention_mask=encoder_attention_mask
-                ),
+                lambda z: attention(z, encoder_sequence, value_mask=other_mask, attention_mask=other_pairs),
             )
         return self._feedforward(x)

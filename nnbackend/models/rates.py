@@ -71,11 +71,16 @@ class RateRange:
         Returns
         -------
         matplotlib.axes.Axes
-            With the drawing.
-        """
-        from nnbackend import plotting
+            What it was drawn on.
 
-        return plotting.learning_rate_range(self, ax=ax)
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from nnbackend.plotting import learning_rate_range
+
+        return learning_rate_range(self, ax=ax)
 
 
 def lr_find(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from nnbackend.backend import host
 from nnbackend.optimizers import Optimizer
@@ -12,6 +12,7 @@ from nnbackend.plotting.figure import axes_for, color_of, host_array, new_figure
 
 if TYPE_CHECKING:
     from nnbackend.callbacks import GradientMonitor
+    from nnbackend.models.rates import RateRange
 
 __all__ = ["gradient_flow", "history", "learning_rate", "learning_rate_range", "monitor"]
 
@@ -143,26 +144,13 @@ def _rates(schedule: Any, steps: Any) -> Any:
     return rates
 
 
-class _RangeTest(Protocol):
-    """What a range test finds."""
-
-    @property
-    def rates(self) -> Sequence[float]: ...
-    @property
-    def losses(self) -> Sequence[float]: ...
-    @property
-    def smoothed(self) -> Sequence[float]: ...
-    @property
-    def suggestion(self) -> float: ...
-
-
-def learning_rate_range(found: _RangeTest, *, ax: Any = None) -> Any:
+def learning_rate_range(found: RateRange, *, ax: Any = None) -> Any:
     """Draw the loss against a learning rate that was raised step by step, and the learning rate that is suggested.
 
     Parameters
     ----------
     found : RateRange
-        What ``nnbackend.lr_find`` returned: ``rates``, ``losses``, ``smoothed`` and ``suggestion``.
+        What `nnbackend.lr_find` returned.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure without it.
 
@@ -177,10 +165,10 @@ def learning_rate_range(found: _RangeTest, *, ax: Any = None) -> Any:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
     >>> import nnbackend as nn
-    >>> found = SimpleNamespace(rates=[1e-3, 1e-2, 1e-1], losses=[1.0, 0.4, 9.0], smoothed=[1.0, 0.5, 5.0])
-    >>> found.suggestion = 1e-2
+    >>> model = nn.Sequential([nn.Dense(1)], seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> found = nn.lr_find(model, [[0.0], [1.0], [2.0]], [[1.0], [3.0], [5.0]], batch_size=3)
     >>> nn.plotting.learning_rate_range(found).get_xscale()
     'log'
     """

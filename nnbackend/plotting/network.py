@@ -53,6 +53,12 @@ class _Box:
         """Whether it is only a place on the way of an arrow."""
         return not self.name
 
+    def port(self, number: int) -> float:
+        """Return where across the picture arrows come in (0) and go out (-1): of a frame, where they do so inside."""
+        if self.inside is None:
+            return self.x
+        return self.x + self.inside.ranks[number][0].x - self.inside.wide / 2
+
     def measure(self) -> None:
         """Find its size: that of its words, or of what is inside."""
         if self.inside is not None:
@@ -136,7 +142,7 @@ class _Level:
         for sweep in range(24):
             ranks, neighbours = (self.ranks, above) if sweep % 2 == 0 else (self.ranks[::-1], below)
             for rank in ranks[1:]:
-                wanted = [_mean([other.x for other in neighbours[box]], box.x) for box in rank]
+                wanted = [self._wanted(box, neighbours[box], sweep % 2 == 0) for box in rank]
                 for box, x in zip(rank, _apart(wanted, [box.wide for box in rank]), strict=True):
                     box.x = x
         left = min((box.x - box.wide / 2 for rank in self.ranks for box in rank), default=0.0)
@@ -151,6 +157,12 @@ class _Level:
                     box.high = high
             down += high + _GAP_DOWN
         return right - left, down - _GAP_DOWN
+
+    @staticmethod
+    def _wanted(box: _Box, neighbours: Sequence[_Box], downwards: bool) -> float:
+        """Return where a box has its arrows straight: those that come in, or those that go out."""
+        into, out_of = (0, -1) if downwards else (-1, 0)
+        return _mean([other.port(out_of) for other in neighbours], box.port(into)) + box.x - box.port(into)
 
 
 def _mean(values: Sequence[float], otherwise: float) -> float:
@@ -348,10 +360,10 @@ def _draw(ax: Any, level: _Level, left: float, top: float, points: float) -> Non
         among = sorted(coming[target])
         rank = among.index(chain[-2].x) - (len(among) - 1) / 2
         spread = rank * min(0.3, 0.6 * target.wide / len(among)) if not target.passing else 0.0
-        points_along = [(source.x, source.y + source.high / 2)]
+        points_along = [(source.port(-1), source.y + source.high / 2)]
         for place in chain[1:-1]:
             points_along += [(place.x, place.y - place.high / 2), (place.x, place.y + place.high / 2)]
-        points_along.append((target.x + spread, target.y - target.high / 2))
+        points_along.append((target.port(0) + spread, target.y - target.high / 2))
         vertices, codes = [points_along[0]], [Path.MOVETO]
         for number, ((x0, y0), (x1, y1)) in enumerate(itertools.pairwise(points_along)):
             if number % 2:  # past a rank: straight down

@@ -156,7 +156,7 @@ def test_the_numbers_are_those_of_a_network_worked_by_hand(backend):
         "update_ratio": 0.1 * np.linalg.norm(x.T @ dy) / np.linalg.norm(kernel),
     }
     measured = {name: values[0] for name, values in monitor.history["dense"].items() if values[0] is not None}
-    assert measured == pytest.approx(expected, rel=1e-9)
+    assert measured == pytest.approx(expected, rel=1e-9, abs=0.0)
     assert monitor.loss == pytest.approx([np.mean((y - t) ** 2)])
 
 
@@ -168,7 +168,7 @@ def test_the_gradient_behind_a_fused_softmax_is_that_at_the_logits(backend):
     monitor = GradientMonitor(data=(x, y))
     model.fit(x, y, callbacks=[monitor], verbose=0)
     expected = np.linalg.norm((probabilities - np.eye(3)[y]) / 5)
-    assert monitor.history["dense"]["gradient_norm"] == pytest.approx([expected], rel=1e-9)
+    assert monitor.history["dense"]["gradient_norm"] == pytest.approx([expected], rel=1e-9, abs=0.0)
 
 
 def test_squares_of_small_gradients_do_not_become_zero(backend):
@@ -180,7 +180,9 @@ def test_squares_of_small_gradients_do_not_become_zero(backend):
     layers.insert(1, nn.Dense(2, kernel_initializer=tiny, name="second"))
     monitor = watched(backend, layers, loss="mse", x=np.ones((2, 2)), y=[1.0, 1.0])
     norm = monitor.history["first"]["gradient_norm"][0]  # 2e-24 times what arrives; its square is no float32
-    assert norm == pytest.approx(2e-24 * monitor.history["last"]["gradient_norm"][0] * math.sqrt(2), rel=1e-5)
+    assert norm == pytest.approx(
+        2e-24 * monitor.history["last"]["gradient_norm"][0] * math.sqrt(2), rel=1e-5, abs=0.0
+    )
 
 
 def test_dead_and_saturated_are_shares_of_units_and_outputs(backend):

@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -249,25 +250,40 @@ def test_dropped_probabilities_are_left_out_and_the_others_scaled_up(put, rng):
         np.testing.assert_allclose(nn.to_numpy(value), expected, atol=1e-13)
 
 
-def kept_by(closure, seen=None):
-    """Bytes of the arrays that a closure holds, each piece of memory once."""
-    seen = {} if seen is None else seen
-    for cell in closure.__closure__ or ():
-        content = cell.cell_contents
-        for item in content.values() if isinstance(content, dict) else [content]:
-            if isinstance(item, np.ndarray):
-                while isinstance(item.base, np.ndarray):
-                    item = item.base
-                seen[id(item)] = item.nbytes
-            elif (
-                callable(item)
-                and getattr(item, "__closure__", None)
-                and item.__module__.startswith("nnbackend")
-            ):
-                kept_by(item, seen)
-            elif isinstance(item, list):
-                seen |= {id(part): part.nbytes for part in item if isinstance(part, np.ndarray)}
-    return sum(seen.values())
+def kept_by(content, arrays=None, visited=None):
+    """Bytes of the arrays that a function or an object of the library holds, each piece of memory once."""
+    arrays, visited = {} if arrays is None else arrays, set() if visited is None else visited
+    if isinstance(content, np.ndarray):
+        while isinstance(content.base, np.ndarray):
+            content = content.base
+        arrays[id(content)] = content.nbytes
+    elif id(content) not in visited:
+        visited.add(id(content))
+        inside = []
+        if isinstance(content, (list, tuple)):
+            inside = content
+        elif isinstance(content, dict):
+            inside = content.values()
+        elif "nnbackend" in str(getattr(content, "__module__", "")) and not isinstance(content, type):
+            cells = getattr(content, "__closure__", None) or ()
+            inside = [*vars(content).values(), *(cell.cell_contents for cell in cells)]
+        for item in inside:
+            kept_by(item, arrays, visited)
+    return sum(arrays.values())
+
+
+def test_what_is_kept_goes_with_backward_without_a_collection(rng):
+    arrays = [rng.normal(size=(1, 8, 1, 4)).astype("float32") for _ in range(3)]
+    backward = fn.scaled_dot_product_attention.function(*arrays)[1]
+    chunks = next(c.cell_contents for c in backward.__closure__ if hasattr(c.cell_contents, "remembered"))
+    assert kept_by(backward) > kept_by(arrays)
+    gone = weakref.ref(chunks)
+    gc.disable()
+    try:
+        del chunks, backward
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("chunk_size", [None, 64])
@@ -280,25 +296,65 @@ def test_backward_keeps_a_small_multiple_of_what_it_was_given(chunk_size, rng):
     assert 30 * given < 1024 * 1024 * 2 * 4  # the scores would be far beyond
 
 
-def test_chunks_keep_the_peak_of_memory_down(rng):
+def peak_of(attention, arrays):
+    """The peak of memory of a value and its gradients, and of backward alone, in bytes."""
+
+    def measured():
+        gc.collect()
+        tracemalloc.start()
+        value, pullback = nn.vjp(attention, *arrays)
+        forward = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        pullback(value)
+        backward = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return max(forward, backward), backward - before
+
+    measured()  # buffers of elementwise programs are made once
+    return measured()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_chunks_keep_the_peak_of_memory_down(causal, rng):
     host()
-    arrays = [rng.normal(size=(1, 1024, 1, 4)).astype("float32") for _ in range(3)]
+    arrays = [rng.normal(size=(1, 1024, 1, 64)).astype("float32") for _ in range(3)]
     scores = 1024 * 1024 * 4
 
     def peak(chunk_size):
-        gc.collect()
-        tracemalloc.start()
-        value, pullback = nn.vjp(
-            lambda *qkv: fn.scaled_dot_product_attention(*qkv, causal=True, chunk_size=chunk_size), *arrays
+        return peak_of(
+            lambda *qkv: fn.scaled_dot_product_attention(*qkv, causal=causal, chunk_size=chunk_size), arrays
         )
-        pullback(value)
-        found = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return found
 
-    peak(64)  # buffers of elementwise programs are made once
-    assert peak(64) < scores
-    assert peak(None) > 2 * scores
+    whole, by_many, by_few = peak(None), peak(256), peak(16)
+    assert whole[0] > 2 * scores
+    assert by_many[0] < whole[0]
+    assert by_few[0] < by_many[0]
+    assert by_few[1] < 8 * arrays[0].nbytes + 8 * scores // 64
+
+
+def test_chunks_keep_the_peak_of_memory_of_additive_attention_down(rng):
+    host()
+    arrays = [rng.normal(size=(1, 256, 64)).astype("float32") for _ in range(3)]
+    tangents = 256 * 256 * 64 * 4
+    found = {
+        chunk_size: peak_of(lambda *qkv, c=chunk_size: fn.additive_attention(*qkv, chunk_size=c), arrays)[1]
+        for chunk_size in (None, 16, 2)
+    }
+    assert found[None] > tangents
+    assert found[2] < found[16] < found[None]
+    assert found[2] < 8 * arrays[0].nbytes + 8 * tangents // 128
+
+
+@pytest.mark.parametrize("shape", [(1, 1024), (1, 1, 1024, 1)], ids=str)
+def test_the_gradient_of_a_small_bias_keeps_no_scores(shape, rng):
+    host()
+    arrays = [rng.normal(size=(1, 1024, 2, 4)).astype("float32") for _ in range(3)]
+    bias = rng.normal(size=shape).astype("float32")
+    _, backward = peak_of(
+        lambda q, k, v, b: fn.scaled_dot_product_attention(q, k, v, None, b, chunk_size=16), [*arrays, bias]
+    )
+    assert backward < 1024 * 1024 * 2 * 4 // 4
 
 
 def test_masked_softmax_of_allowed_logits_is_softmax(put, rng, dtype):

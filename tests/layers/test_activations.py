@@ -145,6 +145,28 @@ def test_a_softmax_over_steps_takes_the_mask_of_a_sequence(put, rng):
     assert (y[0, 2:] == 0.0).all()
 
 
+def test_a_masked_softmax_shares_the_function_s_numbers(put, rng):
+    """Logits below what stands in for a masked one elsewhere keep their shares; numbers are masks, too."""
+    x = np.array([[-2e38, -2e38, 1.0], [0.0, 1.0, 2.0]])
+    mask = np.array([[1, 1, 0], [2, 0, 1]])
+    layer = nn.Softmax(dtype="float64")
+    y = layer(put(x), mask=put(mask != 0))
+    np.testing.assert_array_equal(nn.to_numpy(y), nn.to_numpy(fn.masked_softmax(put(x), put(mask != 0))))
+    np.testing.assert_array_equal(nn.to_numpy(y)[0], [0.5, 0.5, 0.0])
+    np.testing.assert_array_equal(nn.to_numpy(layer(put(x), mask=put(mask))), nn.to_numpy(y))
+    low = put([[-np.inf, -np.inf, 1.0]])
+    np.testing.assert_array_equal(nn.to_numpy(layer(low, mask=put(mask[:1] != 0))), [[0.0, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (4,), (2, 4, 4), (2, 4, 3, 1)], ids=str)
+def test_a_softmax_refuses_a_mask_that_does_not_fit(shape, put):
+    x, mask = put(np.ones((2, 4, 3))), put(np.ones(shape, bool))
+    given = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+    words = rf"Softmax 'softmax' expects a mask of .* input of shape \(2, 4, 3\), got \({given}\)"
+    with pytest.raises(ValueError, match=words):
+        nn.Softmax()(x, mask=mask)
+
+
 def test_prelu_is_pytorch_s(put, rng, dtype):
     torch = pytest.importorskip("torch")
     x = rng.normal(size=(2, 4, 3)).astype(dtype)

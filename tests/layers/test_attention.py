@@ -188,7 +188,7 @@ def test_every_mask_forbids(put, rng, built):
     found = nn.to_numpy(shares) > 0
     np.testing.assert_array_equal(found, np.broadcast_to(allowed[:, None], (2, 2, 4, 5)))
     for mask in (
-        masks["attention_mask"][0],
+        masks["attention_mask"][:1],
         masks["attention_mask"][:, None],
         masks["attention_mask"].astype("int64"),
     ):
@@ -296,8 +296,49 @@ def test_another_width_than_it_was_built_for_is_refused_by_name(put):
     layer(put(np.ones((2, 4, 6))), put(np.ones((2, 4, 6))))
     with pytest.raises(ValueError, match=r"kernel of shape \(6, 2, 3\), got an input of shape \(n, 4, 5\)"):
         layer(put(np.ones((2, 4, 6))), put(np.ones((2, 4, 5))))
-    with pytest.raises(ValueError, match=r"attention_mask of shape \(n, t, s\), got \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"attention_mask of shape \(n, t, s\) = \(2, 4, 4\) or .*, got \(4,\)"
+    ):
         layer(put(np.ones((2, 4, 6))), put(np.ones((2, 4, 6))), attention_mask=put(np.ones(4, bool)))
+
+
+def test_an_attention_mask_with_two_axes_is_refused(put):
+    """It may be meant as (t, s) or as padding, (n, s): with n = t both would fit."""
+    x = put(np.ones((4, 4, 6)))
+    words = (
+        r"'multi_head_attention' expects attention_mask of shape \(n, t, s\) = \(4, 4, 4\) or \(n, heads, t, s\) = "
+        r"\(4, 2, 4, 4\), got \(4, 4\)\. .*value_mask=.*attention_mask\[None, \.\.\.\]"
+    )
+    with pytest.raises(ValueError, match=words):
+        nn.MultiHeadAttention(2, 3)(x, x, attention_mask=put(np.ones((4, 4), bool)))
+    with pytest.raises(ValueError, match=r"'group_query_attention' expects attention_mask .*got \(4, 4\)"):
+        nn.GroupQueryAttention(3, 2, 1)(x, x, attention_mask=put(np.ones((4, 4), bool)))
+    with pytest.raises(ValueError, match=r"attention_mask of shape .*got \(4, 3, 4\)\."):
+        nn.MultiHeadAttention(2, 3)(x, x, attention_mask=put(np.ones((4, 3, 4), bool)))
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"), [("query_mask", "n, t"), ("value_mask", "n, s"), ("key_mask", "n, s")]
+)
+def test_a_mask_of_other_positions_is_refused_by_its_name(name, axes, put):
+    x, y = put(np.ones((2, 4, 6))), put(np.ones((2, 5, 6)))
+    length = 4 if name == "query_mask" else 5
+    words = rf"'multi_head_attention' expects {name} of shape \({axes}\) = \(2, {length}\), .*got \(2, 3\)"
+    with pytest.raises(ValueError, match=words):
+        nn.MultiHeadAttention(2, 3)(x, y, **{name: put(np.ones((2, 3), bool))})
+    masks = [None, put(np.ones((2, 4), bool))]
+    with pytest.raises(ValueError, match=r"'attention' expects mask\[1\] of shape \(n, s\) = \(2, 5\)"):
+        nn.Attention()([x, y], mask=masks)
+
+
+def test_the_mask_of_dropout_is_one_byte_for_each_weight(put, monkeypatch):
+    drawn = []
+    keep = Stream.keep
+    monkeypatch.setattr(Stream, "keep", lambda self, *a: drawn.append(keep(self, *a)) or drawn[-1])
+    x = put(np.ones((2, 4, 6)))
+    nn.MultiHeadAttention(3, 2, dropout=0.5, chunk_size=2)(x, x, training=True)
+    assert [mask.shape for mask in drawn] == [(2, 3, 4, 4)]
+    assert nn.to_numpy(drawn[0]).nbytes == 2 * 3 * 4 * 4
 
 
 def test_a_model_with_attention_learns(backend, rng):

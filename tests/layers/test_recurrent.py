@@ -367,3 +367,63 @@ def test_gates_remember_over_forty_steps(kind, steps, backend, rng):
     fresh, sums = adding_problem(1000, 40, rng)
     assert float(np.var(sums)) == pytest.approx(1 / 6, rel=0.1)  # what the best constant answer leaves
     assert model.evaluate(fresh, sums)["loss"] < 0.01
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"], ids=["as one rule", "by steps"])
+@every_layer
+def test_a_mask_of_another_shape_is_refused_and_numbers_are_booleans(kind, activation, put, rng):
+    x = put(rng.normal(size=(N, T, C)))
+    layer = kind(U, activation, return_sequences=True, zero_output_for_mask=True, name="here")
+    for shape in [(N, T + 1), (N, T - 1), (1, T), (N, T, 1), (T,)]:
+        message = (
+            rf"{kind.__name__} 'here' expects a mask of shape \(n, t\) = \({N}, {T}\), got \({shape[0]},"
+        )
+        with pytest.raises(ValueError, match=message):
+            layer(x, mask=put(np.ones(shape, bool)))
+    mask = rng.random((N, T)) < 0.5
+    expected = nn.to_numpy(layer(x, mask=put(mask)))
+    numbers = put(2 * mask.astype("int32"))
+    np.testing.assert_array_equal(nn.to_numpy(layer(x, mask=numbers)), expected)
+    np.testing.assert_array_equal(nn.to_numpy(layer.compute_mask(x, numbers)), mask)
+
+
+def test_the_mask_of_a_cell_of_ones_own_is_checked(put):
+    class Sum(nn.Layer):
+        state_size = 1
+
+        def forward(self, inputs, states):
+            total = states[0] + inputs
+            return total, [total]
+
+    layer, x = nn.RNN(Sum()), put(np.array([[[1.0], [2.0]], [[3.0], [4.0]]]))
+    with pytest.raises(
+        ValueError, match=r"RNN 'rnn' expects a mask of shape \(n, t\) = \(2, 2\), got \(1, 2\)"
+    ):
+        layer(x, mask=put(np.ones((1, 2), bool)))
+    np.testing.assert_array_equal(
+        nn.to_numpy(layer(x, mask=put(np.array([[1, 1], [0, 3]], "int32")))), [[3.0], [4.0]]
+    )
+
+
+def test_a_summary_shows_what_cells_return_that_no_run_calls(backend):
+    layers = [
+        nn.LSTM(3, return_sequences=True),
+        nn.RNN([nn.GRUCell(2), nn.LSTMCell(4)], return_sequences=True),
+        nn.Bidirectional(nn.SimpleRNN(5, "relu")),
+    ]
+    with nn.use_backend(backend):
+        model = nn.Sequential([nn.Input((T, C)), *layers])
+    lines = []
+    model.summary(lines.append)
+    shown = [(line.split()[1], line[line.index("(") :]) for line in lines if "Cell" in line]
+    expected = {
+        "LSTMCell": ["(n, 3), (n, 3), (n, 3) ", "(n, 4), (n, 4), (n, 4) "],
+        "StackedRNNCells": ["(n, 4), (n, 2), (n, 4), (n, 4) "],
+        "GRUCell": ["(n, 2), (n, 2) "],
+        "SimpleRNNCell": ["(n, 5), (n, 5) ", "(n, 5), (n, 5) "],
+    }
+    for kind, shapes in expected.items():
+        rows = [rest for name, rest in shown if name == kind]
+        assert len(rows) == len(shapes)
+        assert all(row.startswith(shape) for row, shape in zip(rows, shapes, strict=True)), rows
+    assert not [line for line in lines if "?" in line]

@@ -199,3 +199,31 @@ def test_masks_go_through_a_model_to_those_who_take_them(backend, rng):
     whole = model.predict(x)
     short = model.predict(np.ascontiguousarray(x[1:2, :2]))
     np.testing.assert_allclose(whole[1:2], short, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mul", "ave"])
+def test_outputs_of_different_widths_are_not_merged_number_by_number(mode, put):
+    for units in (4, 1):  # one would broadcast
+        layer = nn.Bidirectional(
+            nn.LSTM(3), mode, backward_layer=nn.LSTM(units, go_backwards=True), name="both"
+        )
+        message = (
+            rf"Bidirectional 'both' with merge_mode='{mode}' expects two layers with outputs of the same shape, got "
+            rf"\(n, 3\) forwards and \(n, {units}\) backwards"
+        )
+        with pytest.raises(ValueError, match=message):
+            layer.compute_output_shape((5, 2))
+        with pytest.raises(ValueError, match=message):
+            layer(put(np.zeros((2, 5, 2))))
+        assert not layer.built
+    beside = nn.Bidirectional(nn.LSTM(3), backward_layer=nn.LSTM(4, go_backwards=True))
+    assert beside(put(np.zeros((2, 5, 2)))).shape == (2, 7) == (2, *beside.compute_output_shape((5, 2)))
+
+
+def test_masks_of_numbers_are_booleans(put, rng):
+    x, mask = put(rng.normal(size=(2, 3, 2))), np.array([[True, False, True], [True, True, False]])
+    numbers = put(3 * mask.astype("int32"))
+    layer = nn.Bidirectional(nn.GRU(3, return_sequences=True))
+    np.testing.assert_array_equal(nn.to_numpy(layer(x, mask=numbers)), nn.to_numpy(layer(x, mask=put(mask))))
+    for each in (layer, nn.Masking(0.0)):
+        np.testing.assert_array_equal(nn.to_numpy(each.compute_mask(x, numbers)), mask)

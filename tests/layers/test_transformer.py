@@ -197,3 +197,47 @@ def test_what_does_not_fit_is_refused(put):
         alone(x, x)
     with pytest.raises(ValueError, match="was built for two sequences, got one"):
         paired(x)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("padding_mask", (2, 3), r"padding_mask of shape \(n, t\) = \(2, 4\), .*got \(2, 3\)"),
+        ("mask", (4,), r"mask of shape \(n, t\) = \(2, 4\), .*got \(4,\)"),
+        ("attention_mask", (2, 4), r"attention_mask of shape \(n, t, t\) = \(2, 4, 4\) .*got \(2, 4\)"),
+        (
+            "decoder_padding_mask",
+            (2, 5),
+            r"decoder_padding_mask of shape \(n, t\) = \(2, 4\), .*got \(2, 5\)",
+        ),
+        ("decoder_attention_mask", (2, 4, 5), r"mask of shape \(n, t, t\) = \(2, 4, 4\) .*got \(2, 4, 5\)"),
+        (
+            "encoder_padding_mask",
+            (2, 4),
+            r"encoder_padding_mask of shape \(n, s\) = \(2, 5\), .*got \(2, 4\)",
+        ),
+        ("encoder_attention_mask", (4, 5), r"mask of shape \(n, t, s\) = \(2, 4, 5\) .*got \(4, 5\)"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused_at_the_door(name, given, words, put):
+    x, other, mask = put(np.ones((2, 4, 6))), put(np.ones((2, 5, 6))), put(np.ones(given, bool))
+    coder = name.startswith(("decoder", "encoder"))
+    layer = nn.TransformerDecoder(5, 2) if coder else nn.TransformerEncoder(5, 2)
+    kind = "decoder" if coder else "encoder"
+    with pytest.raises(ValueError, match=f"^Transformer.* 'transformer_{kind}' expects .*{words}"):
+        layer(*((x, other) if coder else (x,)), **{name: mask})
+
+
+def test_numbers_are_masks_where_they_are_not_zero(put, rng):
+    x, mask = put(rng.normal(size=(2, 4, 6))), np.array([[1, 1, 0, 0], [2, 1, 1, 0]])
+    pairs = rng.integers(0, 2, size=(2, 4, 4))
+    encoder, decoder = nn.TransformerEncoder(5, 2), nn.TransformerDecoder(5, 2)
+    for layer, inputs, names in (
+        (encoder, (x,), ("padding_mask", "attention_mask")),
+        (encoder, (x,), ("mask", "attention_mask")),
+        (decoder, (x, x), ("decoder_padding_mask", "decoder_attention_mask")),
+        (decoder, (x, x), ("encoder_padding_mask", "encoder_attention_mask")),
+    ):
+        numbers = layer(*inputs, **dict(zip(names, (put(mask), put(pairs)), strict=True)))
+        booleans = layer(*inputs, **dict(zip(names, (put(mask != 0), put(pairs != 0)), strict=True)))
+        np.testing.assert_array_equal(nn.to_numpy(numbers), nn.to_numpy(booleans))

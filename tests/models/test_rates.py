@@ -108,14 +108,11 @@ def test_a_loss_that_is_never_finite_is_said(light):
 
 
 def test_the_plot_shows_rates_losses_and_the_suggestion():
-    pytest.importorskip("matplotlib").use("Agg")
+    pytest.importorskip("matplotlib", reason='needs matplotlib: pip install "nnbackend[plot]"')
     found = nn.lr_find(make("numpy", "sgd", [nn.Dense(1)]), X, Y, steps=50)
-    from matplotlib import pyplot
-
     ax = found.plot()
     assert ax.get_xscale() == "log"
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), found.losses)
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), found.smoothed)
     assert ax.lines[2].get_xdata()[0] == found.suggestion
     assert found.plot(ax) is ax
-    pyplot.close("all")
