@@ -50,6 +50,7 @@ class Passes(Generic[T]):
         owner: str = "DataLoader",
     ) -> None:
         self.epoch = self.batch = self.number = self.taken = 0
+        self._turn = 0  # which loop is the latest: all of them share this position
         self._home = self.state()
         self.restartable = restartable
         self._begin = begin
@@ -109,14 +110,22 @@ class Passes(Generic[T]):
         ------
         ValueError
             While iterating, if the source gives no batch, or ends before there are `steps` and cannot begin again.
+        RuntimeError
+            While iterating, if another loop has begun since.
         """
         if self.restartable:
             self.restore(self._home)
-        return self._rest(steps)
+        self._turn += 1
+        return self._rest(steps, self._turn)
 
-    def _rest(self, steps: int | None) -> Iterator[T]:
+    def _rest(self, steps: int | None, turn: int) -> Iterator[T]:
         try:
             while steps is None or self.batch < steps:
+                if turn != self._turn:
+                    raise RuntimeError(
+                        "Another loop over the same loader began before this one ended, and they share one position. "
+                        "Make a loader for each loop."
+                    )
                 item = self.next()
                 if item is not None:
                     self.batch += 1

@@ -47,15 +47,21 @@ class RateRange:
 
     @property
     def suggestion(self) -> float:
-        """The learning rate at which the smoothed loss falls fastest over the rate's logarithm, before its minimum."""
-        least = self._least()
-        if least < 2:
-            return self.rates[0]
+        """The learning rate at which the smoothed loss falls fastest over the rate's logarithm, before its minimum.
+
+        The fall is measured over a tenth of the sweep, and after its first tenth, where rates are too small to move
+        anything and all differences are those of batches; where the minimum comes sooner, it is a tenth of its rate.
+        """
+        reach = max(1, len(self.rates) // 20)
+        places = range(max(reach, len(self.rates) // 10), self._least() - reach + 1)
+        if not places:
+            return self.at_minimum / 10
         slopes = [
-            (self.smoothed[i + 1] - self.smoothed[i - 1]) / math.log(self.rates[i + 1] / self.rates[i - 1])
-            for i in range(1, least)
+            (self.smoothed[i + reach] - self.smoothed[i - reach])
+            / math.log(self.rates[i + reach] / self.rates[i - reach])
+            for i in places
         ]
-        return self.rates[1 + slopes.index(min(slopes))]
+        return self.rates[places[slopes.index(min(slopes))]]
 
     def _least(self) -> int:
         return self.smoothed.index(min(self.smoothed))

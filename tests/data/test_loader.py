@@ -458,3 +458,9 @@ def test_items_that_are_no_batches_are_refused():
         ValueError, match=r"A batch is x, \(x, y\) or \(x, y, sample_weight\), got a tuple of 4"
     ):
         list(DataLoader([(X, X, X, X)].__iter__, batch_size=None))
+
+
+def test_a_loop_inside_a_loop_over_the_same_loader_is_refused():
+    loader = DataLoader(np.arange(10.0)[:, None], batch_size=2)
+    with pytest.raises(RuntimeError, match="Another loop over the same loader began before this one ended"):
+        [list(loader) for _ in loader]

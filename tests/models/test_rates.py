@@ -116,3 +116,13 @@ def test_the_plot_shows_rates_losses_and_the_suggestion():
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), found.smoothed)
     assert ax.lines[2].get_xdata()[0] == found.suggestion
     assert found.plot(ax) is ax
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_the_suggestion_is_no_accident_of_the_first_batches(optimizer, backend, rng):
+    x = rng.normal(size=(256, 8))
+    y = x @ rng.normal(size=(8, 1))
+    model = nn.Sequential([nn.Dense(16, "tanh"), nn.Dense(1)], backend=backend, seed=0)
+    model.compile(optimizer, "mean_squared_error")
+    found = nn.lr_find(model, x, y, batch_size=32)
+    assert found.at_minimum / 1000 < found.suggestion < found.at_minimum
