@@ -706,6 +706,11 @@ class Layer(Configurable):
         parameters = self.parameters
         if len(weights) != len(parameters):
             raise ValueError(f"{self.path!r} has {len(parameters)} weights, got {len(weights)} arrays.")
+        if any(isinstance(w, Tensor) and not w.constant for w in weights):
+            raise TypeError(
+                f"set_weights of {self.path!r} got a tensor that is being differentiated, whose gradient would be "
+                "lost: weights are kept as numbers. Pass w.detach() where that is meant."
+            )
         values = [w if is_array(w) or isinstance(w, Operators) else host().from_host(w) for w in weights]
         for parameter, value in zip(parameters, values, strict=True):
             if tuple(value.shape) != parameter.shape:

@@ -249,3 +249,16 @@ def test_an_observer_hears_of_each_call_the_innermost_first(backend, put):
         (model, "", (2, 4), (2, 2)),
     ]
     assert np.array_equal(before, after)
+
+
+def test_weights_that_are_being_differentiated_are_not_taken_as_numbers(put):
+    layer = nn.Dense(1)
+    x = put(np.ones((2, 3)), "float32")
+    layer(x)
+
+    def loss(weights):
+        layer.set_weights(weights)
+        return nn.functional.sum(layer(x))
+
+    with pytest.raises(TypeError, match="whose gradient would be lost"):
+        nn.grad(loss)(layer.get_weights())
