@@ -910,7 +910,7 @@ def _of_their_own(gradients: list[Any], held: Sequence[Any]) -> list[Any]:
             backend = backend_of(gradient)
             memory = backend.memory(gradient)
             if backend.writable and (memory is None or memory in taken):
-                gradient = backend.xp.asarray(gradient, copy=True, device=backend.device(gradient))
+                gradient = backend.copy(gradient)
                 memory = backend.memory(gradient)
             taken.add(memory)
         answer.append(gradient)

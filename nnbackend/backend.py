@@ -182,6 +182,11 @@ class Backend(ABC):
         """
         return id(array)
 
+    def copy(self, array: Array) -> Array:
+        """Return a copy of an array, on its device."""
+        copied: Array = self.xp.asarray(array, copy=True, device=self.device(array))
+        return copied
+
     def synchronize(self) -> None:
         """Wait until the device has done what it was told."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from nnbackend.backend import Availability, Backend
@@ -17,13 +17,14 @@ class NumpyBackend(Backend):
 
     name: ClassVar[str] = "numpy"
     install: ClassVar[str] = "pip install numpy"
-    roots: ClassVar[frozenset[str]] = frozenset({"numpy"})
+    roots: ClassVar[frozenset[str]] = frozenset({"numpy", "nnbackend_numpy"})
     multiplies_stacks: ClassVar[bool] = True
 
     def __init__(self) -> None:
         import array_api_compat.numpy as xp
         import numpy
 
+        from nnbackend_numpy import compiled, recording
         from nnbackend_numpy.blocks import Evaluator
         from nnbackend_numpy.rules import NATIVE_RULES
 
@@ -31,7 +32,9 @@ class NumpyBackend(Backend):
         self._numpy = numpy
         self._evaluator = Evaluator()
         self._philox = numpy.random.Philox
-        self.native_rules = NATIVE_RULES
+        self._compiled, self._recording = compiled, recording
+        self._arrays = (numpy.ndarray, numpy.generic, recording.Recorded)
+        self.native_rules = {name: recording.recordable(rule) for name, rule in NATIVE_RULES.items()}
 
     @classmethod
     def probe(cls) -> Availability:
@@ -44,7 +47,7 @@ class NumpyBackend(Backend):
         return Availability(True, version=numpy.__version__, devices=(processor,), memory=_memory())
 
     def owns(self, value: object) -> bool:
-        return isinstance(value, (self._numpy.ndarray, self._numpy.generic))
+        return isinstance(value, self._arrays)
 
     def from_host(self, array: Any, dtype: str | None = None) -> Array:
         copied = self._numpy.array(array, dtype=dtype, order="C", copy=True)
@@ -55,6 +58,13 @@ class NumpyBackend(Backend):
         return self._numpy.array(array)
 
     def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
+        recording = self._recording.recording_of((key, step))
+        if recording is not None:
+            options = {"stream": stream, "call": call}
+            return recording.call(self._words, (count, bits, key, step), options)
+        return self._words(count, bits, key, step, stream=stream, call=call)
+
+    def _words(self, count: int, bits: int, key: Any, step: Any, *, stream: int, call: int) -> Any:
         np = self._numpy
         key = np.asarray(key, dtype=np.uint64) if isinstance(key, tuple) else np.asarray(key).view(np.uint64)
         counter = np.asarray([0, int(step), stream, call], dtype=np.uint64)
@@ -65,10 +75,25 @@ class NumpyBackend(Backend):
         halves: Array = words.astype("<u8", copy=False).view("<u4")[:count]
         return halves
 
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        compiled: Callable[..., Any] = self._compiled.CompiledStep(step, self._evaluator)
+        return compiled
+
+    def copy(self, array: Array) -> Array:
+        recording = self._recording.recording_of((array,))
+        if recording is not None:
+            return recording.call(self._recording.copied, (array,), {})
+        return self._numpy.array(array)
+
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
+        recording = self._recording.recording_of(arguments)
+        if recording is not None:
+            return recording.program(program, arguments, self._evaluator)
         return self._evaluator.run(program, arguments, donate)
 
     def memory(self, array: Any) -> object:
+        if isinstance(array, self._recording.Recorded):
+            array = array.value
         steps = array.strides
         if not array.flags.writeable:
             return None

@@ -18,7 +18,7 @@ import numpy as np
 
 from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Value
 
-__all__ = ["Evaluator"]
+__all__ = ["Evaluator", "select"]
 
 # Both are the best powers of two for whole training steps: dense networks of 16 to 512 units with Adam on one thread of
 # an AMD EPYC (Zen 4, 1 MiB of second-level cache); medians of process time, the variants interleaved. With 2**14 a step
@@ -64,10 +64,18 @@ class Evaluator:
         self._local = threading.local()
 
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
-        size = max((a.size for a in arguments if isinstance(a, np.ndarray)), default=1)
-        if size < THRESHOLD or not all(isinstance(a, (np.ndarray, np.generic)) for a in arguments):
+        if not _is_large(arguments):
             return self._plain(program, arguments, donate)
         return self.blocked(program, [np.asarray(a) for a in arguments], donate, BLOCK)
+
+    def goes_in_blocks(self, program: Program, arguments: Sequence[Any]) -> bool:
+        """Tell whether `run` takes these arguments block by block, rather than by the expression itself."""
+        if not _is_large(arguments):
+            return False
+        arrays = [np.asarray(a) for a in arguments]
+        shape = np.broadcast_shapes(*(a.shape for a in arrays))
+        plan = self._plan(program, arrays, (), shape)
+        return plan is not None and _all_of_shape(program, arrays, shape)
 
     @staticmethod
     def _plain(program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
@@ -92,15 +100,19 @@ class Evaluator:
         program: Program,
         arguments: list[np.ndarray[Any, Any]],
         donate: Sequence[int | None],
-        block: int,
+        block: int = BLOCK,
+        into: Sequence[np.ndarray[Any, Any] | None] = (),
     ) -> Any:
-        """Evaluate in blocks of about `block` elements, whatever the size."""
+        """Evaluate in blocks of about `block` elements, whatever the size.
+
+        `into` may give the memory of each result, an array in C order that shares none with the arguments.
+        """
         shape = np.broadcast_shapes(*(a.shape for a in arguments))
         donate = _undisturbed(arguments, donate)
         plan = self._plan(program, arguments, donate, shape)
         if plan is None or not _all_of_shape(program, arguments, shape):
             return self._plain(program, arguments, donate)
-        results = self._results(plan, arguments, donate, shape)
+        results = self._results(plan, arguments, donate, shape, into)
         if program.rowwise:
             length, width = math.prod(shape[:-1]), shape[-1] if shape else 1
             views = [_rows(a, shape) for a in arguments]
@@ -144,6 +156,7 @@ class Evaluator:
         arguments: list[np.ndarray[Any, Any]],
         donate: Sequence[int | None],
         shape: tuple[int, ...],
+        into: Sequence[np.ndarray[Any, Any] | None],
     ) -> list[np.ndarray[Any, Any]]:
         results = []
         for index, (value, dtype) in enumerate(plan.outputs):
@@ -154,7 +167,8 @@ class Evaluator:
                 value < len(arguments) and value != source
             )  # an argument as it came may be overwritten
             fits = not passed_on and _fits(target, wanted, dtype) and target.flags.c_contiguous
-            results.append(target if fits else np.empty(wanted, dtype))
+            made = into[index] if index < len(into) else None
+            results.append(target if fits else np.empty(wanted, dtype) if made is None else made)
         return results
 
     def _sweep(
@@ -191,7 +205,7 @@ class Evaluator:
                 operands = [values[index] for index in step.operands]
                 if step.where:
                     condition, chosen, otherwise = operands
-                    _select(condition, chosen, otherwise, out)
+                    select(condition, chosen, otherwise, out)
                 elif step.reduces:
                     # a row of its own is summed once, for all rows
                     target = out if operands[0].shape[0] == out.shape[0] else out[:1]
@@ -211,6 +225,11 @@ class Evaluator:
         if number not in buffers or buffers[number].size < needed:
             buffers[number] = np.empty(needed, np.uint8)
         return buffers[number][:needed].view(dtype)
+
+
+def _is_large(arguments: Sequence[Any]) -> bool:
+    size = max((a.size for a in arguments if isinstance(a, np.ndarray)), default=1)
+    return size >= THRESHOLD and all(isinstance(a, (np.ndarray, np.generic)) for a in arguments)
 
 
 def _fits(target: Any, shape: tuple[int, ...], dtype: Any) -> bool:
@@ -369,7 +388,7 @@ def _buffers(
     return chosen
 
 
-def _select(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, Any]) -> None:
+def select(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, Any]) -> None:
     """Write into `out`, which is none of the operands, what `np.where` gives.
 
     It is done on the bits: other ^ ((chosen ^ other) * condition). NumPy's own loops branch on each element, which
@@ -378,6 +397,9 @@ def _select(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, An
     words = f"u{out.dtype.itemsize}"
     first, second = (np.asarray(value, out.dtype).view(words) for value in (chosen, otherwise))
     bits = out.view(words)
+    if not second.ndim and not second:  # nothing or what was chosen
+        np.multiply(first, condition, out=bits)
+        return
     np.bitwise_xor(first, second, out=bits)
     np.multiply(bits, condition, out=bits)
     np.bitwise_xor(bits, second, out=bits)
