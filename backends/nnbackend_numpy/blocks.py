@@ -8,17 +8,23 @@ rowwise program sees each row in one piece: its sums are those of the expression
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Value
 
-__all__ = ["Evaluator", "select"]
+__all__ = ["Call", "Evaluator", "select"]
+
+#: A function and what it is called with.
+Call: TypeAlias = tuple[Callable[..., Any], list[Any]]
+#: Gives memory for intermediate results, by number, for a dtype and a count of elements.
+Buffers: TypeAlias = Callable[[int, Any, int], np.ndarray[Any, Any]]
 
 # Both are the best powers of two for whole training steps: dense networks of 16 to 512 units with Adam on one thread of
 # an AMD EPYC (Zen 4, 1 MiB of second-level cache); medians of process time, the variants interleaved. With 2**14 a step
@@ -107,25 +113,50 @@ class Evaluator:
 
         `into` may give the memory of each result, an array in C order that shares none with the arguments.
         """
+        found = self.calls(program, arguments, donate, block, into, self._buffer)
+        if found is None:
+            return self._plain(program, arguments, donate)
+        results, calls = found
+        for function, operands in calls:
+            function(*operands)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def calls(
+        self,
+        program: Program,
+        arguments: list[np.ndarray[Any, Any]],
+        donate: Sequence[int | None],
+        block: int,
+        into: Sequence[np.ndarray[Any, Any] | None],
+        buffer: Buffers,
+    ) -> tuple[list[np.ndarray[Any, Any]], Iterator[Call]] | None:
+        """Return the results of a program, and the calls that write them; None where only the expression will do.
+
+        The calls may be made again whenever the arguments have changed in their place. Then none of them may have been
+        copied: rows of a rowwise program must lie one after the other.
+        """
         shape = np.broadcast_shapes(*(a.shape for a in arguments))
         donate = _undisturbed(arguments, donate)
         plan = self._plan(program, arguments, donate, shape)
         if plan is None or not _all_of_shape(program, arguments, shape):
-            return self._plain(program, arguments, donate)
+            return None
         results = self._results(plan, arguments, donate, shape, into)
         if program.rowwise:
             length, width = math.prod(shape[:-1]), shape[-1] if shape else 1
             views = [_rows(a, shape) for a in arguments]
             targets = [r.reshape(length, r.shape[-1] if r.shape else 1) for r in results]
-            self._sweep(plan, views, targets, length, width, max(1, block // max(width, 1)))
+            sweep = _sweep(plan, views, targets, length, width, max(1, block // max(width, 1)), None, buffer)
         elif all(a.size == 1 or (a.shape == shape and a.flags.c_contiguous) for a in arguments):
             views = [a.reshape(-1) for a in arguments]
-            self._sweep(plan, views, [r.reshape(-1) for r in results], math.prod(shape), 1, block)
+            sweep = _sweep(
+                plan, views, [r.reshape(-1) for r in results], math.prod(shape), 1, block, None, buffer
+            )
         else:
             views = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) for a in arguments]
             width = math.prod(shape[1:])
-            self._sweep(plan, views, results, shape[0], width, max(1, block // max(width, 1)), shape[1:])
-        return results[0] if len(results) == 1 else tuple(results)
+            rows = max(1, block // max(width, 1))
+            sweep = _sweep(plan, views, results, shape[0], width, rows, shape[1:], buffer)
+        return results, sweep
 
     def _plan(
         self,
@@ -171,53 +202,6 @@ class Evaluator:
             results.append(target if fits else np.empty(wanted, dtype) if made is None else made)
         return results
 
-    def _sweep(
-        self,
-        plan: _Plan,
-        arguments: list[np.ndarray[Any, Any]],
-        results: list[np.ndarray[Any, Any]],
-        length: int,
-        width: int,
-        block: int,
-        inner: tuple[int, ...] | None = None,
-    ) -> None:
-        """Run the plan over blocks of the first axis."""
-        for start in range(0, length, block):
-            stop = min(start + block, length)
-            part = [a if a.shape[0] == 1 and length != 1 else a[start:stop] for a in arguments]
-            if plan.per_row_sums:
-                part = [np.asarray(a, order="C") for a in part]
-            values: list[Any] = [*part, *(None for _ in plan.steps), *plan.constants]
-            for step in plan.steps:
-                if step.buffer < 0:
-                    out = results[-1 - step.buffer][start:stop]
-                else:
-                    rows = stop - start
-                    if step.result in plan.per_row:
-                        shape: tuple[int, ...] = (rows, 1)
-                    elif inner is not None:
-                        shape = (rows, *inner)
-                    else:
-                        shape = (rows,) if results[0].ndim == 1 else (rows, width)
-                    out = self._buffer(step.buffer, step.dtype, block * width)[: math.prod(shape)].reshape(
-                        shape
-                    )
-                operands = [values[index] for index in step.operands]
-                if step.where:
-                    condition, chosen, otherwise = operands
-                    select(condition, chosen, otherwise, out)
-                elif step.reduces:
-                    # a row of its own is summed once, for all rows
-                    target = out if operands[0].shape[0] == out.shape[0] else out[:1]
-                    step.function(operands[0], axis=-1, keepdims=True, out=target)
-                    if target is not out:
-                        out[...] = target
-                else:
-                    step.function(*operands, out=out)
-                values[step.result] = out
-            for index in plan.copied:
-                results[index][start:stop] = values[plan.outputs[index][0]]
-
     def _buffer(self, number: int, dtype: Any, elements: int) -> np.ndarray[Any, Any]:
         """Return this thread's buffer of that number, which lives on from call to call."""
         buffers: dict[int, np.ndarray[Any, Any]] = self._local.__dict__.setdefault("buffers", {})
@@ -225,6 +209,54 @@ class Evaluator:
         if number not in buffers or buffers[number].size < needed:
             buffers[number] = np.empty(needed, np.uint8)
         return buffers[number][:needed].view(dtype)
+
+
+def _sweep(
+    plan: _Plan,
+    arguments: list[np.ndarray[Any, Any]],
+    results: list[np.ndarray[Any, Any]],
+    length: int,
+    width: int,
+    block: int,
+    inner: tuple[int, ...] | None,
+    buffer: Buffers,
+) -> Iterator[Call]:
+    """Yield the calls that run the plan over blocks of the first axis."""
+    for start in range(0, length, block):
+        stop = min(start + block, length)
+        part = [a if a.shape[0] == 1 and length != 1 else a[start:stop] for a in arguments]
+        if plan.per_row_sums:
+            part = [np.asarray(a, order="C") for a in part]
+        values: list[Any] = [*part, *(None for _ in plan.steps), *plan.constants]
+        for step in plan.steps:
+            if step.buffer < 0:
+                out = results[-1 - step.buffer][start:stop]
+            else:
+                rows = stop - start
+                if step.result in plan.per_row:
+                    shape: tuple[int, ...] = (rows, 1)
+                elif inner is not None:
+                    shape = (rows, *inner)
+                else:
+                    shape = (rows,) if results[0].ndim == 1 else (rows, width)
+                memory = buffer(step.buffer, step.dtype, block * width)
+                out = memory[: math.prod(shape)].reshape(shape)
+            operands = [values[index] for index in step.operands]
+            if step.where:
+                yield select, [*operands, out]
+            elif step.reduces:
+                # a row of its own is summed once, for all rows
+                target = out if operands[0].shape[0] == out.shape[0] else out[:1]
+                yield functools.partial(step.function, axis=-1, keepdims=True, out=target), operands
+                if target is not out:
+                    yield np.copyto, [out, target]
+            elif step.function in (np.maximum, np.minimum):  # which want it by name
+                yield functools.partial(step.function, out=out), operands
+            else:
+                yield step.function, [*operands, out]
+            values[step.result] = out
+        for index in plan.copied:
+            yield np.copyto, [results[index][start:stop], values[plan.outputs[index][0]]]
 
 
 def _is_large(arguments: Sequence[Any]) -> bool:

@@ -40,6 +40,8 @@ __all__ = ["Arena", "Replay"]
 ALIGNMENT = 64
 #: State of at most as many bytes is copied when it comes in other arrays than before; larger arrays are taken over.
 COPIED = 1 << 14
+#: Elements of a block of a program here, where blocks cost no Python.
+UNROLLED = 1 << 14
 #: Elements from which a choice is made on the bits: below, ``numpy.where`` and a copy take less time than three calls.
 CHOSEN_BY_BITS = 1 << 11
 
@@ -60,6 +62,7 @@ class Arena:
 
     def __init__(self) -> None:
         self.memory = np.empty(0, np.uint8)
+        self._buffers: dict[int, np.ndarray[Any, Any]] = {}
 
     def reserve(self, count: int) -> None:
         """Make it at least `count` bytes long; what was cut out of it before lies elsewhere then."""
@@ -67,6 +70,13 @@ class Arena:
             raw = np.empty(count + ALIGNMENT, np.uint8)
             start = -raw.ctypes.data % ALIGNMENT
             self.memory = raw[start : start + count]
+
+    def buffer(self, number: int, dtype: Any, elements: int) -> np.ndarray[Any, Any]:
+        """Return memory for an intermediate result within one operation."""
+        needed = elements * dtype.itemsize
+        if number not in self._buffers or self._buffers[number].size < needed:
+            self._buffers[number] = np.empty(needed, np.uint8)
+        return self._buffers[number][:needed].view(dtype)
 
     def array(self, form: Form, offset: int) -> np.ndarray[Any, Any]:
         """Cut an array out."""
@@ -447,7 +457,25 @@ class Replay:
             else None
             for place in op.results
         )
+        if not any(map(self._is_fed, op.arguments)) and self._unroll(op, donate, targets):
+            return
         self._add(self._run_program, [op.function, list(op.arguments), donate, targets])
+
+    def _unroll(self, op: Operation, donate: Sequence[int | None], targets: list[Any]) -> bool:
+        """Put the calls of all blocks of a program on the list; tell whether that can be."""
+        arrays = [np.asarray(a) for a in _filled(op.arguments, self._arrays)]
+        if op.function.rowwise and not all(a.flags.c_contiguous for a in arrays):
+            return False
+        into = [None if source is not None else t for source, t in zip(donate, targets, strict=True)]
+        found = self._evaluator.calls(op.function, arrays, donate, UNROLLED, into, self._arena.buffer)
+        if found is None:
+            return False
+        results, calls = found
+        self._calls.extend(calls)
+        for result, target in zip(results, targets, strict=True):
+            if result is not target:
+                self._calls.append((np.copyto, [target, result]))
+        return True
 
     def _run_program(self, program: Any, arguments: Any, donate: Any, targets: list[Any]) -> None:
         arrays = [np.asarray(a) for a in arguments]
