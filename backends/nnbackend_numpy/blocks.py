@@ -429,8 +429,11 @@ def select(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, Any
     words = f"u{out.dtype.itemsize}"
     first, second = (np.asarray(value, out.dtype).view(words) for value in (chosen, otherwise))
     bits = out.view(words)
-    if not second.ndim and not second:  # nothing or what was chosen
+    if not second.ndim and not second:  # the bits of 0.0 are none
         np.multiply(first, condition, out=bits)
+        return
+    if not first.ndim and not first:
+        np.multiply(second, np.logical_not(condition), out=bits)
         return
     np.bitwise_xor(first, second, out=bits)
     np.multiply(bits, condition, out=bits)

@@ -123,6 +123,9 @@ class Replay:
         The memory of the results.
     """
 
+    #: How many of the outputs are the new state; `run` returns the others.
+    renews: int
+
     def __init__(
         self,
         recording: Recording,
@@ -136,7 +139,7 @@ class Replay:
     ) -> None:
         self._forms = recording.forms
         self._state, self._inputs, self._outputs = list(state), list(inputs), list(outputs)
-        self._renewed = len(state) if renews else 0
+        self.renews = len(state) if renews else 0
         self._evaluator, self._arena = evaluator, arena
         operations, self._outputs = _without_repetition(recording, self._outputs)
         self._operations = _needed(operations, self._outputs)
@@ -151,7 +154,7 @@ class Replay:
         self._over = self._written_over()
         self._offsets, self.size = self._lay_out()
         self._memory: Any = None
-        self._bound: list[Any] = []
+        self._bound: list[Any] | None = None
         self._given: list[Any] = []
 
     # Layout
@@ -221,7 +224,7 @@ class Replay:
         over: dict[Place, Place] = {}
         makers = {place: number for number, op in enumerate(self._operations) for place in op.results if place}
         risky = max((n for n, op in enumerate(self._operations) if op.kind in ("rule", "backward")), default=-1)
-        for old, new in zip(self._state, self._outputs[: self._renewed], strict=False):
+        for old, new in zip(self._state, self._outputs[: self.renews], strict=False):
             if not isinstance(new, Place) or new not in makers or new in over or self._root[new] != new:
                 continue
             number = makers[new]
@@ -249,7 +252,7 @@ class Replay:
 
     def _pieces_of(self, members: Sequence[Place]) -> Place | None:
         """Return the flat result of which these arrays' successors are the pieces, each where its array is."""
-        new = dict(zip(self._state, self._outputs[: self._renewed], strict=False))
+        new = dict(zip(self._state, self._outputs[: self.renews], strict=False))
         pieces = [new.get(member) for member in members]
         roots = {self._root[piece] if isinstance(piece, Place) else None for piece in pieces}
         (root,) = roots if len(roots) == 1 else (None,)
@@ -320,24 +323,36 @@ class Replay:
 
     # Binding
 
-    def fits(self, state: Sequence[Any], inputs: Sequence[Any]) -> bool:
-        """Tell whether arrays are such as were recorded."""
-        forms = self._forms
-        for array, place in zip(inputs, self._inputs, strict=True):
-            form = forms[place]
+    def takes(self, inputs: Sequence[Any]) -> bool:
+        """Tell whether the arrays beside the state are such as were recorded."""
+        for index, (array, place) in enumerate(zip(inputs, self._inputs, strict=True)):
+            if self._given and array is self._given[index]:
+                continue
+            form = self._forms[place]
             if array.shape != form.shape or array.dtype != form.dtype or array.strides != form.strides:
                 return False
-        bound = self._bound or [None] * len(state)
-        for array, present, place in zip(state, bound, self._state, strict=True):
-            if array is not present:
-                form = forms[place]
-                if array.shape != form.shape or array.dtype != form.dtype:
-                    return False
         return True
 
+    def fits(self, state: Sequence[Any], inputs: Sequence[Any]) -> bool:
+        """Tell whether all arrays are such as were recorded."""
+        alike = all(
+            array.shape == self._forms[place].shape and array.dtype == self._forms[place].dtype
+            for array, place in zip(state, self._state, strict=True)
+        )
+        return alike and self.takes(inputs)
+
+    @property
+    def bound(self) -> list[Any] | None:
+        """The arrays of the state, if the step is bound to memory that holds."""
+        return self._bound if self._memory is self._arena.memory else None
+
     def run(self, state: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
-        """Run the step; the arrays of the state are given up."""
+        """Run the step; the arrays of the state are given up, and the new state lies in `bound`."""
         self._take(state)
+        return self.repeat(inputs)
+
+    def repeat(self, inputs: Sequence[Any]) -> list[Any]:
+        """Run the step on the arrays of the state that it is bound to."""
         given = self._given
         for index, array in enumerate(inputs):
             if array is not given[index]:
@@ -345,11 +360,9 @@ class Replay:
                 self._feed(self._feeds[self._inputs[index]], array)
         for function, arguments in self._calls:
             function(*arguments)
-        return [self._result(index, place) for index, place in enumerate(self._outputs)]
+        return [self._result(output) for output in self._outputs[self.renews :]]
 
-    def _result(self, index: int, output: Any) -> Any:
-        if index < self._renewed:
-            return self._bound[index]
+    def _result(self, output: Any) -> Any:
         if not isinstance(output, Place):
             return output
         array = self._arrays[output]
@@ -359,16 +372,16 @@ class Replay:
 
     def _take(self, state: Sequence[Any]) -> None:
         """Bind the arrays of the state, unless they are those of the step before."""
-        large = self._memory is not self._arena.memory or not self._bound
-        if not large:
-            for array, bound in zip(state, self._bound, strict=True):
-                if array is not bound:
-                    if bound.nbytes > COPIED:
-                        large = True
-                    else:
-                        np.copyto(bound, array)
-        if large:
+        present = self.bound
+        if present is None:
             self._bind(state)
+            return
+        changed = [(array, bound) for array, bound in zip(state, present, strict=True) if array is not bound]
+        if any(bound.nbytes > COPIED for _, bound in changed):
+            self._bind(state)
+            return
+        for array, bound in changed:
+            np.copyto(bound, array)
 
     def _bind(self, state: Sequence[Any]) -> None:
         """Cut all arrays out of their memory and make the list of calls."""
@@ -519,7 +532,7 @@ class Replay:
         """Bring what is not written over the old state yet to its place there."""
         pairs = [
             (old, new)
-            for old, new in zip(self._state, self._outputs[: self._renewed], strict=False)
+            for old, new in zip(self._state, self._outputs[: self.renews], strict=False)
             if not (isinstance(new, Place) and (new == old or self._is_over(new, old)))
         ]
         states = {self._root[place] for place in self._state}
