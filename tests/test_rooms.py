@@ -115,7 +115,13 @@ OWN_LIBRARIES = {
 }
 #: All that a backend package knows of this library: the protocol, what its programs and types are made of, and the
 #: random generator's definition.
-PROTOCOL = {"nnbackend.backend", "nnbackend.elementwise", "nnbackend.philox", "nnbackend.typing"}
+PROTOCOL = {
+    "nnbackend.backend",
+    "nnbackend.elementwise",
+    "nnbackend.philox",
+    "nnbackend.tree",  # what a step that is compiled takes and gives
+    "nnbackend.typing",
+}
 
 #: Ways to run what a file says; calls by bare name, and modules.
 CALLS_THAT_RUN_DATA = {"__import__", "compile", "eval", "exec"}

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnbackend import tree
 from nnbackend_numpy.blocks import Evaluator
-from nnbackend_numpy.recording import NotRecordable, Place, Recorded, Recording
+from nnbackend_numpy.recording import NotRecordableError, Recorded, Recording
 from nnbackend_numpy.replay import Arena, Replay
 
 __all__ = ["CompiledStep"]
@@ -83,7 +83,9 @@ class CompiledStep:
         except Exception as error:
             # an error of the step itself comes again; in what only recording cannot do, it goes on without
             outcome = self._step(state, *rest)
-            self.reason = str(error) if isinstance(error, NotRecordable) else f"{type(error).__name__}: {error}"
+            self.reason = (
+                str(error) if isinstance(error, NotRecordableError) else f"{type(error).__name__}: {error}"
+            )
             _log.info("%s runs as it is written, not recorded: %s.", self._step.__name__, self.reason)
             return outcome
 
@@ -119,7 +121,10 @@ class _Known:
         self.replay = replay
         self._reader = _Reader(structure[0])
         self._result = result
-        self._state: tuple[Any, Any] = (None, None)  # the arrays that the replay is bound to, and the tree of them
+        self._state: tuple[Any, Any] = (
+            None,
+            None,
+        )  # the arrays that the replay is bound to, and the tree of them
 
     def goes_on(self, state: Any, shape: Any, given: list[Any]) -> bool:
         """Tell whether the state is what the last step has returned, and the rest is such as was recorded."""

@@ -1,10 +1,10 @@
 """A step of training as a list of NumPy calls: run it once on arrays that write down what is done to them.
 
-A `Recorded` array holds true values and has NumPy's own protocols (``__array_ufunc__``, ``__array_function__``), so that
+A `Recorded` array holds true values and has NumPy's own protocols, ``__array_ufunc__`` and ``__array_function__``, so that
 the rules, the tape and the optimizers run on it as they are, on any path. What they call is kept, in order, as the
 `Operation` list of a `Recording`; `nnbackend_numpy.replay` runs that list again, without the Python between the calls
 and in memory that it has laid out before. Whoever asks a recorded array for its value (a branch, ``float``) cannot be
-recorded, as under any compiler: `NotRecordable` says so.
+recorded, as under any compiler: `NotRecordableError` says so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nnbackend_numpy.blocks import Evaluator
 
 __all__ = [
     "Form",
-    "NotRecordable",
+    "NotRecordableError",
     "Operation",
     "Place",
     "Recorded",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-class NotRecordable(TypeError):
+class NotRecordableError(TypeError):
     """A step that looks at values, or does what a list of calls cannot say; it runs as it is written instead."""
 
 
@@ -163,12 +163,12 @@ class Recording:
         source = given[0] if given else None
         if result is source and isinstance(arguments[0], Recorded):
             return arguments[0]
-        viewed = isinstance(source, np.ndarray) and isinstance(result, np.ndarray) and _is_view(result, source)
+        viewed = (
+            isinstance(source, np.ndarray) and isinstance(result, np.ndarray) and _is_view(result, source)
+        )
         made = self.new(result)
         kind = "view" if viewed and isinstance(arguments[0], Recorded) else "call"
-        self.operations.append(
-            Operation(kind, function, _places(arguments), _places(options), (made.place,))
-        )
+        self.operations.append(Operation(kind, function, _places(arguments), _places(options), (made.place,)))
         return made
 
     def program(self, program: Program, arguments: Sequence[Any], evaluator: Evaluator) -> Any:
@@ -176,7 +176,9 @@ class Recording:
         given = _values(tuple(arguments))
         if not evaluator.goes_in_blocks(program, given):
             if program.rowwise:  # as the evaluator does
-                arguments = [self.call(in_rows, (a,), {}) if isinstance(a, Recorded) else a for a in arguments]
+                arguments = [
+                    self.call(in_rows, (a,), {}) if isinstance(a, Recorded) else a for a in arguments
+                ]
             return program.plain(*arguments)
         result = evaluator.run(program, given, ())
         parts = result if isinstance(result, tuple) else (result,)
@@ -224,7 +226,7 @@ def recording_of(arguments: Sequence[Any]) -> Recording | None:
 
 def _refusal(what: str) -> Callable[..., Any]:
     def method(self: Recorded, *arguments: Any, **options: Any) -> NoReturn:
-        raise NotRecordable(f"a value was asked for with {what}")
+        raise NotRecordableError(f"a value was asked for with {what}")
 
     return method
 
@@ -260,8 +262,10 @@ class Recorded:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *arguments: Any, **options: Any) -> Any:
         if options.get("out") is not None:
-            raise NotRecordable("an array was written to in place")
-        return self.recording.call(getattr(ufunc, method) if method != "__call__" else ufunc, arguments, options)
+            raise NotRecordableError("an array was written to in place")
+        return self.recording.call(
+            getattr(ufunc, method) if method != "__call__" else ufunc, arguments, options
+        )
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         return self.recording.call(function, arguments, options)
@@ -338,7 +342,10 @@ def in_rows(x: Any) -> Any:
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
     **{name: getattr(np, function) for name, function in ARITHMETIC_OPERATORS.items()},
-    **{name: getattr(np, function.replace("logical", "bitwise")) for name, function in LOGICAL_OPERATORS.items()},
+    **{
+        name: getattr(np, function.replace("logical", "bitwise"))
+        for name, function in LOGICAL_OPERATORS.items()
+    },
     "matmul": np.matmul,
     "floordiv": np.floor_divide,
     "mod": np.remainder,
@@ -349,9 +356,14 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
 for _name, _function in _OPERATORS.items():
     setattr(Recorded, f"__{_name}__", _operator(_function))
     setattr(Recorded, f"__r{_name}__", _operator(_function, reflected=True))
-for _name, _function in COMPARISON_OPERATORS.items():
-    setattr(Recorded, f"__{_name}__", _operator(getattr(np, _function)))
-for _name, _unary in {"neg": np.negative, "abs": np.absolute, "invert": np.invert, "pos": np.positive}.items():
+for _name, _comparison in COMPARISON_OPERATORS.items():
+    setattr(Recorded, f"__{_name}__", _operator(getattr(np, _comparison)))
+for _name, _unary in {
+    "neg": np.negative,
+    "abs": np.absolute,
+    "invert": np.invert,
+    "pos": np.positive,
+}.items():
     setattr(Recorded, f"__{_name}__", lambda self, unary=_unary: self.recording.call(unary, (self,), {}))
 for _name in ("bool", "float", "int", "complex", "index", "array", "dlpack", "setitem", "contains"):
     setattr(Recorded, f"__{_name}__", _refusal(f"__{_name}__"))

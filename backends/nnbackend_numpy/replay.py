@@ -23,7 +23,7 @@ import numpy as np
 from nnbackend_numpy.blocks import Evaluator, select
 from nnbackend_numpy.recording import (
     Form,
-    NotRecordable,
+    NotRecordableError,
     Operation,
     Place,
     Recording,
@@ -146,8 +146,12 @@ class Replay:
         self._packed: dict[Place, tuple[Place, int]] = {}
         self._groups: dict[Place, list[Place]] = {}
         self._root = self._roots()
-        self._fed = {place for place in self._inputs} | {
-            place for op in self._operations if op.kind in ("rule", "backward") for place in op.results if place
+        self._fed = set(self._inputs) | {
+            place
+            for op in self._operations
+            if op.kind in ("rule", "backward")
+            for place in op.results
+            if place
         }
         self._pack()
         self._last = self._last_reads()
@@ -184,7 +188,11 @@ class Replay:
                 continue
             roots = [self._root[part] for part in parts]
             held = sum(root in states for root in roots)
-            if len(set(roots)) < len(roots) or held not in (0, len(roots)) or not self._packed.keys().isdisjoint(roots):
+            if (
+                len(set(roots)) < len(roots)
+                or held not in (0, len(roots))
+                or not self._packed.keys().isdisjoint(roots)
+            ):
                 continue
             offset = 0
             for root in roots:
@@ -222,8 +230,13 @@ class Replay:
     def _written_over(self) -> dict[Place, Place]:
         """Return the results that are written straight over an array of the state, and which one."""
         over: dict[Place, Place] = {}
-        makers = {place: number for number, op in enumerate(self._operations) for place in op.results if place}
-        risky = max((n for n, op in enumerate(self._operations) if op.kind in ("rule", "backward")), default=-1)
+        makers = {
+            place: number for number, op in enumerate(self._operations) for place in op.results if place
+        }
+        returned = {place for place in self._outputs if isinstance(place, Place)}
+        risky = max(
+            (n for n, op in enumerate(self._operations) if op.kind in ("rule", "backward")), default=-1
+        )
         for old, new in zip(self._state, self._outputs[: self.renews], strict=False):
             if not isinstance(new, Place) or new not in makers or new in over or self._root[new] != new:
                 continue
@@ -231,7 +244,7 @@ class Replay:
             op = self._operations[number]
             alike = _alike(self._forms[old], self._forms[new])
             # a rule may refuse what it gets, and then the state must be as it was
-            if not alike or number < risky or self._outputs.count(old):
+            if not alike or number < risky or old in returned:
                 continue
             read = self._last.get(self._root[old], -1)
             if read < number or (read == number and self._may_overwrite(op, old)):
@@ -316,9 +329,10 @@ class Replay:
         if not _is_pointwise(op):
             return None
         for place in op.arguments:
-            if isinstance(place, Place) and place in offsets and self._last.get(place) == number:
-                if _alike(self._forms[place], form):
-                    return place
+            if not isinstance(place, Place) or place not in offsets or self._last.get(place) != number:
+                continue
+            if _alike(self._forms[place], form):
+                return place
         return None
 
     # Binding
@@ -387,11 +401,11 @@ class Replay:
         """Cut all arrays out of their memory and make the list of calls."""
         self._arena.reserve(self.size)
         self._memory = self._arena.memory
-        self._bound = _own(state, [self._forms[place] for place in self._state])
+        bound = self._bound = _own(state, [self._forms[place] for place in self._state])
         self._arrays: list[Any] = [None] * len(self._forms)
         for whole, members in self._groups.items():
-            self._join(whole, members)
-        for place, array in zip(self._state, self._bound, strict=True):
+            self._join(whole, members, bound)
+        for place, array in zip(self._state, bound, strict=True):
             self._arrays[place] = array
         self._feeds = {place: _Feed(place) for place in self._inputs}
         self._given = [None] * len(self._inputs)
@@ -404,24 +418,26 @@ class Replay:
                     self._calls.append((self._release, [self._feeds[place]]))
         self._bind_new_state()
 
-    def _join(self, whole: Place, members: Sequence[Place]) -> None:
+    def _join(self, whole: Place, members: Sequence[Place], bound: list[Any]) -> None:
         """Make arrays of the state pieces of one flat array, unless they are already."""
         at = {place: index for index, place in enumerate(self._state)}
-        arrays = [self._bound[at[member]] for member in members]
+        arrays = [bound[at[member]] for member in members]
         form, begin = self._forms[whole], arrays[0].ctypes.data
         bases = {id(_base_of(array)) for array in arrays}
         if len(bases) == 1 and all(
             array.ctypes.data - begin == self._packed[member][1]
             for member, array in zip(members, arrays, strict=True)
         ):
-            self._arrays[whole] = np.lib.stride_tricks.as_strided(arrays[0].reshape(-1), form.shape, form.strides)
+            self._arrays[whole] = np.lib.stride_tricks.as_strided(
+                arrays[0].reshape(-1), form.shape, form.strides
+            )
             return
         flat = self._arrays[whole] = np.empty(form.shape, form.dtype)
         start = 0
         for member, array in zip(members, arrays, strict=True):
             piece = flat[start : start + array.size].reshape(array.shape)
             np.copyto(piece, array)
-            self._bound[at[member]] = piece
+            bound[at[member]] = piece
             start += array.size
 
     def _bind_packed(self, op: Operation) -> None:
@@ -452,8 +468,10 @@ class Replay:
             self._feeds[source].views.append((op, feed))
             return
         array = op.function(*_filled(op.arguments, self._arrays), **_filled(op.options, self._arrays))
-        if array.strides != self._forms[place].strides or not np.may_share_memory(array, self._arrays[source]):
-            raise NotRecordable(f"{op.function} gives no view of other memory")
+        if array.strides != self._forms[place].strides or not np.may_share_memory(
+            array, self._arrays[source]
+        ):
+            raise NotRecordableError(f"{op.function} gives no view of other memory")
         self._arrays[place] = array
 
     def _bind_call(self, op: Operation) -> None:
@@ -494,7 +512,9 @@ class Replay:
         arrays = [np.asarray(a) for a in arguments]
         into = [None if source is not None else t for source, t in zip(donate, targets, strict=True)]
         results = self._evaluator.blocked(program, arrays, donate, into=into)
-        for result, target in zip(results if isinstance(results, tuple) else (results,), targets, strict=True):
+        for result, target in zip(
+            results if isinstance(results, tuple) else (results,), targets, strict=True
+        ):
             if result is not target:
                 np.copyto(target, result)
 
@@ -518,8 +538,7 @@ class Replay:
             gradients = pull.function(dy, needs)
             pull.function = None
             for feed, gradient in zip(feeds, gradients, strict=True):
-                if feed is not None:
-                    self._feed(feed, gradient)
+                self._feed(feed, gradient)
 
         self._add(run, list(op.arguments))
 
@@ -553,9 +572,7 @@ class Replay:
 
     def _add(self, function: Callable[..., Any], arguments: list[Any]) -> None:
         """Put a call at the end of the list."""
-        late = [
-            number for number, argument in enumerate(arguments) if self._is_fed(argument)
-        ]
+        late = [number for number, argument in enumerate(arguments) if self._is_fed(argument)]
         if any(not isinstance(arguments[number], Place) for number in late):
             self._calls.append((self._call_late, [function, arguments]))
             return
@@ -572,7 +589,9 @@ class Replay:
     def _call_late(self, function: Callable[..., Any], arguments: list[Any]) -> None:
         function(*_filled(arguments, self._arrays))
 
-    def _feed(self, feed: _Feed, array: Any) -> None:
+    def _feed(self, feed: _Feed | None, array: Any) -> None:
+        if feed is None:
+            return
         self._arrays[feed.place] = array
         for arguments, number in feed.targets:
             arguments[number] = array
@@ -597,7 +616,9 @@ class _Gaps:
 
     def take(self, count: int) -> int:
         count = max(ALIGNMENT, -(-count // ALIGNMENT) * ALIGNMENT)
-        fitting = [(end - begin, index) for index, (begin, end) in enumerate(self._free) if end - begin >= count]
+        fitting = [
+            (end - begin, index) for index, (begin, end) in enumerate(self._free) if end - begin >= count
+        ]
         if fitting:
             _, index = min(fitting)
             begin, end = self._free.pop(index)
@@ -634,7 +655,9 @@ def _without_repetition(recording: Recording, outputs: Sequence[Any]) -> tuple[l
     kept = []
     returned = {place for place in outputs if isinstance(place, Place)}
     for op in recording.operations:
-        op = Operation(op.kind, op.function, _renamed(op.arguments, same), _renamed(op.options, same), op.results)
+        op = Operation(
+            op.kind, op.function, _renamed(op.arguments, same), _renamed(op.options, same), op.results
+        )
         if op.kind in ("call", "view"):
             (place,) = op.results
             assert place is not None
@@ -687,7 +710,9 @@ def _needed(operations: Sequence[Operation], outputs: Sequence[Any]) -> list[Ope
 def _is_pointwise(op: Operation) -> bool:
     """Tell whether an operation reads each element before it writes the result at its place."""
     function = op.function
-    return op.kind == "call" and isinstance(function, np.ufunc) and function.signature is None and not op.options
+    return (
+        op.kind == "call" and isinstance(function, np.ufunc) and function.signature is None and not op.options
+    )
 
 
 def _lowered(op: Operation, forms: Sequence[Form], out: Any) -> list[tuple[Callable[..., Any], list[Any]]]:
@@ -701,7 +726,9 @@ def _lowered(op: Operation, forms: Sequence[Form], out: Any) -> list[tuple[Calla
         axis, dtype, kept = (options.get(name) for name in ("axis", "dtype", "keepdims"))
         if function in _REDUCTIONS:
             return [(_REDUCTIONS[function].reduce, [arguments[0], axis, dtype, out, bool(kept)])]
-        if function is np.mean and dtype is None and out.dtype in (np.float32, np.float64):  # what it does itself
+        if (
+            function is np.mean and dtype is None and out.dtype in (np.float32, np.float64)
+        ):  # what it does itself
             count = np.intp(math.prod(forms[arguments[0]].shape) // max(1, out.size))
             divide = functools.partial(np.true_divide, casting="unsafe")
             return [(np.add.reduce, [arguments[0], axis, None, out, bool(kept)]), (divide, [out, count, out])]
@@ -737,7 +764,9 @@ def _chooses(arguments: Sequence[Any], forms: Sequence[Form], out: Any) -> bool:
     return all(isinstance(b, (int, float)) or getattr(b, "dtype", None) == out.dtype for b in branches)
 
 
-def _copy_result(out: Any, function: Callable[..., Any], arguments: list[Any], options: dict[str, Any]) -> None:
+def _copy_result(
+    out: Any, function: Callable[..., Any], arguments: list[Any], options: dict[str, Any]
+) -> None:
     np.copyto(out, function(*arguments, **options))
 
 
@@ -762,9 +791,10 @@ def _own(state: Sequence[Any], forms: Sequence[Form]) -> list[Any]:
 
 def _base_of(array: np.ndarray[Any, Any]) -> Any:
     """Return what holds the memory of an array."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array if array.base is None else array.base
+    base: Any = array
+    while isinstance(base, np.ndarray) and base.base is not None:
+        base = base.base
+    return base
 
 
 class _Stretches:
