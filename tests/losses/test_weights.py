@@ -191,3 +191,45 @@ def test_label_smoothing_takes_labels_of_whole_numbers_and_booleans(put):
         assert number(loss(put(t.astype(kind)), z)) == pytest.approx(np.log(2))
     with pytest.raises(ValueError, match="label_smoothing from 0 to 1, got 1.5"):
         losses.BinaryCrossentropy(label_smoothing=1.5)
+
+
+@pytest.mark.parametrize(
+    "loss", [losses.Triplet(margin=0.7), losses.Circle(gamma=3.0)], ids=["triplet", "circle"]
+)
+@pytest.mark.parametrize("given", ["weight", "mask"])
+def test_a_sample_of_weight_zero_is_compared_with_none(put, rng, loss, given):
+    x = rng.normal(size=(8, 3))
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    labels, kept = np.array([0, 0, 1, 1, 0, 1, 0, 1]), np.array([1, 1, 1, 1, 0, 1, 0, 1], dtype=bool)
+    x[4], x[6] = x[3], np.nan  # a partner as hard as can be, and what must reach no gradient
+    weights = kept if given == "mask" else kept * 2.0
+    options = {"mask": put(weights)} if given == "mask" else {"sample_weight": put(weights)}
+    value, gradient = nn.value_and_grad(lambda o: loss(put(labels), o, **options))(put(x))
+    alone, slope = nn.value_and_grad(lambda o: loss(put(labels[kept]), o))(put(x[kept]))
+    assert float(nn.to_numpy(value)) == pytest.approx(float(nn.to_numpy(alone)), rel=1e-6)
+    found = nn.to_numpy(gradient)
+    np.testing.assert_allclose(found[kept], nn.to_numpy(slope), rtol=1e-6, atol=1e-12)
+    np.testing.assert_array_equal(found[~kept], 0.0)
+
+
+def test_who_is_present_is_said_in_booleans_of_the_labels_shape(put):
+    x, labels = put(np.eye(3)), put([0, 0, 1])
+    for rule in (nn.functional.hardest_triplet, nn.functional.circle):
+        with pytest.raises(ValueError, match=r"expects present to be booleans of shape \(3,\)"):
+            rule(x, labels, put([1.0, 0.0, 1.0]))
+        with pytest.raises(ValueError, match=r"expects present to be booleans of shape \(3,\)"):
+            rule(x, labels, put([True, False]))
+
+
+def test_dice_is_of_each_sample_and_with_all_axes_keras_s_of_the_whole_batch(put, rng):
+    p, t = rng.uniform(size=(3, 4, 4, 2)), rng.integers(0, 2, (3, 4, 4, 2)).astype(float)
+    t[1] = 0.0
+    t[1, 0, 0, 0] = 1.0  # a small region
+
+    def dice(axis):
+        return 1 - 2 * (p * t).sum(axis) / (p.sum(axis) + t.sum(axis))
+
+    assert abs(dice((1, 2, 3)).mean() - dice(None)) > 1e-2
+    for axis, expected in ((None, dice((1, 2, 3))), ((1, 2), dice((1, 2))), ((0, 1, 2, 3), dice(None))):
+        for loss in (losses.Dice(axis=axis), losses.Tversky(axis=axis)):
+            assert float(nn.to_numpy(loss(put(t), put(p)))) == pytest.approx(expected.mean(), rel=1e-6)
