@@ -21,10 +21,12 @@ __all__ = [
     "Metric",
     "Sum",
     "add_mean",
+    "nan_of_rows",
     "probabilities_of",
     "ratio",
     "require_whole",
     "row_weights",
+    "where_known",
     "zero",
 ]
 
@@ -44,6 +46,11 @@ class Metric(Configurable):
     ----------
     name : str, optional
         Its name in tables and in History.
+
+    Notes
+    -----
+    An output that is NaN makes a metric NaN, however many others there are, unless its weight is 0; a loss as a metric
+    looks at no more outputs than the loss does, such as those of the labels.
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -158,6 +165,26 @@ def row_weights(steps: Shape, weight: Any | None, like: Any) -> Any:
         )
     wide = (*weight.shape, *(1,) * (len(steps) - len(weight.shape)))
     return xp.reshape(xp.broadcast_to(xp.reshape(xp.astype(weight, xp.float64), wide), tuple(steps)), (-1,))
+
+
+def where_known(values: Any, outputs: Any) -> Any:
+    """Return the values of outputs, or of rows of them, with NaN where an output is NaN."""
+    if "float" not in str(outputs.dtype):
+        return values
+    xp = namespace(values)
+    unknown = xp.isnan(outputs)
+    if len(unknown.shape) > len(values.shape):
+        unknown = xp.any(unknown, axis=-1)
+    return xp.where(unknown, math.nan, values)
+
+
+def nan_of_rows(outputs: Any, weights: Any) -> Any:
+    """Return what to add to counts: NaN if an output is NaN in a row whose weight is not 0, else 0."""
+    if "float" not in str(outputs.dtype):
+        return 0.0
+    xp = namespace(weights)
+    unknown = xp.any(xp.isnan(outputs), axis=-1) & (weights != 0.0)
+    return xp.sum(xp.where(unknown, math.nan, xp.zeros_like(weights)))
 
 
 def probabilities_of(y_pred: Any, logits: Logits) -> Any:

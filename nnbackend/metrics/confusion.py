@@ -1,4 +1,4 @@
-"""Metrics of right and wrong decisions: precision, recall and what is made of them."""
+"""Metrics of right and wrong decisions: precision, recall and what is made of them; NaN where an output is NaN."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackend.backend import Backend, backend_of, host, namespace, to_numpy
-from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, require_whole, row_weights
+from nnbackend.metrics.base import (
+    Logits,
+    Metric,
+    nan_of_rows,
+    probabilities_of,
+    ratio,
+    require_whole,
+    row_weights,
+)
 from nnbackend.typing import Shape, Tree
 
 __all__ = [
@@ -127,7 +135,8 @@ class _Decisions(Metric):
         xp = namespace(y_pred)
         targets, outputs, steps = columns_of(y_true, y_pred)
         of_labels = len(y_true.shape) < len(y_pred.shape) or tuple(y_true.shape) != tuple(y_pred.shape)
-        weights = xp.expand_dims(row_weights(steps, weight, y_pred), axis=1)
+        of_rows = row_weights(steps, weight, y_pred)
+        unknown, weights = nan_of_rows(outputs, of_rows), xp.expand_dims(of_rows, axis=1)
         decided = self._decide(outputs, of_labels, logits)
         if self.class_id is not None:
             targets = targets[:, self.class_id : self.class_id + 1]
@@ -145,7 +154,7 @@ class _Decisions(Metric):
             return xp.reshape(xp.sum(sums), (1,)) if micro else sums
 
         return {
-            name: state[name] + xp.stack([count(flags) for flags in each], axis=0)
+            name: state[name] + xp.stack([count(flags) for flags in each], axis=0) + unknown
             for name, each in outcomes.items()
         }
 
