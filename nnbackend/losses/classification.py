@@ -317,12 +317,22 @@ class _OfLabels(Loss):
             if 0 in array.shape:
                 return
             low, high = int(xp.min(array)), int(xp.max(array))
-        if low < 0 or high >= classes:
-            raise ValueError(
-                f"{self.label} expects labels from 0 to {classes - 1}, since the outputs have {classes} "
-                f"classes, got labels from {low} to {high}. Number the classes from 0, or give the last layer "
-                f"{high + 1} units; a label of padding is ignore_class=."
+        if low < 0:
+            cure = (
+                f"Number the classes from 0; where {low} marks padding or what is not known, say ignore_class={low}, "
+                "or put a class there and give it a sample_weight of 0."
             )
+        elif high >= classes:
+            cure = (
+                f"Number the classes from 0, or give the last layer {high + 1} units; a label of padding is "
+                "ignore_class=."
+            )
+        else:
+            return
+        raise ValueError(
+            f"{self.label} expects labels from 0 to {classes - 1}, since the outputs have {classes} "
+            f"classes, got labels from {low} to {high}. {cure}"
+        )
 
 
 class SparseCategoricalCrossentropy(_OfLabels, _Crossentropy):  # numpydoc ignore=PR02
@@ -341,6 +351,11 @@ class SparseCategoricalCrossentropy(_OfLabels, _Crossentropy):  # numpydoc ignor
         Its name in tables.
     reduction : str or None
         As of `Loss`.
+
+    Notes
+    -----
+    A label that is no class, such as -1, is refused by a model and gives NaN where the loss is called by hand, unless
+    it is the one to ignore, or its weight is 0: `ignore_class` is PyTorch's `ignore_index`, which is -100 there.
 
     Examples
     --------

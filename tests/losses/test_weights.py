@@ -126,7 +126,9 @@ def test_a_class_to_ignore_does_not_count(backend, put, sequences):
 
 
 def test_a_label_out_of_range_names_the_cure(put):
-    with pytest.raises(ValueError, match=r"labels from -1 to 1.*a label of padding is ignore_class="):
+    with pytest.raises(
+        ValueError, match=r"labels from -1 to 1.*say ignore_class=-1, or put .* sample_weight of 0"
+    ):
         losses.SparseCategoricalCrossentropy().check_targets(put([-1, 1]), (3,))
     with pytest.raises(ValueError, match="labels from 0 to 7"):
         losses.SparseCategoricalCrossentropy(ignore_class=-1).check_targets(put([-1, 7]), (3,))
@@ -233,3 +235,15 @@ def test_dice_is_of_each_sample_and_with_all_axes_keras_s_of_the_whole_batch(put
     for axis, expected in ((None, dice((1, 2, 3))), ((1, 2), dice((1, 2))), ((0, 1, 2, 3), dice(None))):
         for loss in (losses.Dice(axis=axis), losses.Tversky(axis=axis)):
             assert float(nn.to_numpy(loss(put(t), put(p)))) == pytest.approx(expected.mean(), rel=1e-6)
+
+
+def test_by_hand_a_label_that_is_no_class_gives_nan_unless_it_does_not_count(put):
+    labels, z = put([1, -1]), put([[0.3, 1.2], [0.1, -0.4]])
+    for kind, outputs in (
+        (losses.SparseCategoricalCrossentropy, z),
+        (losses.NegativeLogLikelihood, nn.functional.log_softmax(z)),
+    ):
+        first = float(nn.to_numpy(kind()(labels[:1], outputs[:1, :])))
+        assert np.isnan(float(nn.to_numpy(kind()(labels, outputs))))
+        assert float(nn.to_numpy(kind()(labels, outputs, put([1.0, 0.0])))) == pytest.approx(first)
+        assert float(nn.to_numpy(kind(ignore_class=-1)(labels, outputs))) == pytest.approx(first)
