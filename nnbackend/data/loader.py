@@ -109,6 +109,18 @@ class DataLoader:
     >>> first = next(iter(loader))
     >>> loader.state()
     {'epoch': 1, 'batch': 1, 'pass': 1, 'taken': 1, 'seed': 0}
+
+    A function that returns a generator of samples, put together to batches, and one of batches, which come as they are:
+
+    >>> def samples():
+    ...     return ((xp.asarray([float(i)]), i % 2) for i in range(5))
+    >>> def batches():
+    ...     return ((xp.ones((size, 1)), xp.zeros((size,))) for size in (4, 3))
+    >>> xp = nn.get_backend("numpy").xp
+    >>> [batch.x.shape for batch in DataLoader(samples, batch_size=2)]
+    [(2, 1), (2, 1), (1, 1)]
+    >>> [batch.x.shape for batch in DataLoader(batches, batch_size=None)]
+    [(4, 1), (3, 1)]
     """
 
     def __init__(

@@ -121,6 +121,12 @@ def get(which: Any) -> Loss:
         If the name is unknown; the nearest known one is named.
     TypeError
         If it is a class.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> nn.losses.get("mse")
+    MeanSquaredError()
     """
     if isinstance(which, Loss):
         return which

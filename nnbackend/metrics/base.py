@@ -51,6 +51,25 @@ class Metric(Configurable):
     -----
     An output that is NaN makes a metric NaN, however many others there are, unless its weight is 0; a loss as a metric
     looks at no more outputs than the loss does, such as those of the labels.
+
+    Examples
+    --------
+    The largest error of all batches; a mean over samples is less work as a `MeanMetric`, or as a function.
+
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> class LargestError(nn.metrics.Metric):
+    ...     def init(self, backend):
+    ...         return {"most": backend.from_host(0.0, "float64")}
+    ...
+    ...     def update(self, state, y_true, y_pred, weight, *, logits=False):
+    ...         errors = nn.functional.abs(y_pred - y_true)
+    ...         return {"most": nn.functional.maximum(state["most"], nn.functional.max(errors))}
+    ...
+    ...     def result(self, state):
+    ...         return float(nn.to_numpy(state["most"]))
+    >>> LargestError()(xp.asarray([1.0, 2.0]), xp.asarray([1.5, 1.0]))
+    1.0
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -111,7 +130,18 @@ class Metric(Configurable):
 
 
 class MeanMetric(Metric):
-    """The weighted mean of a value for each sample; subclasses define `per_sample`."""
+    """The weighted mean of a value for each sample; subclasses define `per_sample`.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> class Bias(nn.metrics.MeanMetric):
+    ...     def per_sample(self, y_true, y_pred, *, logits):
+    ...         return y_pred - y_true
+    >>> Bias()(xp.asarray([1.0, 2.0]), xp.asarray([1.5, 4.0]), sample_weight=xp.asarray([2.0, 1.0]))
+    1.0
+    """
 
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: Logits) -> Any:
         """Return the value of each sample, of shape (n,) or (n, ...)."""
@@ -313,6 +343,14 @@ class FunctionMetric(MeanMetric):
         sample.
     name : str, optional
         Its name in tables.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> metric = nn.metrics.FunctionMetric(lambda y, outputs: nn.functional.abs(outputs - y), name="error")
+    >>> metric(xp.asarray([1.0, 2.0]), xp.asarray([1.5, 4.0]))
+    1.25
     """
 
     def __init__(self, function: Callable[[Any, Any], Any], name: str | None = None) -> None:
