@@ -247,3 +247,33 @@ def test_by_hand_a_label_that_is_no_class_gives_nan_unless_it_does_not_count(put
         assert np.isnan(float(nn.to_numpy(kind()(labels, outputs))))
         assert float(nn.to_numpy(kind()(labels, outputs, put([1.0, 0.0])))) == pytest.approx(first)
         assert float(nn.to_numpy(kind(ignore_class=-1)(labels, outputs))) == pytest.approx(first)
+
+
+@pytest.mark.parametrize("reduction", ["mean_with_sample_weight", "sum", "none"])
+def test_weights_of_classes_and_the_class_to_ignore_are_pytorch_s(put, rng, reduction):
+    torch = pytest.importorskip("torch")
+    z, labels = rng.normal(size=(6, 4)), np.array([0, 3, 1, 3, -100, 2])
+    of_classes = np.array([0.5, 2.0, 1.0, 0.25])
+    weights = of_classes[np.maximum(labels, 0)]
+    theirs = torch.nn.CrossEntropyLoss(
+        torch.tensor(of_classes), ignore_index=-100, reduction=reduction.partition("_")[0]
+    )
+    tensor = torch.tensor(z, requires_grad=True)
+    expected = theirs(tensor, torch.tensor(labels))
+    expected.sum().backward()
+    loss = losses.SparseCategoricalCrossentropy(True, ignore_class=-100, reduction=reduction)
+    found, slope = nn.value_and_grad(lambda o: nn.functional.sum(loss(put(labels), o, put(weights))))(put(z))
+    np.testing.assert_allclose(nn.to_numpy(found), expected.sum().item(), rtol=1e-6)
+    np.testing.assert_allclose(nn.to_numpy(slope), tensor.grad.numpy(), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_sample_weights_of_yes_or_no_are_pytorch_s(put, rng, steps):
+    torch = pytest.importorskip("torch")
+    shape = (4, 5) if steps else (4, 1)
+    z, y, weights = rng.normal(size=shape), rng.integers(0, 2, shape).astype(float), rng.uniform(size=shape)
+    theirs = torch.nn.BCEWithLogitsLoss(torch.tensor(weights), reduction="sum")
+    expected = theirs(torch.tensor(z), torch.tensor(y)).item()
+    loss = losses.BinaryCrossentropy(from_logits=True, reduction="sum")
+    given = put(y[..., None]), put(z[..., None]), put(weights)
+    assert number(loss(*given)) == pytest.approx(expected, rel=1e-6)
