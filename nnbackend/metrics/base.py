@@ -117,15 +117,31 @@ class Metric(Configurable):
             With what was expected, what came, and the cure.
         """
 
+    def check_outputs(self, y_true: Any, y_pred: Any, weight: Any | None) -> None:
+        """Refuse outputs by their values, which only a call by hand can do.
+
+        Raises
+        ------
+        ValueError
+            With what was expected, what came, and the cure.
+        """
+
     def __call__(
         self, y_true: Any, y_pred: Any, sample_weight: Any | None = None, mask: Any | None = None
     ) -> Any:
-        """Return the metric of one set of targets and outputs; outputs are taken for probabilities, not logits."""
+        """Return the metric of one set of targets and outputs; outputs are taken for probabilities, not logits.
+
+        Raises
+        ------
+        ValueError
+            If outputs that are to be compared with thresholds are no probabilities.
+        """
         y_pred = plain(y_pred)
         backend = backend_of(y_pred)
         with backend.scope():
             self.build(tuple(y_pred.shape[1:]))
             weight = combine_weights(sample_weight, mask)
+            self.check_outputs(plain(y_true), y_pred, weight)
             return self.result(self.update(self.init(backend), plain(y_true), y_pred, weight))
 
 

@@ -20,7 +20,7 @@ from nnbackend.metrics.base import (
     require_whole,
     row_weights,
 )
-from nnbackend.metrics.confusion import check_columns, columns_of
+from nnbackend.metrics.confusion import check_columns, columns_of, require_probabilities
 from nnbackend.typing import Shape, Tree
 
 __all__ = [
@@ -95,6 +95,11 @@ class _Curve(Metric):
         )
         counts = xp.reshape(counts, (cells, kept, 2)) + nan_of_rows(outputs, of_rows)
         return {"true": state["true"] + counts[:, :, 0], "untrue": state["untrue"] + counts[:, :, 1]}
+
+    def check_outputs(self, y_true: Any, y_pred: Any, weight: Any | None) -> None:
+        """Refuse what is no probability."""
+        _, outputs, steps = columns_of(y_true, y_pred)
+        require_probabilities(f"The metric {self.name}", outputs, row_weights(steps, weight, y_pred))
 
     def _counts(self, state: Tree) -> tuple[Any, Any, Any, Any]:
         """Return true and false positives, false and true negatives at each threshold, from the lowest."""
