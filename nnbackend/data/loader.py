@@ -11,10 +11,18 @@ from nnbackend.arguments import positive_integer
 from nnbackend.data.arrays import Batch, split_at
 from nnbackend.data.passes import Passes
 from nnbackend.data.sampling import balanced_order, class_labels, order
-from nnbackend.data.sources import ArraySource, StreamSource, as_batch, is_stream
+from nnbackend.data.sources import ArraySource, StreamSource, as_batch, dropped_all, is_stream
 from nnbackend.random import Stream, key_words, new_seed
 
 __all__ = ["DataLoader"]
+
+
+class _Usual(int):
+    """A number that nobody chose: `is` tells it from the same one given."""
+
+
+#: How many samples a batch has where nobody says so.
+USUAL_SIZE = _Usual(32)
 
 #: What changes a batch: it gets the batch and random numbers of its own.
 Transform = Callable[[Batch, Stream], Any]
@@ -35,14 +43,15 @@ class DataLoader:
     y, sample_weight : array, list or table, or a list or dict of arrays, optional
         Targets and weights, one row for each sample; with a stream they are part of it.
     batch_size : int or None
-        Samples of a batch. None says that a stream gives batches, not samples.
+        Samples of a batch. **None says that a stream gives batches**, not samples, which would be put together to
+        batches of batches; a warning comes where they look like that.
     shuffle : bool
         Whether each epoch has an order of its own; arrays only.
     seed : int, optional
         Where order and random numbers come from. Without it a model that is trained lends its own, and a loader that is
         used alone draws one.
     drop_last : bool
-        Whether to leave out a last batch that has fewer samples.
+        Whether to leave out a last batch that has fewer samples; where that would leave none it is refused.
     balanced : bool
         Whether all classes come equally often in an epoch of as many samples as there are; it brings an order of its
         own. `y` holds whole numbers or one-hot rows.
@@ -100,6 +109,18 @@ class DataLoader:
     >>> first = next(iter(loader))
     >>> loader.state()
     {'epoch': 1, 'batch': 1, 'pass': 1, 'taken': 1, 'seed': 0}
+
+    A function that returns a generator of samples, put together to batches, and one of batches, which come as they are:
+
+    >>> def samples():
+    ...     return ((xp.asarray([float(i)]), i % 2) for i in range(5))
+    >>> def batches():
+    ...     return ((xp.ones((size, 1)), xp.zeros((size,))) for size in (4, 3))
+    >>> xp = nn.get_backend("numpy").xp
+    >>> [batch.x.shape for batch in DataLoader(samples, batch_size=2)]
+    [(2, 1), (2, 1), (1, 1)]
+    >>> [batch.x.shape for batch in DataLoader(batches, batch_size=None)]
+    [(4, 1), (3, 1)]
     """
 
     def __init__(
@@ -108,7 +129,7 @@ class DataLoader:
         y: Any = None,
         sample_weight: Any = None,
         *,
-        batch_size: int | None = 32,
+        batch_size: int | None = USUAL_SIZE,
         shuffle: bool = False,
         seed: int | None = None,
         drop_last: bool = False,
@@ -118,7 +139,7 @@ class DataLoader:
         steps_per_epoch: int | None = None,
     ) -> None:
         self.batch_size = (
-            None if batch_size is None else positive_integer("DataLoader", "batch_size", batch_size)
+            None if batch_size is None else int(positive_integer("DataLoader", "batch_size", batch_size))
         )
         self.steps_per_epoch = (
             None
@@ -137,6 +158,10 @@ class DataLoader:
         self.seed = seed
         self.drop_last, self.transform = drop_last, transform
         self._source = _source(x, y, sample_weight, self.batch_size, shuffle or balanced)
+        if isinstance(self._source, StreamSource):
+            self._source.size_is_given = batch_size is not USUAL_SIZE
+        elif drop_last:
+            self._refuse_to_drop_all(self._source.samples)
         self._labels: Any = None
         if balanced:
             self._labels = _labels(self._source)
@@ -302,11 +327,18 @@ class DataLoader:
             batches = self._source.batches(self.batch_size, first, self.drop_last)
         else:
             assert self.batch_size is not None
+            if self.drop_last:
+                self._refuse_to_drop_all(self._source.samples)
             rows = self._rows(self._source.samples, self._seed_in_use, number)
             batches = self._source.batches(rows, self.batch_size, first, self.drop_last)
         if self.transform is None:
             return batches
         return self._transformed(self.transform, batches, self._seed_in_use, (number << 32) + first)
+
+    def _refuse_to_drop_all(self, count: int) -> None:
+        assert self.batch_size is not None
+        if count < self.batch_size:
+            raise dropped_all(count, self.batch_size)
 
     def _rows(self, count: int, seed: int, number: int) -> Any:
         if self.balanced:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Self
 
+from nnbackend.arguments import positive_integer
 from nnbackend.backend import backend_of, device, host, is_array, namespace, to_numpy
 from nnbackend.data.arrays import require_equal_lengths, to_array
 from nnbackend.data.sources import is_mapped
@@ -47,7 +48,7 @@ def one_hot(labels: Any, classes: int | None = None, *, dtype: str = "float32") 
     Raises
     ------
     ValueError
-        If labels are fractions, negative, or not below `classes`.
+        If labels are fractions, negative, or not below `classes`; -1 is no class, here as elsewhere.
 
     Examples
     --------
@@ -59,11 +60,22 @@ def one_hot(labels: Any, classes: int | None = None, *, dtype: str = "float32") 
     on_host = to_numpy(labels)
     if on_host.size == 0 and classes is None:
         raise ValueError("one_hot expects classes= where there are no labels.")
+    if classes is not None:
+        positive_integer("one_hot", "classes", classes)
+    if not bool((host().xp.floor(on_host) == on_host).all()):  # NaN as well
+        raise ValueError(f"one_hot expects whole-number labels, got fractions or NaN in {on_host.dtype}.")
     low, high = (int(on_host.min()), int(on_host.max())) if on_host.size else (0, 0)
-    classes = high + 1 if classes is None else classes
-    if low < 0 or high >= max(classes, 1) or bool((on_host != on_host.astype("int64")).any()):
+    if low < 0:
         raise ValueError(
-            f"one_hot expects whole-number labels from 0 to {classes - 1}, got labels from {low} to {high}."
+            f"one_hot expects labels from 0 on, got {low}. Number the classes from 0. What such a label marks, padding "
+            "or nothing known, has no row: leave it out, or keep whole-number labels for a loss with ignore_class= or "
+            "a sample_weight of 0."
+        )
+    classes = high + 1 if classes is None else classes
+    if on_host.size and high >= classes:
+        raise ValueError(
+            f"one_hot expects labels from 0 to {classes - 1}, for classes={classes}, got {high}. Say classes="
+            f"{high + 1}, or number the classes from 0."
         )
     backend = backend_of(labels)
     with backend.scope():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,16 @@ from nnbackend import tree
 from nnbackend.backend import host, is_array, to_numpy
 from nnbackend.data.arrays import Batch, named_parts, require_equal_lengths, require_numbers, to_array
 
-__all__ = ["ArraySource", "StreamSource", "as_batch", "is_mapped", "is_stream", "map_arrays", "take_rows"]
+__all__ = [
+    "ArraySource",
+    "StreamSource",
+    "as_batch",
+    "dropped_all",
+    "is_mapped",
+    "is_stream",
+    "map_arrays",
+    "take_rows",
+]
 
 
 def is_mapped(array: Any) -> bool:
@@ -118,6 +128,14 @@ def take_rows(array: Any, rows: Any) -> Any:
     return xp.take(host().from_host(array[found.values]), found.inverse_indices, axis=0)
 
 
+def dropped_all(count: int, size: int, owner: str = "DataLoader") -> ValueError:
+    """Return the error that says that no batch is left."""
+    return ValueError(
+        f"{owner} expects at least one batch, but drop_last=True drops all {count} samples, fewer than batch_size="
+        f"{size}. Make batch_size smaller, or leave out drop_last."
+    )
+
+
 class StreamSource:
     """Batches or samples that come one after the other.
 
@@ -131,6 +149,8 @@ class StreamSource:
 
     samples = None
     mapped = False
+    #: Whether somebody said how many samples a batch has.
+    size_is_given = True
 
     def __init__(self, given: Any, owner: str = "DataLoader") -> None:
         if not is_stream(given):
@@ -140,6 +160,7 @@ class StreamSource:
         self._given = given
         self._owner = owner
         self.restartable = not hasattr(given, "__next__")
+        self._has_warned = False
 
     def batches(self, size: int | None, first: int, drop_last: bool) -> Iterator[Batch]:
         """Yield batches from number `first` on; of `size` samples, or as they come where it is None.
@@ -149,7 +170,7 @@ class StreamSource:
         items = self._items()
         if self.restartable:
             items = itertools.islice(items, first * (size or 1), None)
-        return map(as_batch, items) if size is None else self._collect(items, size, drop_last)
+        return map(as_batch, items) if size is None else self._collect(items, size, drop_last, first)
 
     def _items(self) -> Iterator[Any]:
         made = self._given
@@ -162,11 +183,33 @@ class StreamSource:
                 )
         return iter(made) if hasattr(made, "__iter__") else made
 
-    def _collect(self, items: Iterator[Any], size: int, drop_last: bool) -> Iterator[Batch]:
-        while samples := list(itertools.islice(items, size)):
+    def _collect(self, items: Iterator[Any], size: int, drop_last: bool, first: int) -> Iterator[Batch]:
+        for number in itertools.count(first):
+            samples = [_as_parts(sample) for sample in itertools.islice(items, size)]
+            if number == 0:
+                self._warn_of_batches(samples, size)
             if len(samples) < size and drop_last:
+                if number == 0 and samples:
+                    raise dropped_all(len(samples), size, self._owner)
                 return
-            yield self._stack([_as_parts(sample) for sample in samples])
+            if not samples:
+                return
+            yield self._stack(samples)
+
+    def _warn_of_batches(self, samples: list[Batch], size: int) -> None:
+        """Warn, once, where what is taken for samples looks like batches."""
+        rows = {_rows_of_batch(sample) for sample in samples}
+        if None in rows or not rows or self._has_warned or (self.size_is_given and rows != {size}):
+            return
+        self._has_warned = True
+        x, y = samples[0].x.shape, samples[0].y.shape
+        warnings.warn(
+            f"{self._owner} takes what the stream gives, x of shape {tuple(x)} with y of shape {tuple(y)}, for one "
+            f"sample each, but it looks like batches. Say batch_size=None if they are; batch_size={size} if they are "
+            "samples, such as sequences with a target for each step.",
+            UserWarning,
+            stacklevel=2,
+        )
 
     def _stack(self, samples: list[Batch]) -> Batch:
         xp = host().xp
@@ -177,6 +220,12 @@ class StreamSource:
                 f"{self._owner} cannot stack samples to a batch: {error}. Give all the same shape, for instance with "
                 "nn.data.pad_sequences, or yield batches and say batch_size=None."
             ) from error
+
+
+def _rows_of_batch(item: Batch) -> int | None:
+    """Return how many rows inputs and targets share, if they look like those of several samples."""
+    x, y = (tuple(getattr(part, "shape", ())) for part in (item.x, item.y))
+    return x[0] if len(x) > 1 and y[:1] == x[:1] and x[0] > 1 else None
 
 
 def _as_parts(item: Any) -> Batch:

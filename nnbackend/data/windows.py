@@ -176,7 +176,7 @@ def sequence_windows(
 
 def pad_sequences(
     sequences: Iterable[Any],
-    length: int | None = None,
+    maxlen: int | None = None,
     *,
     value: float = 0.0,
     padding: str = "pre",
@@ -189,7 +189,7 @@ def pad_sequences(
     ----------
     sequences : iterable of array or list of shape (t_i, ...)
         The sequences.
-    length : int, optional
+    maxlen : int, optional
         The length `t` that all get; that of the longest without it.
     value : float
         What stands where there is nothing.
@@ -198,7 +198,8 @@ def pad_sequences(
     truncating : {"pre", "post"}
         Whether a sequence that is too long loses its beginning or its end.
     dtype : str, optional
-        That of the result; without it int64 for sequences of whole numbers, else float32.
+        That of the result; without it int64 where the sequences and `value` are whole numbers, else float32. Fractions
+        that are put into whole numbers lose what stands after the point.
 
     Returns
     -------
@@ -214,7 +215,9 @@ def pad_sequences(
 
     Notes
     -----
-    The words and defaults are Keras's, which returns no mask. Recurrent layers that look at the last step want
+    The words are Keras's, and so are the defaults but one: Keras's `dtype` is int32 whatever the sequences hold, so
+    that fractions are cut off. It returns the array alone, without a mask, and takes all arguments by position, those
+    after `maxlen` in another order. Recurrent layers that look at the last step want
     ``"pre"`` where there is no mask; attention and most other libraries pad behind, ``"post"``.
 
     Examples
@@ -229,8 +232,10 @@ def pad_sequences(
     rows = [to_numpy(to_array(s, f"pad_sequences: sequence {i}")) for i, s in enumerate(sequences)]
     step = _step_shape(rows)
     longest = max(int(row.shape[0]) for row in rows)
-    length = longest if length is None else positive_integer("pad_sequences", "length", length)
-    whole = all("int" in str(row.dtype) or "bool" in str(row.dtype) for row in rows if row.shape[0])
+    length = longest if maxlen is None else positive_integer("pad_sequences", "maxlen", maxlen)
+    whole = float(value).is_integer() and all(
+        "int" in str(row.dtype) or "bool" in str(row.dtype) for row in rows if row.shape[0]
+    )
     xp = host().xp
     padded = xp.full((len(rows), length, *step), value, dtype=dtype or ("int64" if whole else "float32"))
     mask = xp.zeros((len(rows), length), dtype=xp.bool)

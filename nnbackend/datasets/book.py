@@ -35,6 +35,11 @@ def legacy_random(seed: int = 0) -> Any:
     numpy.random.RandomState
         Its ``randn``, ``binomial`` and ``shuffle`` are the book's ``np.random.randn`` and so on. The numbers are
         frozen: NumPy does not change this generator any more.
+
+    Examples
+    --------
+    >>> legacy_random(0).randn(2).round(6)
+    array([1.764052, 0.400157])
     """
     import numpy
 

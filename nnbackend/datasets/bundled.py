@@ -33,6 +33,13 @@ def digits() -> tuple[Any, Any]:
     ------
     ImportError
         If scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> x, y = nn.datasets.digits()
+    >>> x.shape, y.shape
+    ((1797, 64), (1797,))
     """
     return _load("digits")
 
@@ -51,6 +58,13 @@ def iris() -> tuple[Any, Any]:
     ------
     ImportError
         If scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> x, y = nn.datasets.iris()
+    >>> x.shape, y.shape
+    ((150, 4), (150,))
     """
     return _load("iris")
 
@@ -69,6 +83,13 @@ def wine() -> tuple[Any, Any]:
     ------
     ImportError
         If scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> x, y = nn.datasets.wine()
+    >>> x.shape, y.shape
+    ((178, 13), (178,))
     """
     return _load("wine")
 
@@ -87,6 +108,13 @@ def breast_cancer() -> tuple[Any, Any]:
     ------
     ImportError
         If scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> x, y = nn.datasets.breast_cancer()
+    >>> x.shape, y.shape
+    ((569, 30), (569,))
     """
     return _load("breast_cancer")
 
@@ -105,5 +133,12 @@ def diabetes() -> tuple[Any, Any]:
     ------
     ImportError
         If scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> x, y = nn.datasets.diabetes()
+    >>> x.shape, y.shape
+    ((442, 10), (442,))
     """
     return _load("diabetes")

@@ -37,6 +37,17 @@ def read_idx(path: str | PathLike[str]) -> Any:
     References
     ----------
     Y. LeCun, C. Cortes and C. Burges, "The MNIST database", http://yann.lecun.com/exdb/mnist/
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "labels-idx1-ubyte")
+    ...     _ = file.write_bytes(
+    ...         bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 0, 4])
+    ...     )  # of uint8, one axis, three numbers
+    ...     read_idx(file)
+    array([5, 0, 4], dtype=uint8)
     """
     import gzip  # at first use, as tarfile below: both are slow to import
 
@@ -78,6 +89,15 @@ def read_npz(path: str | PathLike[str]) -> dict[str, Any]:
     ------
     ValueError
         If it holds Python objects, which only running what the file says could restore.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(pathlib.Path(folder, "digits.npz"), x=[1.0, 2.0], y=[0, 1])
+    ...     read_npz(pathlib.Path(folder, "digits.npz"))
+    {'x': array([1., 2.]), 'y': array([0, 1])}
     """
     import numpy as np
 
@@ -102,6 +122,17 @@ def read_cifar(path: str | PathLike[str]) -> dict[str, tuple[Any, Any]]:
     ------
     ValueError
         If a file is torn, or there is none.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = pathlib.Path(folder, "test_batch.bin").write_bytes(
+    ...         bytes([7] + [255] * 3072)
+    ...     )  # a label, an image
+    ...     images, labels = read_cifar(folder)["test_batch.bin"]
+    >>> images.shape, labels
+    ((1, 32, 32, 3), array([7]))
     """
     import tarfile
 
@@ -166,6 +197,14 @@ def image_folder(
         If Pillow is not installed.
     ValueError
         If there is no image, they differ in size, or a folder is none of `classes`.
+
+    Examples
+    --------
+    Of a folder with ``cats/tom.png`` and ``dogs/rex.png``:
+
+    >>> x, y, names = image_folder("pets", size=(64, 64))  # doctest: +SKIP
+    >>> x.shape, y, names  # doctest: +SKIP
+    ((2, 64, 64, 3), array([0, 1]), ['cats', 'dogs'])
     """
     import numpy as np
 

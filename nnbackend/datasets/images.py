@@ -114,6 +114,13 @@ def mnist(path: str | PathLike[str] | None = None, *, progress: bool | None = No
     ----------
     Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition",
     Proceedings of the IEEE 86 (1998), https://doi.org/10.1109/5.726791
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> (x_train, y_train), (x_test, y_test) = nn.datasets.mnist()  # doctest: +SKIP
+    >>> x_train.shape, y_train.shape  # doctest: +SKIP
+    ((60000, 28, 28), (60000,))
     """
     return _parts_of(_fetched("mnist", progress) if path is None else Path(path))
 
@@ -143,6 +150,13 @@ def fashion_mnist(path: str | PathLike[str] | None = None, *, progress: bool | N
     ----------
     H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
     algorithms", 2017, https://arxiv.org/abs/1708.07747
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> (x_train, y_train), (x_test, y_test) = nn.datasets.fashion_mnist()  # doctest: +SKIP
+    >>> x_train.shape, y_train.shape  # doctest: +SKIP
+    ((60000, 28, 28), (60000,))
     """
     return _parts_of(_fetched("fashion_mnist", progress) if path is None else Path(path))
 
@@ -178,6 +192,13 @@ def cifar10(path: str | PathLike[str] | None = None, *, progress: bool | None = 
     ----------
     A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009,
     https://www.cs.toronto.edu/~kriz/cifar.html
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> (x_train, y_train), (x_test, y_test) = nn.datasets.cifar10()  # doctest: +SKIP
+    >>> x_train.shape, y_train.shape  # doctest: +SKIP
+    ((50000, 32, 32, 3), (50000,))
     """
     return _parts_of(_fetched("cifar10", progress) if path is None else Path(path))
 

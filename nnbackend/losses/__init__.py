@@ -3,6 +3,19 @@
 A loss has a value for each sample; that of a batch is their mean, weighted by the samples' weights. A cross-entropy
 that is not told ``from_logits`` looks at what made the output: after softmax or sigmoid it takes that function's
 input, which is exact where probabilities have run into 0 or 1; anything else is taken for logits.
+
+Called by hand on an array, a cross-entropy cannot see what made it and takes it for **logits**, as PyTorch does; Keras
+takes it for probabilities, and so do the metrics here. ``from_logits=False`` says that they are probabilities. Where
+an array looks like them and `from_logits` is not given, a warning says so.
+
+>>> import nnbackend as nn
+>>> y, probabilities = (
+...     nn.get_backend("numpy").xp.asarray([1]),
+...     nn.get_backend("numpy").xp.asarray([[0.25, 0.75]]),
+... )
+>>> loss = nn.losses.SparseCategoricalCrossentropy(from_logits=False)
+>>> round(float(loss(y, probabilities)), 6)
+0.287682
 """
 
 from __future__ import annotations
@@ -108,6 +121,12 @@ def get(which: Any) -> Loss:
         If the name is unknown; the nearest known one is named.
     TypeError
         If it is a class.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> nn.losses.get("mse")
+    MeanSquaredError()
     """
     if isinstance(which, Loss):
         return which

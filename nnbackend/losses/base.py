@@ -32,6 +32,13 @@ def weighted_mean(values: Any, weights: Any | None) -> Any:
     r"""Mean of per-sample values,  :math:`\sum_i w_i v_i / \sum_i w_i`  (0 where all weights are 0).
 
     Weights that are all equal change nothing, and a sample of weight 0 is as if it were not there, whatever its value.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> float(nn.losses.weighted_mean(xp.asarray([1.0, 5.0, 7.0]), xp.asarray([3.0, 1.0, 0.0])))
+    2.0
     """
     if weights is None:
         return functional.mean(values)
@@ -56,6 +63,14 @@ def combine_weights(first: Any | None, second: Any | None) -> Any | None:
     -------
     array or None
         Floating, of the longer shape.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> nn.losses.combine_weights(xp.asarray([1.0, 2.0]), xp.asarray([[True, False], [True, True]]))
+    array([[1., 0.],
+           [2., 2.]])
     """
     if first is None and second is None:
         return None
@@ -95,6 +110,17 @@ class Loss(Configurable):
     -----
     The names are Keras's, whose default is ``"sum_over_batch_size"``. Here it is the weighted mean: weights that are
     all equal change nothing, and what has weight 0, such as padding, is as if it were not there.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> class Quartic(nn.losses.Loss):
+    ...     def per_sample(self, y_true, y_pred):
+    ...         return nn.functional.mean((y_pred - y_true) ** 4, axis=-1)
+    >>> y, outputs, weights = xp.asarray([[0.0], [0.0]]), xp.asarray([[1.0], [2.0]]), xp.asarray([3.0, 1.0])
+    >>> float(Quartic()(y, outputs, weights)), float(Quartic(reduction="sum")(y, outputs, weights))
+    (4.75, 19.0)
     """
 
     #: What it is called in messages.
@@ -280,6 +306,14 @@ class FunctionLoss(Loss):
         Its name in tables.
     reduction : str or None
         As of `Loss`.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> loss = nn.losses.FunctionLoss(lambda y, outputs: (outputs - y) ** 4)
+    >>> float(loss(xp.asarray([[0.0], [0.0]]), xp.asarray([[1.0], [2.0]])))
+    8.5
     """
 
     def __init__(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from nnbackend import functional
-from nnbackend.autodiff import Tensor
-from nnbackend.backend import backend_of, namespace, plain
+from nnbackend.autodiff import Operators, Tensor
+from nnbackend.backend import backend_of, host, namespace, plain
 from nnbackend.losses.base import Loss, as_columns, check_classes, check_same_shape
 from nnbackend.typing import Shape
 
@@ -37,7 +38,8 @@ class _Crossentropy(Loss):
     ----------
     from_logits : bool, optional
         Whether outputs are logits (True) or probabilities (False). Without it, what made the output decides: after
-        softmax or sigmoid the loss takes that function's input; other outputs are taken for logits.
+        softmax or sigmoid the loss takes that function's input; other outputs, plain arrays among them, are taken
+        for logits.
     name : str, optional
         Its name in tables.
     reduction : str or None
@@ -52,6 +54,37 @@ class _Crossentropy(Loss):
     ) -> None:
         super().__init__(name, reduction)
         self.from_logits = from_logits
+        self._has_warned = False
+
+    def __call__(
+        self, y_true: Any, y_pred: Any, sample_weight: Any | None = None, mask: Any | None = None
+    ) -> Any:
+        """Return the loss of a batch, as `Loss` does; warn where what is taken for logits looks like probabilities.
+
+        Only arrays of the host are looked at, and only if `from_logits` is not given: a training step gives tensors,
+        which know what made them.
+        """
+        if self.from_logits is None and not isinstance(y_pred, Operators) and self._looks_normalized(y_pred):
+            warnings.warn(
+                f"{self.label} takes these outputs for logits, but they look like probabilities. Say "
+                "from_logits=False if they are; from_logits=True if they are logits.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return super().__call__(y_true, y_pred, sample_weight, mask)
+
+    def _looks_normalized(self, outputs: Any) -> bool:
+        """Tell whether an array of the host holds what softmax or sigmoid could have made."""
+        if not host().owns(outputs) or not hasattr(outputs, "__array_interface__"):
+            return False  # a step that is recorded or traced has no values to look at
+        if 0 in outputs.shape or not outputs.shape:
+            return False
+        xp = host().xp
+        if not bool(xp.all((outputs >= 0.0) & (outputs <= 1.0))) or not bool(xp.any(outputs)):
+            return False
+        if self.link == "sigmoid":
+            return True
+        return outputs.ndim > 1 and bool(xp.all(xp.abs(xp.sum(outputs, axis=-1) - 1.0) <= _SUM_TOLERANCE))
 
     def of_logits(self, logits: Any, targets: Any) -> Any:
         """Return the loss of each row of logits."""
@@ -71,11 +104,13 @@ class _Crossentropy(Loss):
         ValueError
             If the output is made by another function than the loss's own: it holds no logits.
         """
+        origin: tuple[Any, ...] | None = y_pred.origin if isinstance(y_pred, Tensor) else None
         if self.from_logits is True:
+            if origin is not None and origin[0] == self.link:
+                self._warn_of_link()
             return y_pred
         if self.from_logits is False:
             return None
-        origin: tuple[Any, ...] | None = y_pred.origin if isinstance(y_pred, Tensor) else None
         if origin is None or origin[0] not in _LINKS:
             return y_pred
         rule, arguments = origin[:2]
@@ -87,6 +122,18 @@ class _Crossentropy(Loss):
                 f"{rule}{over}. Change the activation, or say from_logits=False."
             )
         return arguments[0]
+
+    def _warn_of_link(self) -> None:
+        """Warn, once, that an output is what logits become."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        warnings.warn(
+            f"{self.label} has from_logits=True, but gets the output of {self.link}, which holds probabilities. Leave "
+            f"out {self.link} at the end of the model, or from_logits.",
+            UserWarning,
+            stacklevel=2,
+        )
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         """Return the cross-entropy of each sample."""
@@ -137,7 +184,8 @@ class CategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     Parameters
     ----------
     from_logits : bool, optional
-        Whether outputs are logits or probabilities; without it, what made the output decides.
+        Whether outputs are logits or probabilities. Without it, what made the output decides, and plain arrays are
+        taken for **logits**: say False for probabilities.
     label_smoothing : float
         The share s of each target that is spread evenly over all k classes: :math:`(1 - s) t + s/k`.
     name : str, optional
@@ -271,12 +319,22 @@ class _OfLabels(Loss):
             if 0 in array.shape:
                 return
             low, high = int(xp.min(array)), int(xp.max(array))
-        if low < 0 or high >= classes:
-            raise ValueError(
-                f"{self.label} expects labels from 0 to {classes - 1}, since the outputs have {classes} "
-                f"classes, got labels from {low} to {high}. Number the classes from 0, or give the last layer "
-                f"{high + 1} units; a label of padding is ignore_class=."
+        if low < 0:
+            cure = (
+                f"Number the classes from 0; where {low} marks padding or what is not known, say ignore_class={low}, "
+                "or put a class there and give it a sample_weight of 0."
             )
+        elif high >= classes:
+            cure = (
+                f"Number the classes from 0, or give the last layer {high + 1} units; a label of padding is "
+                "ignore_class=."
+            )
+        else:
+            return
+        raise ValueError(
+            f"{self.label} expects labels from 0 to {classes - 1}, since the outputs have {classes} "
+            f"classes, got labels from {low} to {high}. {cure}"
+        )
 
 
 class SparseCategoricalCrossentropy(_OfLabels, _Crossentropy):  # numpydoc ignore=PR02
@@ -285,7 +343,8 @@ class SparseCategoricalCrossentropy(_OfLabels, _Crossentropy):  # numpydoc ignor
     Parameters
     ----------
     from_logits : bool, optional
-        Whether outputs are logits or probabilities; without it, what made the output decides.
+        Whether outputs are logits or probabilities. Without it, what made the output decides, and plain arrays are
+        taken for **logits**: say False for probabilities.
     ignore_class : int, optional
         Targets with this label do not count, such as -1 for padding or 255 for the edges of regions.
     label_smoothing : float
@@ -294,6 +353,11 @@ class SparseCategoricalCrossentropy(_OfLabels, _Crossentropy):  # numpydoc ignor
         Its name in tables.
     reduction : str or None
         As of `Loss`.
+
+    Notes
+    -----
+    A label that is no class, such as -1, is refused by a model and gives NaN where the loss is called by hand, unless
+    it is the one to ignore, or its weight is 0: `ignore_class` is PyTorch's `ignore_index`, which is -100 there.
 
     Examples
     --------
@@ -342,7 +406,8 @@ class BinaryCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
     Parameters
     ----------
     from_logits : bool, optional
-        Whether outputs are logits or probabilities; without it, what made the output decides.
+        Whether outputs are logits or probabilities. Without it, what made the output decides, and plain arrays are
+        taken for **logits**: say False for probabilities.
     label_smoothing : float
         The share s of each target that is drawn towards the middle: :math:`(1 - s) t + s/2`.
     name : str, optional
@@ -406,7 +471,8 @@ class CategoricalGeneralizedCrossEntropy(_OfLabels, _Crossentropy):  # numpydoc 
     q : float
         Above 0 and at most 1: towards 0 it is the cross-entropy, at 1 half the absolute error.
     from_logits : bool, optional
-        Whether outputs are logits or probabilities; without it, what made the output decides.
+        Whether outputs are logits or probabilities. Without it, what made the output decides, and plain arrays are
+        taken for **logits**: say False for probabilities.
     name : str, optional
         Its name in tables.
     reduction : str or None
@@ -498,7 +564,8 @@ class BinaryFocalCrossentropy(BinaryCrossentropy):  # numpydoc ignore=PR02
     gamma : float
         How much it looks away; 0 gives the cross-entropy.
     from_logits : bool, optional
-        Whether outputs are logits or probabilities; without it, what made the output decides.
+        Whether outputs are logits or probabilities. Without it, what made the output decides, and plain arrays are
+        taken for **logits**: say False for probabilities.
     label_smoothing : float
         The share s of each target that is drawn towards the middle: :math:`(1 - s) t + s/2`.
     name : str, optional
@@ -556,7 +623,8 @@ class CategoricalFocalCrossentropy(CategoricalCrossentropy):  # numpydoc ignore=
     gamma : float
         How much it looks away.
     from_logits : bool, optional
-        Whether outputs are logits or probabilities; without it, what made the output decides.
+        Whether outputs are logits or probabilities. Without it, what made the output decides, and plain arrays are
+        taken for **logits**: say False for probabilities.
     label_smoothing : float
         The share s of each target that is spread evenly over all k classes: :math:`(1 - s) t + s/k`.
     name : str, optional

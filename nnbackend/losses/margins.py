@@ -123,9 +123,20 @@ class Contrastive(_OfNumbers):
 class _OfEmbeddings(Loss):
     """What losses share that compare the samples of a batch with each other, by their labels."""
 
-    def hide(self, y_true: Any, weights: Any) -> Any:
-        """Keep all labels: a sample of weight 0 still stands beside the others."""
-        return y_true
+    def among(self, embeddings: Any, labels: Any, present: Any | None) -> Any:
+        """Return the loss of each sample of a batch, compared with those that are present."""
+        raise NotImplementedError(f"{type(self).__name__} must define among(embeddings, labels, present).")
+
+    def per_sample(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each sample."""
+        return self.among(y_pred, plain(y_true), None)
+
+    def weighted_values(self, y_true: Any, y_pred: Any, weights: Any | None) -> tuple[Any, Any | None]:
+        """Return the losses and their weights; samples of weight 0 are compared with none."""
+        weights = self.weights(y_true, weights)
+        if weights is None or tuple(weights.shape) != tuple(y_pred.shape[:1]):
+            return self.per_sample(y_true, y_pred), weights
+        return self.among(y_pred, plain(y_true), plain(weights) != 0.0), weights
 
     def cast_targets(self, y: Any, like: Any) -> Any:
         """Return labels of shape (n,)."""
@@ -160,7 +171,8 @@ class Triplet(_OfEmbeddings):
 
     Notes
     -----
-    Samples that are alone in their class have a loss of 0: batches should hold several of each class.
+    Samples that are alone in their class have a loss of 0: batches should hold several of each class. A sample of
+    weight 0 is as if it were not there: no other is compared with it.
 
     References
     ----------
@@ -179,9 +191,9 @@ class Triplet(_OfEmbeddings):
         super().__init__(name, reduction)
         self.margin = margin
 
-    def per_sample(self, y_true: Any, y_pred: Any) -> Any:
+    def among(self, embeddings: Any, labels: Any, present: Any | None) -> Any:
         """Return the loss of each sample."""
-        return functional.hardest_triplet(y_pred, plain(y_true), margin=self.margin)
+        return functional.hardest_triplet(embeddings, labels, present, margin=self.margin)
 
 
 class Circle(_OfEmbeddings):
@@ -200,6 +212,10 @@ class Circle(_OfEmbeddings):
         Its name in tables.
     reduction : str or None
         As of `Loss`.
+
+    Notes
+    -----
+    A sample of weight 0 is as if it were not there: no other is compared with it.
 
     References
     ----------
@@ -225,6 +241,6 @@ class Circle(_OfEmbeddings):
         self.gamma = gamma
         self.margin = margin
 
-    def per_sample(self, y_true: Any, y_pred: Any) -> Any:
+    def among(self, embeddings: Any, labels: Any, present: Any | None) -> Any:
         """Return the loss of each sample."""
-        return functional.circle(y_pred, plain(y_true), gamma=self.gamma, margin=self.margin)
+        return functional.circle(embeddings, labels, present, gamma=self.gamma, margin=self.margin)

@@ -33,8 +33,12 @@ class Tversky(Loss):
 
     Notes
     -----
-    Outputs are probabilities. Keras sums over the batch as well unless it is told the axes, and its `alpha` weighs
-    what the paper calls false negatives, its `beta` the false positives.
+    Outputs are probabilities. There is one index for each sample, its sums over all other axes, classes among them,
+    and the loss of a batch is the mean over samples: each counts alike, however large its regions, and sample weights
+    apply. Keras's ``Tversky()`` has one index for the whole batch, ``axis=None`` there meaning all axes: large regions
+    count more, and sample weights cannot apply. ``axis=(1, 2)`` means the same here and there, an index for each sample
+    and class of images; the axes of Keras's default, the batch among them, are ``axis=(0, 1, ..., d)`` here. Keras's
+    `alpha` weighs what the paper calls false negatives, its `beta` the false positives.
 
     References
     ----------
@@ -86,7 +90,11 @@ class Dice(Tversky):
 
     Notes
     -----
-    Outputs are probabilities. Keras sums over the batch as well unless it is told the axes.
+    Outputs are probabilities. There is one score for each sample, its sums over all other axes, classes among them,
+    and the loss of a batch is the mean over samples: each counts alike, however large its regions, and sample weights
+    apply. Keras's ``Dice()`` has one score for the whole batch, ``axis=None`` there meaning all axes: large regions
+    count more, and sample weights cannot apply. ``axis=(1, 2)`` means the same here and there, a score for each sample
+    and class of images; Keras's default is ``axis=(0, 1, 2, 3)`` here.
 
     References
     ----------
@@ -120,7 +128,8 @@ class CTC(_Crossentropy):  # numpydoc ignore=PR02
     blank : int
         The class that stands for no label, and pads targets; -1 for the last.
     from_logits : bool, optional
-        Whether outputs are logits or probabilities; without it, what made the output decides.
+        Whether outputs are logits or probabilities. Without it, what made the output decides, and plain arrays are
+        taken for **logits**: say False for probabilities.
     name : str, optional
         Its name in tables.
     reduction : str or None

@@ -178,6 +178,12 @@ def get(which: str | Metric | Loss | Callable[..., Any]) -> Metric:
         If the name is unknown; the nearest known one is named.
     TypeError
         If it is a class.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> nn.metrics.get("rmse").name, nn.metrics.get(nn.losses.Huber(delta=0.5)).name
+    ('rmse', 'huber')
     """
     if isinstance(which, Metric):
         return which

@@ -1,13 +1,13 @@
-"""Accuracies: the share of right answers."""
+"""Accuracies: the share of right answers; NaN where an output is NaN."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from nnbackend.backend import backend_of, namespace
-from nnbackend.losses.base import check_classes, check_same_shape
-from nnbackend.metrics.base import Logits, MeanMetric, Metric, require_whole
-from nnbackend.typing import Shape
+from nnbackend.losses.base import check_classes, check_same_shape, combine_weights
+from nnbackend.metrics.base import Logits, MeanMetric, Metric, require_whole, where_known
+from nnbackend.typing import Shape, Tree
 
 __all__ = [
     "Accuracy",
@@ -48,7 +48,7 @@ class BinaryAccuracy(MeanMetric):
         if len(y_true.shape) == len(y_pred.shape) - 1:
             y_true = xp.expand_dims(y_true, axis=-1)
         wanted = y_true if "bool" in str(y_true.dtype) else y_true > _half(y_true)
-        return xp.astype((y_pred > threshold) == wanted, xp.float64)
+        return where_known(xp.astype((y_pred > threshold) == wanted, xp.float64), y_pred)
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets of another shape than the outputs'."""
@@ -73,7 +73,8 @@ class CategoricalAccuracy(MeanMetric):
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: Logits) -> Any:
         """Return 1 where the sample is right."""
         xp = namespace(y_pred)
-        return xp.astype(xp.argmax(y_pred, axis=-1) == xp.argmax(y_true, axis=-1), xp.float64)
+        right = xp.argmax(y_pred, axis=-1) == xp.argmax(y_true, axis=-1)
+        return where_known(xp.astype(right, xp.float64), y_pred)
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets that are not one-hot."""
@@ -81,8 +82,40 @@ class CategoricalAccuracy(MeanMetric):
         _check_same_shape(self, y, output_shape, "For whole-number labels use 'sparse_categorical_accuracy'.")
 
 
-class SparseCategoricalAccuracy(MeanMetric):
+class _OfLabels(MeanMetric):
+    """What accuracies of whole-number labels share: the label that does not count."""
+
+    def __init__(self, name: str | None = None, *, ignore_class: int | None = None) -> None:
+        super().__init__(name)
+        self.ignore_class = ignore_class
+
+    def update(
+        self, state: Tree, y_true: Any, y_pred: Any, weight: Any | None, *, logits: Logits = False
+    ) -> Tree:
+        """Add the batch to the sums, without the labels that do not count."""
+        if self.ignore_class is not None:
+            weight = combine_weights(weight, _one_for_each_row(y_true, y_pred) != self.ignore_class)
+        return super().update(state, y_true, y_pred, weight, logits=logits)
+
+
+def _one_for_each_row(labels: Any, outputs: Any) -> Any:
+    """Return labels without a last axis of length one."""
+    return namespace(labels).squeeze(labels, axis=-1) if len(labels.shape) == len(outputs.shape) else labels
+
+
+class SparseCategoricalAccuracy(_OfLabels):  # numpydoc ignore=PR02
     """Share of samples whose largest output is that of the label.
+
+    Parameters
+    ----------
+    name : str, optional
+        Its name in tables.
+    ignore_class : int, optional
+        Targets with this label do not count, such as -1 for padding.
+
+    Notes
+    -----
+    A label that is no class, such as -1, counts as wrong unless it is the one to ignore, or its weight is 0.
 
     Examples
     --------
@@ -95,10 +128,9 @@ class SparseCategoricalAccuracy(MeanMetric):
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: Logits) -> Any:
         """Return 1 where the sample is right."""
         xp = namespace(y_pred)
-        if len(y_true.shape) == len(y_pred.shape):
-            y_true = xp.squeeze(y_true, axis=-1)
         best = xp.argmax(y_pred, axis=-1)
-        return xp.astype(best == xp.astype(y_true, best.dtype), xp.float64)
+        right = best == xp.astype(_one_for_each_row(y_true, y_pred), best.dtype)
+        return where_known(xp.astype(right, xp.float64), y_pred)
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets that are not one label for each row of outputs."""
@@ -154,7 +186,7 @@ def _kind_of_accuracy(target_shape: Shape, output_shape: Shape) -> MeanMetric:
     return _CATEGORICAL if target_shape == output_shape else _SPARSE
 
 
-class SparseTopKCategoricalAccuracy(MeanMetric):
+class SparseTopKCategoricalAccuracy(_OfLabels):
     """Share of samples whose label's output is among the k largest.
 
     Parameters
@@ -163,10 +195,13 @@ class SparseTopKCategoricalAccuracy(MeanMetric):
         How many outputs count as right.
     name : str, optional
         Its name in tables.
+    ignore_class : int, optional
+        Targets with this label do not count, such as -1 for padding.
 
     Notes
     -----
-    An output that is as large as the label's does not push it out, as in Keras; NaN does.
+    An output that is as large as the label's does not push it out, as in Keras. A label that is no class, such as -1,
+    counts as wrong unless it is the one to ignore, or its weight is 0.
 
     Examples
     --------
@@ -177,16 +212,14 @@ class SparseTopKCategoricalAccuracy(MeanMetric):
     0.5
     """
 
-    def __init__(self, k: int = 5, name: str | None = None) -> None:
-        super().__init__(name)
+    def __init__(self, k: int = 5, name: str | None = None, *, ignore_class: int | None = None) -> None:
+        super().__init__(name, ignore_class=ignore_class)
         require_whole(f"The metric {self.name}", "k", k, 1)
         self.k = k
 
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: Logits) -> Any:
         """Return 1 where the sample is right."""
-        if len(y_true.shape) == len(y_pred.shape):
-            y_true = namespace(y_true).squeeze(y_true, axis=-1)
-        return _is_among(y_true, y_pred, self.k)
+        return _is_among(_one_for_each_row(y_true, y_pred), y_pred, self.k)
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets that are not one label for each row of outputs."""
@@ -212,6 +245,9 @@ class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):  # numpydoc ignore
     0.5
     """
 
+    def __init__(self, k: int = 5, name: str | None = None) -> None:
+        super().__init__(k, name)
+
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: Logits) -> Any:
         """Return 1 where the sample is right."""
         return _is_among(namespace(y_true).argmax(y_true, axis=-1), y_pred, self.k)
@@ -225,10 +261,11 @@ class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):  # numpydoc ignore
 
 
 def _is_among(labels: Any, outputs: Any, k: int) -> Any:
-    """Return 1 where fewer than k outputs of a row are above the label's."""
+    """Return 1 where the label is a class and fewer than k outputs of its row are above its own."""
     xp = namespace(outputs)
     labels = xp.expand_dims(xp.astype(labels, xp.int64), axis=-1)
     classes = xp.arange(outputs.shape[-1], dtype=xp.int64, device=backend_of(outputs).device(outputs))
     chosen = xp.sum(xp.where(classes == labels, outputs, 0.0), axis=-1, keepdims=True)
-    above = xp.sum(xp.astype(~(outputs <= chosen), xp.int64), axis=-1)  # NaN is not below anything
-    return xp.astype(above < k, xp.float64)
+    above = xp.sum(xp.astype(outputs > chosen, xp.int64), axis=-1)
+    right = (above < k) & xp.any(classes == labels, axis=-1)
+    return where_known(xp.astype(right, xp.float64), outputs)

@@ -21,10 +21,12 @@ __all__ = [
     "Metric",
     "Sum",
     "add_mean",
+    "nan_of_rows",
     "probabilities_of",
     "ratio",
     "require_whole",
     "row_weights",
+    "where_known",
     "zero",
 ]
 
@@ -44,6 +46,30 @@ class Metric(Configurable):
     ----------
     name : str, optional
         Its name in tables and in History.
+
+    Notes
+    -----
+    An output that is NaN makes a metric NaN, however many others there are, unless its weight is 0; a loss as a metric
+    looks at no more outputs than the loss does, such as those of the labels.
+
+    Examples
+    --------
+    The largest error of all batches; a mean over samples is less work as a `MeanMetric`, or as a function.
+
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> class LargestError(nn.metrics.Metric):
+    ...     def init(self, backend):
+    ...         return {"most": backend.from_host(0.0, "float64")}
+    ...
+    ...     def update(self, state, y_true, y_pred, weight, *, logits=False):
+    ...         errors = nn.functional.abs(y_pred - y_true)
+    ...         return {"most": nn.functional.maximum(state["most"], nn.functional.max(errors))}
+    ...
+    ...     def result(self, state):
+    ...         return float(nn.to_numpy(state["most"]))
+    >>> LargestError()(xp.asarray([1.0, 2.0]), xp.asarray([1.5, 1.0]))
+    1.0
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -91,20 +117,47 @@ class Metric(Configurable):
             With what was expected, what came, and the cure.
         """
 
+    def check_outputs(self, y_true: Any, y_pred: Any, weight: Any | None) -> None:
+        """Refuse outputs by their values, which only a call by hand can do.
+
+        Raises
+        ------
+        ValueError
+            With what was expected, what came, and the cure.
+        """
+
     def __call__(
         self, y_true: Any, y_pred: Any, sample_weight: Any | None = None, mask: Any | None = None
     ) -> Any:
-        """Return the metric of one set of targets and outputs; outputs are taken for probabilities, not logits."""
+        """Return the metric of one set of targets and outputs; outputs are taken for probabilities, not logits.
+
+        Raises
+        ------
+        ValueError
+            If outputs that are to be compared with thresholds are no probabilities.
+        """
         y_pred = plain(y_pred)
         backend = backend_of(y_pred)
         with backend.scope():
             self.build(tuple(y_pred.shape[1:]))
             weight = combine_weights(sample_weight, mask)
+            self.check_outputs(plain(y_true), y_pred, weight)
             return self.result(self.update(self.init(backend), plain(y_true), y_pred, weight))
 
 
 class MeanMetric(Metric):
-    """The weighted mean of a value for each sample; subclasses define `per_sample`."""
+    """The weighted mean of a value for each sample; subclasses define `per_sample`.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> class Bias(nn.metrics.MeanMetric):
+    ...     def per_sample(self, y_true, y_pred, *, logits):
+    ...         return y_pred - y_true
+    >>> Bias()(xp.asarray([1.0, 2.0]), xp.asarray([1.5, 4.0]), sample_weight=xp.asarray([2.0, 1.0]))
+    1.0
+    """
 
     def per_sample(self, y_true: Any, y_pred: Any, *, logits: Logits) -> Any:
         """Return the value of each sample, of shape (n,) or (n, ...)."""
@@ -158,6 +211,26 @@ def row_weights(steps: Shape, weight: Any | None, like: Any) -> Any:
         )
     wide = (*weight.shape, *(1,) * (len(steps) - len(weight.shape)))
     return xp.reshape(xp.broadcast_to(xp.reshape(xp.astype(weight, xp.float64), wide), tuple(steps)), (-1,))
+
+
+def where_known(values: Any, outputs: Any) -> Any:
+    """Return the values of outputs, or of rows of them, with NaN where an output is NaN."""
+    if "float" not in str(outputs.dtype):
+        return values
+    xp = namespace(values)
+    unknown = xp.isnan(outputs)
+    if len(unknown.shape) > len(values.shape):
+        unknown = xp.any(unknown, axis=-1)
+    return xp.where(unknown, math.nan, values)
+
+
+def nan_of_rows(outputs: Any, weights: Any) -> Any:
+    """Return what to add to counts: NaN if an output is NaN in a row whose weight is not 0, else 0."""
+    if "float" not in str(outputs.dtype):
+        return 0.0
+    xp = namespace(weights)
+    unknown = xp.any(xp.isnan(outputs), axis=-1) & (weights != 0.0)
+    return xp.sum(xp.where(unknown, math.nan, xp.zeros_like(weights)))
 
 
 def probabilities_of(y_pred: Any, logits: Logits) -> Any:
@@ -286,6 +359,14 @@ class FunctionMetric(MeanMetric):
         sample.
     name : str, optional
         Its name in tables.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> metric = nn.metrics.FunctionMetric(lambda y, outputs: nn.functional.abs(outputs - y), name="error")
+    >>> metric(xp.asarray([1.0, 2.0]), xp.asarray([1.5, 4.0]))
+    1.25
     """
 
     def __init__(self, function: Callable[[Any, Any], Any], name: str | None = None) -> None:

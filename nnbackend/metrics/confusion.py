@@ -1,4 +1,4 @@
-"""Metrics of right and wrong decisions: precision, recall and what is made of them."""
+"""Metrics of right and wrong decisions: precision, recall and what is made of them; NaN where an output is NaN."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackend.backend import Backend, backend_of, host, namespace, to_numpy
-from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, require_whole, row_weights
+from nnbackend.metrics.base import (
+    Logits,
+    Metric,
+    nan_of_rows,
+    probabilities_of,
+    ratio,
+    require_whole,
+    row_weights,
+)
 from nnbackend.typing import Shape, Tree
 
 __all__ = [
@@ -19,6 +27,9 @@ __all__ = [
     "TrueNegatives",
     "TruePositives",
 ]
+
+#: How far a probability that was rounded may lie outside of 0 to 1.
+_ROUNDING = 1e-3
 
 _AVERAGES = (None, "micro", "macro", "weighted")
 
@@ -54,6 +65,19 @@ def check_columns(owner: str, y: Any, output_shape: Shape) -> None:
         f"{owner} expects targets shaped like the outputs, {('n', *whole)}, or whole-number labels of shape "
         f"{('n', *rows)}, got {tuple(y.shape)}."
     )
+
+
+def require_probabilities(owner: str, outputs: Any, weights: Any) -> None:
+    """Refuse rows of outputs that are no probabilities, where they have weight; NaN is not looked at."""
+    if "float" not in str(outputs.dtype):
+        return
+    xp = namespace(outputs)
+    counted = xp.where(xp.expand_dims(weights != 0.0, axis=-1), outputs, 0.5)
+    if bool(xp.any((counted < -_ROUNDING) | (counted > 1.0 + _ROUNDING))):
+        raise ValueError(
+            f"{owner} expects probabilities, got outputs below 0 or above 1. Logits become probabilities by "
+            "nn.functional.sigmoid, or softmax for classes; for scores of any scale there is nn.metrics.roc_auc."
+        )
 
 
 def largest(outputs: Any, k: int) -> Any:
@@ -126,9 +150,9 @@ class _Decisions(Metric):
         """Count the batch's decisions."""
         xp = namespace(y_pred)
         targets, outputs, steps = columns_of(y_true, y_pred)
-        of_labels = len(y_true.shape) < len(y_pred.shape) or tuple(y_true.shape) != tuple(y_pred.shape)
-        weights = xp.expand_dims(row_weights(steps, weight, y_pred), axis=1)
-        decided = self._decide(outputs, of_labels, logits)
+        of_rows = row_weights(steps, weight, y_pred)
+        unknown, weights = nan_of_rows(outputs, of_rows), xp.expand_dims(of_rows, axis=1)
+        decided = self._decide(outputs, tuple(y_true.shape) != tuple(y_pred.shape), logits)
         if self.class_id is not None:
             targets = targets[:, self.class_id : self.class_id + 1]
             decided = [each[:, self.class_id : self.class_id + 1] for each in decided]
@@ -145,7 +169,7 @@ class _Decisions(Metric):
             return xp.reshape(xp.sum(sums), (1,)) if micro else sums
 
         return {
-            name: state[name] + xp.stack([count(flags) for flags in each], axis=0)
+            name: state[name] + xp.stack([count(flags) for flags in each], axis=0) + unknown
             for name, each in outcomes.items()
         }
 
@@ -154,10 +178,23 @@ class _Decisions(Metric):
         several = outputs.shape[-1] > 1
         if self.top_k is not None:
             return [largest(outputs, self.top_k)]
-        if self.thresholds is None and several and (of_labels or self._takes_largest):
+        if self._by_the_largest(several, of_labels):
             return [largest(outputs, 1)]
+        if "float" not in str(outputs.dtype):  # said already: 0 and 1
+            outputs = namespace(outputs).astype(outputs, namespace(outputs).float64)
         probabilities = probabilities_of(outputs, logits if several else bool(logits))
         return [probabilities > threshold for threshold in self._thresholds(0.5)]
+
+    def _by_the_largest(self, several: bool, of_labels: bool) -> bool:
+        """Tell whether the largest of several outputs says yes, whatever its size."""
+        return self.thresholds is None and several and (of_labels or self._takes_largest)
+
+    def check_outputs(self, y_true: Any, y_pred: Any, weight: Any | None) -> None:
+        """Refuse what is no probability and is compared with a threshold."""
+        _, outputs, steps = columns_of(y_true, y_pred)
+        of_labels = tuple(y_true.shape) != tuple(y_pred.shape)
+        if self.top_k is None and not self._by_the_largest(outputs.shape[-1] > 1, of_labels):
+            require_probabilities(f"The metric {self.name}", outputs, row_weights(steps, weight, y_pred))
 
     #: Whether the largest of several outputs is the decision for one-hot targets as well.
     _takes_largest = False

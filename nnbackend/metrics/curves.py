@@ -1,4 +1,7 @@
-"""Metrics of scores at all thresholds: the areas under curves, and points on them."""
+"""Metrics of scores at all thresholds: the areas under curves, and points on them.
+
+They are NaN where they are not defined, of one class alone, and where a score is NaN.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,16 @@ from typing import Any
 
 from nnbackend import functional
 from nnbackend.backend import Backend, backend_of, host, namespace, plain, to_numpy
-from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, require_whole, row_weights
-from nnbackend.metrics.confusion import check_columns, columns_of
+from nnbackend.metrics.base import (
+    Logits,
+    Metric,
+    nan_of_rows,
+    probabilities_of,
+    ratio,
+    require_whole,
+    row_weights,
+)
+from nnbackend.metrics.confusion import check_columns, columns_of, require_probabilities
 from nnbackend.typing import Shape, Tree
 
 __all__ = [
@@ -75,14 +86,20 @@ class _Curve(Metric):
         kept = columns if self.multi_label else 1
         if self.multi_label:
             places = places * columns + xp.arange(columns, dtype=xp.int64, device=device)
-        weights = xp.broadcast_to(xp.expand_dims(row_weights(steps, weight, y_pred), axis=1), (rows, columns))
+        of_rows = row_weights(steps, weight, y_pred)
+        weights = xp.broadcast_to(xp.expand_dims(of_rows, axis=1), (rows, columns))
         pair = xp.stack([xp.where(targets, weights, 0.0), xp.where(targets, 0.0, weights)], axis=-1)
         cells = len(self.inner_thresholds) + 1
         counts = functional.scatter_add(
             xp.reshape(pair, (-1, 2)), xp.reshape(places, (-1,)), length=cells * kept
         )
-        counts = xp.reshape(counts, (cells, kept, 2))
+        counts = xp.reshape(counts, (cells, kept, 2)) + nan_of_rows(outputs, of_rows)
         return {"true": state["true"] + counts[:, :, 0], "untrue": state["untrue"] + counts[:, :, 1]}
+
+    def check_outputs(self, y_true: Any, y_pred: Any, weight: Any | None) -> None:
+        """Refuse what is no probability."""
+        _, outputs, steps = columns_of(y_true, y_pred)
+        require_probabilities(f"The metric {self.name}", outputs, row_weights(steps, weight, y_pred))
 
     def _counts(self, state: Tree) -> tuple[Any, Any, Any, Any]:
         """Return true and false positives, false and true negatives at each threshold, from the lowest."""
@@ -121,14 +138,23 @@ class AUC(_Curve):
 
     Notes
     -----
-    The state is a histogram, so that batches of any size add up to the same result, exactly that of Keras. The
-    exact area needs all scores: `roc_auc` and `average_precision` compute it. Between two thresholds the ROC curve
-    is taken as straight, which is wrong by no more than half of the rectangle that the curve passes through, so that
+    *How exact it is.* The state is a histogram, so that batches of any size add up to the same result, exactly that
+    of Keras. Between two thresholds the ROC curve is taken as straight, which is wrong by no more than half of the
+    rectangle that the curve passes through, so that
 
-    .. math:: |AUC - AUC_{exact}| \le \frac12 \sum_b \frac{p_b}{P} \frac{n_b}{N}
+    .. math:: |AUC - AUC_{exact}| \le \frac12 \sum_b \frac{p_b}{P} \frac{n_b}{N} \le \frac12
 
-    with the true :math:`p_b` and untrue :math:`n_b` between thresholds; `error_bound` gives it. More thresholds
-    make it smaller, and logits, which are passed through sigmoid, crowd near 0 and 1.
+    with the true :math:`p_b` and untrue :math:`n_b` between thresholds; `error_bound` gives it. It is small where the
+    scores are spread over many thresholds, and as large as 1/2 where all lie between two of them, such as those of a
+    network that has hardly been trained, or logits, which are passed through sigmoid and crowd near 0 and 1. More
+    thresholds make it smaller, also thresholds of one's own where the scores lie.
+
+    *The exact area* needs all scores: ``nn.metrics.roc_auc(y, model.predict(x))``, and `average_precision` for
+    precision over recall.
+
+    *Where it is not defined* it is NaN: the ROC curve where all or none is true, precision over recall where none is.
+    Keras gives 0 there, scikit-learn NaN with a warning. With `multi_label` such labels are left out of the mean, and
+    it is NaN where that leaves none.
 
     References
     ----------
@@ -140,6 +166,12 @@ class AUC(_Curve):
     >>> xp = nn.get_backend("numpy").xp
     >>> nn.metrics.AUC()(xp.asarray([0, 0, 1, 1]), xp.asarray([0.1, 0.4, 0.35, 0.8]))
     0.75
+
+    All scores lie between two thresholds, so that it cannot tell them apart; the exact area can:
+
+    >>> y, scores = xp.asarray([0, 0, 1, 1]), xp.asarray([0.5001, 0.5003, 0.5002, 0.5004])
+    >>> nn.metrics.AUC()(y, scores), nn.metrics.roc_auc(y, scores)
+    (0.5, 0.75)
     """
 
     def __init__(
@@ -163,12 +195,19 @@ class AUC(_Curve):
         self.summation_method = summation_method
 
     def result(self, state: Tree) -> float:
-        """Return the area so far, the mean over labels; 0 where all or none is true, as in Keras."""
-        xp = host().xp
+        """Return the area so far, the mean over the labels for which it is defined, or nan where there are none."""
         hits, alarms, misses, passes = self._counts(state)
+        defined = hits[0, :] != 0.0
+        if self.curve == "ROC":
+            defined = defined & (alarms[0, :] != 0.0)
+        return _mean_of(self._areas(hits, alarms, misses, passes), defined)
+
+    def _areas(self, hits: Any, alarms: Any, misses: Any, passes: Any) -> Any:
+        """Return the area of each label."""
+        xp = host().xp
         recall = ratio(hits, hits + misses, 0.0)
         if self.curve == "PR" and self.summation_method == "interpolation":
-            return float(xp.mean(_interpolated_precision(hits, alarms, misses)))
+            return _interpolated_precision(hits, alarms, misses)
         if self.curve == "ROC":
             x, y = ratio(alarms, alarms + passes, 0.0), recall
         else:
@@ -179,14 +218,24 @@ class AUC(_Curve):
             "minoring": xp.minimum(left, right),
             "majoring": xp.maximum(left, right),
         }[self.summation_method]
-        return float(xp.mean(xp.sum((x[:-1, ...] - x[1:, ...]) * heights, axis=0)))
+        return xp.sum((x[:-1, ...] - x[1:, ...]) * heights, axis=0)
 
     def error_bound(self, state: Tree) -> float:
-        """Return how far the area under the ROC curve can be from that of all scores, by straight lines."""
+        """Return how far the area under the ROC curve can be from that of all scores, by straight lines.
+
+        It is nan where the area is.
+        """
         xp = host().xp
         true, untrue = (xp.asarray(to_numpy(state[name])) for name in ("true", "untrue"))
         pairs = xp.sum(true, axis=0) * xp.sum(untrue, axis=0)
-        return float(xp.mean(ratio(xp.sum(true * untrue, axis=0), 2.0 * pairs, 0.0)))
+        return _mean_of(ratio(xp.sum(true * untrue, axis=0), 2.0 * pairs, 0.0), pairs != 0.0)
+
+
+def _mean_of(values: Any, defined: Any) -> float:
+    """Return the mean of the values that are defined, nan if none is."""
+    xp = host().xp
+    kept = values[defined]
+    return float(xp.mean(kept)) if kept.shape[0] else math.nan
 
 
 def _interpolated_precision(hits: Any, alarms: Any, misses: Any) -> Any:
@@ -214,13 +263,20 @@ class _PointOnCurve(_Curve):
             raise ValueError(f"The metric {self.name} expects {self.other} from 0 to 1, got {wanted!r}.")
         self._wanted = wanted
 
+    #: Whether the rates need untrue samples, beside true ones.
+    needs_untrue = False
+
     def rates(self, hits: Any, alarms: Any, misses: Any, passes: Any) -> tuple[Any, Any]:
         """Return the rate that is measured and the one that is to reach a value, at each threshold."""
         raise NotImplementedError(f"{type(self).__name__} must define rates.")
 
     def result(self, state: Tree) -> float:
-        """Return the best rate so far, 0 where no threshold reaches the value."""
-        measured, other = self.rates(*self._counts(state))
+        """Return the best rate so far, 0 where no threshold reaches the value, nan where a class was not seen."""
+        hits, alarms, misses, passes = self._counts(state)
+        seen = float(hits[0, 0]), float(alarms[0, 0]) if self.needs_untrue else 1.0
+        if any(weight == 0.0 or math.isnan(weight) for weight in seen):
+            return math.nan
+        measured, other = self.rates(hits, alarms, misses, passes)
         xp = host().xp
         return float(xp.max(xp.where(other >= self._wanted, measured, 0.0)))
 
@@ -306,6 +362,7 @@ class SensitivityAtSpecificity(_PointOnCurve):
     """
 
     other = "specificity"
+    needs_untrue = True
 
     def __init__(self, specificity: float, num_thresholds: int = 200, name: str | None = None) -> None:
         super().__init__(specificity, num_thresholds, name)
@@ -336,6 +393,7 @@ class SpecificityAtSensitivity(_PointOnCurve):
     """
 
     other = "sensitivity"
+    needs_untrue = True
 
     def __init__(self, sensitivity: float, num_thresholds: int = 200, name: str | None = None) -> None:
         super().__init__(sensitivity, num_thresholds, name)
@@ -360,6 +418,8 @@ def _ranked(y_true: Any, y_score: Any, sample_weight: Any | None) -> tuple[Any, 
             raise ValueError(
                 f"Expected one weight for each score, got {weights.shape[0]} for {scores.shape[0]}."
             )
+    if bool(xp.any(xp.isnan(scores) & (weights != 0.0))):
+        weights = xp.full_like(weights, math.nan)
     order = xp.argsort(scores, stable=True)
     weights, truth = weights[order], truth[order]
     start = xp.zeros((1,))
@@ -388,7 +448,7 @@ def roc_auc(y_true: Any, y_score: Any, sample_weight: Any | None = None) -> floa
     Returns
     -------
     float
-        NaN where all or none is true.
+        NaN where all or none is true, or a score is NaN.
 
     Raises
     ------
@@ -430,7 +490,7 @@ def average_precision(y_true: Any, y_score: Any, sample_weight: Any | None = Non
     Returns
     -------
     float
-        NaN where none is true.
+        NaN where none is true, or a score is NaN.
 
     Raises
     ------

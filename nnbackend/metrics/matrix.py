@@ -1,15 +1,26 @@
-"""Metrics of classes against each other: the confusion matrix and what is made of it."""
+"""Metrics of classes against each other: the confusion matrix and what is made of it; NaN where an output is NaN.
+
+Labels that are no classes, such as -1 for padding or 255 for the edges of regions, do not count.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from nnbackend import functional
 from nnbackend.backend import Backend, host, namespace, to_numpy
 from nnbackend.config import snake_case
-from nnbackend.metrics.base import Logits, Metric, probabilities_of, ratio, require_whole, row_weights
+from nnbackend.metrics.base import (
+    Logits,
+    Metric,
+    nan_of_rows,
+    probabilities_of,
+    ratio,
+    require_whole,
+    row_weights,
+)
 from nnbackend.typing import Shape, Tree
 
 __all__ = [
@@ -57,7 +68,7 @@ class _OfMatrix(Metric):
         """Count the batch; labels that are no classes do not count."""
         xp = namespace(y_pred)
         count = state["matrix"].shape[0]
-        predicted = self._labels(y_pred, count, logits)
+        predicted = self._labels(y_true, y_pred, count, logits)
         steps = tuple(predicted.shape)
         if tuple(y_true.shape) == (*steps, count):
             true = xp.argmax(y_true, axis=-1)
@@ -75,9 +86,10 @@ class _OfMatrix(Metric):
         places = xp.where(known, true * count + predicted, xp.zeros_like(true))
         weights = xp.where(known, row_weights(steps, weight, y_pred), 0.0)
         counts = functional.scatter_add(weights, places, length=count * count)
-        return {"matrix": state["matrix"] + xp.reshape(counts, (count, count))}
+        rows = xp.reshape(y_pred, (math.prod(steps), math.prod(y_pred.shape[len(steps) :])))
+        return {"matrix": state["matrix"] + xp.reshape(counts, (count, count)) + nan_of_rows(rows, weights)}
 
-    def _labels(self, y_pred: Any, count: int, logits: Logits) -> Any:
+    def _labels(self, y_true: Any, y_pred: Any, count: int, logits: Logits) -> Any:
         """Return the predicted classes: whole numbers as they are, the largest of several outputs, or 0 and 1."""
         xp = namespace(y_pred)
         if "float" not in str(y_pred.dtype):
@@ -86,19 +98,25 @@ class _OfMatrix(Metric):
             return xp.argmax(y_pred, axis=-1)
         if len(y_pred.shape) > 1 and y_pred.shape[-1] == 1:
             y_pred = xp.squeeze(y_pred, axis=-1)
+        elif len(y_pred.shape) > 1 and not self._binary and len(y_true.shape) < len(y_pred.shape):
+            self._refuse_classes(y_pred.shape[-1])
         return xp.astype(probabilities_of(y_pred, bool(logits)) > self.threshold, xp.int64)
 
     #: Whether each output is a yes or no of its own.
     _binary = False
+
+    def _refuse_classes(self, outputs: int) -> NoReturn:
+        raise ValueError(
+            f"The metric {self.name} expects {self._classes} outputs, one for each class, got {outputs}. Make "
+            f"num_classes {outputs}, or leave it out."
+        )
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets that are neither labels nor one-hot, and other outputs than one for each class."""
         whole, shape = tuple(output_shape), tuple(y.shape[1:])
         single = not whole or whole[-1] == 1 or self._binary
         if not single and self.num_classes not in (None, whole[-1]):
-            raise ValueError(
-                f"The metric {self.name} expects {self.num_classes} outputs, one for each class, got {whole[-1]}."
-            )
+            self._refuse_classes(whole[-1])
         fitting = (whole, whole[:-1]) if single else (whole[:-1], (*whole[:-1], 1), whole)
         if shape not in fitting:
             raise ValueError(
@@ -110,7 +128,7 @@ class _OfMatrix(Metric):
 class ConfusionMatrix(_OfMatrix):
     """How often each class was taken for each: true classes in rows, predicted ones in columns.
 
-    Its result is a host array of shape (k, k).
+    Its result is a host array of shape (k, k). Labels that are no classes, such as -1, do not count.
 
     Parameters
     ----------
@@ -352,7 +370,9 @@ class MatthewsCorrelation(_OfMatrix):  # numpydoc ignore=PR02
         total, right = float(xp.sum(matrix)), float(xp.sum(xp.linalg.diagonal(matrix)))
         true, predicted = xp.sum(matrix, axis=1), xp.sum(matrix, axis=0)
         spread = (total**2 - float(xp.sum(predicted**2))) * (total**2 - float(xp.sum(true**2)))
-        return (right * total - float(xp.sum(true * predicted))) / math.sqrt(spread) if spread > 0.0 else 0.0
+        if spread <= 0.0:
+            return 0.0
+        return (right * total - float(xp.sum(true * predicted))) / math.sqrt(spread)
 
 
 class CohenKappa(_OfMatrix):

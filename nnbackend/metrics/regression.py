@@ -9,7 +9,7 @@ from nnbackend import functional, losses
 from nnbackend.backend import Backend, host, is_array, namespace, to_numpy
 from nnbackend.config import snake_case
 from nnbackend.losses.base import Loss, as_columns, check_same_shape, match_targets
-from nnbackend.metrics.base import Logits, LossMetric, MeanMetric, Metric, row_weights
+from nnbackend.metrics.base import Logits, LossMetric, MeanMetric, Metric, row_weights, where_known
 from nnbackend.typing import Shape, Tree
 
 __all__ = [
@@ -402,7 +402,7 @@ class RegressionAccuracy(MeanMetric):
         """Return 1 where an output is near enough."""
         xp = namespace(y_pred)
         near = xp.abs(y_pred - match_targets(y_true, y_pred)) < self.precision
-        return xp.astype(near, xp.float64)
+        return where_known(xp.astype(near, xp.float64), y_pred)
 
     def check_targets(self, y: Any, output_shape: Shape) -> None:
         """Refuse targets of another shape than the outputs'."""

@@ -39,13 +39,10 @@ def firsts(batches):
 @settings(deadline=None, max_examples=60)
 def test_batches_partition_the_epoch(count, size, shuffle, drop_last, ahead):
     rows = np.arange(count)
+    drop_last = drop_last and count >= size
     loader = DataLoader(
         rows[:, None], rows, batch_size=size, shuffle=shuffle, drop_last=drop_last, seed=3, prefetch=ahead
     )
-    if drop_last and count < size:
-        with pytest.raises(ValueError, match="at least one batch"):
-            list(loader)
-        return
     batches = list(loader)
     assert len(batches) == len(loader)
     assert {len(batch.y) for batch in batches[:-1]} <= {size}
@@ -427,6 +424,12 @@ def test_balanced_epochs_differ():
         ((X[:0],), {}, ValueError, r"at least one sample, got x of shape \(0, 2\)"),
         ((X, np.array(["a"] * 11)), {}, TypeError, "Encode text and categories as numbers"),
         ((X,), {"batch_size": 0}, ValueError, "batch_size to be at least 1, got 0"),
+        (
+            (X,),
+            {"batch_size": 12, "drop_last": True},
+            ValueError,
+            "drops all 11 samples.*batch_size=12. Make",
+        ),
         ((X,), {"batch_size": None}, TypeError, "expects a batch_size for arrays"),
         ((X,), {"shuffle": 1}, TypeError, "expects shuffle to be True or False, got 1"),
         ((X,), {"seed": -1}, ValueError, "A seed lies between"),
@@ -441,6 +444,45 @@ def test_balanced_epochs_differ():
 def test_what_does_not_belong_together_is_refused(arguments, options, error, message):
     with pytest.raises(error, match=message):
         DataLoader(*arguments, **options)
+
+
+def test_a_half_or_a_stream_of_which_all_would_be_dropped_is_refused():
+    message = "at least one batch, but drop_last=True drops all {} samples, fewer than batch_size=8. Make"
+    first, last = DataLoader(X, batch_size=8, drop_last=True).split(0.5)
+    with pytest.raises(ValueError, match=message.format(5)):
+        list(first)
+    assert [len(batch.x) for batch in last.in_order()] == [6]  # measured, none is dropped
+    for prefetch in (0, 2):
+        loader = DataLoader(lambda: iter(X), batch_size=8, drop_last=True, prefetch=prefetch)
+        assert len(list(loader)) == 1
+        with pytest.raises(ValueError, match=message.format(5)):
+            list(DataLoader(lambda: iter(X[:5]), batch_size=8, drop_last=True, prefetch=prefetch))
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_batches_that_are_taken_for_samples_give_a_warning_with_the_cure(ahead):
+    def batches():
+        return ((np.zeros((4, 2)), np.zeros(4), np.ones(4)) for _ in range(3))
+
+    message = (
+        r"x of shape \(4, 2\) with y of shape \(4,\), for one sample each.*Say batch_size=None if they are"
+    )
+    for options in ({}, {"batch_size": 4}):
+        loader = DataLoader(batches, prefetch=ahead, **options)
+        with pytest.warns(UserWarning, match=message):
+            list(loader)
+        list(loader)  # once
+    list(DataLoader(batches, batch_size=None, prefetch=ahead))
+    list(DataLoader(batches, batch_size=32, prefetch=ahead))  # said: sequences with a target for each step
+
+
+def test_samples_do_not_look_like_batches():
+    ids = ((np.arange(4), np.arange(4)) for _ in range(3))  # windows of a text
+    images = ((np.zeros((4, 4, 1)), 1) for _ in range(3))
+    single = ((np.zeros((1, 4)), np.zeros(1)) for _ in range(3))
+    other = ((np.zeros((4, 2)), np.zeros(2)) for _ in range(3))
+    for samples in (ids, images, single, other, (np.zeros((4, 2)) for _ in range(3))):
+        assert len(list(DataLoader(samples))) == 1
 
 
 def test_a_function_that_gives_no_iterator_is_refused():

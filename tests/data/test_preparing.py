@@ -24,10 +24,20 @@ def test_one_hot_of_no_labels_needs_the_number_of_classes():
         one_hot(np.zeros(0, int))
 
 
-@pytest.mark.parametrize("labels", [[-1, 0], [0, 3], [0.5, 1.0]])
-def test_labels_that_are_none_are_refused(labels):
-    with pytest.raises(ValueError, match="expects whole-number labels from 0 to 2, got labels from"):
-        one_hot(labels, 3)
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        ([0, -1], None, "expects labels from 0 on, got -1. Number.*ignore_class= or a sample_weight of 0"),
+        ([0, -1], 3, "expects labels from 0 on, got -1"),
+        ([0, 3], 3, "expects labels from 0 to 2, for classes=3, got 3. Say classes=4"),
+        ([0.5, 1.0], 3, "expects whole-number labels, got fractions or NaN in float64"),
+        ([0.0, np.nan], None, "expects whole-number labels, got fractions or NaN in float64"),
+        ([0], 0, "expects classes to be at least 1, got 0"),
+    ],
+)
+def test_labels_that_are_none_are_refused_with_the_cure(labels, classes, message):
+    with pytest.raises(ValueError, match=message):
+        one_hot(labels, classes)
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,27 @@ def test_padded_rows_hold_their_sequences_where_the_mask_is_true(sequences, leng
         )
 
 
+def test_padded_rows_are_those_of_keras_s_documentation():
+    """The examples at keras.io of pad_sequences."""
+    sequence = [[1], [2, 3], [4, 5, 6]]
+    for options, expected in (
+        ({}, [[0, 0, 1], [0, 2, 3], [4, 5, 6]]),
+        ({"value": -1}, [[-1, -1, 1], [-1, 2, 3], [4, 5, 6]]),
+        ({"padding": "post"}, [[1, 0, 0], [2, 3, 0], [4, 5, 6]]),
+        ({"maxlen": 2}, [[0, 1], [2, 3], [5, 6]]),
+    ):
+        assert pad_sequences(sequence, **options)[0].tolist() == expected
+    assert pad_sequences(sequence, 2)[0].tolist() == [[0, 1], [2, 3], [5, 6]]
+
+
+def test_fractions_are_kept_unless_the_dtype_is_said():
+    for sequences, value in (([[1.5], [2, 3]], 0.0), ([[1], [2, 3]], 0.5), ([[1], [2, 3]], np.nan)):
+        padded, _ = pad_sequences(sequences, value=value)
+        assert padded.dtype == np.float32
+        np.testing.assert_array_equal(padded[0], [value, sequences[0][0]])
+    assert pad_sequences([[1.5], [2, 3]], dtype="int32")[0].tolist() == [[0, 1], [2, 3]]
+
+
 def test_steps_may_have_a_shape_and_arrays_any_library(backend):
     sequences = [backend.from_host(np.ones((2, 3)), "float64"), np.zeros((0, 3)), np.full((1, 3), 2.0)]
     padded, mask = pad_sequences(sequences, padding="post", dtype="float64")
@@ -132,7 +153,7 @@ def test_steps_may_have_a_shape_and_arrays_any_library(backend):
         ([[[1]], [[1, 2]]], {}, ValueError, r"one shape, got \(1,\) in sequence 0 and \(2,\) in sequence 1"),
         ([[1]], {"padding": "left"}, ValueError, "expects padding to be 'pre' or 'post', got 'left'"),
         ([["a"]], {}, TypeError, "sequence 0 must hold numbers"),
-        ([[1]], {"length": 0}, ValueError, "length to be at least 1"),
+        ([[1]], {"maxlen": 0}, ValueError, "maxlen to be at least 1"),
     ],
 )
 def test_bad_sequences_are_refused(sequences, options, error, message):

@@ -220,3 +220,59 @@ def test_an_output_taken_for_logits_is_described_with_the_cure(put):
     assert (
         losses.BinaryCrossentropy(from_logits=True).describe(output).endswith("on logits (from_logits=True)")
     )
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "outputs"),
+    [
+        (losses.CategoricalCrossentropy(), ONE_HOT, P),
+        (losses.CategoricalFocalCrossentropy(), ONE_HOT, P),
+        (losses.SparseCategoricalCrossentropy(), LABELS, P),
+        (losses.SparseCategoricalCrossentropy(), LABELS, np.round(P, 2)),
+        (losses.BinaryCrossentropy(), ONE_HOT, P[::-1]),
+        (losses.BinaryCrossentropy(), ONE_HOT[:, 0], P[:, 0]),
+    ],
+)
+def test_by_hand_what_looks_like_probabilities_gives_a_warning_with_the_cure(loss, y, outputs):
+    kind = type(loss)
+    with pytest.warns(UserWarning, match="takes these outputs for logits.*Say from_logits=False") as caught:
+        found = loss(y, outputs)
+    assert caught[0].filename == __file__
+    assert found == kind(from_logits=True)(y, outputs)  # told, both are silent
+    assert found != kind(from_logits=False)(y, outputs)
+
+
+def test_what_does_not_look_like_probabilities_gives_no_warning(put):
+    zeros = np.zeros_like(P)
+    for outputs in (zeros, 2 * P, P - 1, np.where(P > 0.5, np.nan, P)):
+        losses.CategoricalCrossentropy()(ONE_HOT, outputs)
+    for outputs in (zeros, 2 * P + 1, P - 1):
+        losses.BinaryCrossentropy()(ONE_HOT, outputs)
+    losses.CategoricalCrossentropy()(put(ONE_HOT), nn.Tensor(put(P)))  # as in a step
+
+
+def test_a_step_that_is_compiled_by_hand_may_call_a_loss(backend, put):
+    loss = losses.CategoricalCrossentropy()
+    step = backend.compile(lambda state, batch: ([state[0] + loss(*batch)], {}))
+    state = [put(0.0)]
+    with backend.scope():
+        for _ in range(3):
+            state, _ = step(state, (put(ONE_HOT), put(np.log(P))))
+    assert float(nn.to_numpy(state[0])) == pytest.approx(-3 * np.log(P)[ONE_HOT == 1].mean())
+    if backend.name == "numpy":
+        assert (step.count, step.reason) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("loss", "link", "y"),
+    [
+        (losses.SparseCategoricalCrossentropy, nn.functional.softmax, LABELS),
+        (losses.BinaryCrossentropy, nn.functional.sigmoid, ONE_HOT),
+    ],
+)
+def test_from_logits_of_what_softmax_or_sigmoid_made_gives_one_warning(put, loss, link, y):
+    told = loss(from_logits=True)
+    output = link(nn.Tensor(put(np.log(P))))
+    with pytest.warns(UserWarning, match=f"has from_logits=True, but gets the output of {link.__name__}"):
+        told(put(y), output)
+    told(put(y), output)

@@ -126,7 +126,9 @@ def test_a_class_to_ignore_does_not_count(backend, put, sequences):
 
 
 def test_a_label_out_of_range_names_the_cure(put):
-    with pytest.raises(ValueError, match=r"labels from -1 to 1.*a label of padding is ignore_class="):
+    with pytest.raises(
+        ValueError, match=r"labels from -1 to 1.*say ignore_class=-1, or put .* sample_weight of 0"
+    ):
         losses.SparseCategoricalCrossentropy().check_targets(put([-1, 1]), (3,))
     with pytest.raises(ValueError, match="labels from 0 to 7"):
         losses.SparseCategoricalCrossentropy(ignore_class=-1).check_targets(put([-1, 7]), (3,))
@@ -191,3 +193,87 @@ def test_label_smoothing_takes_labels_of_whole_numbers_and_booleans(put):
         assert number(loss(put(t.astype(kind)), z)) == pytest.approx(np.log(2))
     with pytest.raises(ValueError, match="label_smoothing from 0 to 1, got 1.5"):
         losses.BinaryCrossentropy(label_smoothing=1.5)
+
+
+@pytest.mark.parametrize(
+    "loss", [losses.Triplet(margin=0.7), losses.Circle(gamma=3.0)], ids=["triplet", "circle"]
+)
+@pytest.mark.parametrize("given", ["weight", "mask"])
+def test_a_sample_of_weight_zero_is_compared_with_none(put, rng, loss, given):
+    x = rng.normal(size=(8, 3))
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    labels, kept = np.array([0, 0, 1, 1, 0, 1, 0, 1]), np.array([1, 1, 1, 1, 0, 1, 0, 1], dtype=bool)
+    x[4], x[6] = x[3], np.nan  # a partner as hard as can be, and what must reach no gradient
+    weights = kept if given == "mask" else kept * 2.0
+    options = {"mask": put(weights)} if given == "mask" else {"sample_weight": put(weights)}
+    value, gradient = nn.value_and_grad(lambda o: loss(put(labels), o, **options))(put(x))
+    alone, slope = nn.value_and_grad(lambda o: loss(put(labels[kept]), o))(put(x[kept]))
+    assert float(nn.to_numpy(value)) == pytest.approx(float(nn.to_numpy(alone)), rel=1e-6)
+    found = nn.to_numpy(gradient)
+    np.testing.assert_allclose(found[kept], nn.to_numpy(slope), rtol=1e-6, atol=1e-12)
+    np.testing.assert_array_equal(found[~kept], 0.0)
+
+
+def test_who_is_present_is_said_in_booleans_of_the_labels_shape(put):
+    x, labels = put(np.eye(3)), put([0, 0, 1])
+    for rule in (nn.functional.hardest_triplet, nn.functional.circle):
+        with pytest.raises(ValueError, match=r"expects present to be booleans of shape \(3,\)"):
+            rule(x, labels, put([1.0, 0.0, 1.0]))
+        with pytest.raises(ValueError, match=r"expects present to be booleans of shape \(3,\)"):
+            rule(x, labels, put([True, False]))
+
+
+def test_dice_is_of_each_sample_and_with_all_axes_keras_s_of_the_whole_batch(put, rng):
+    p, t = rng.uniform(size=(3, 4, 4, 2)), rng.integers(0, 2, (3, 4, 4, 2)).astype(float)
+    t[1] = 0.0
+    t[1, 0, 0, 0] = 1.0  # a small region
+
+    def dice(axis):
+        return 1 - 2 * (p * t).sum(axis) / (p.sum(axis) + t.sum(axis))
+
+    assert abs(dice((1, 2, 3)).mean() - dice(None)) > 1e-2
+    for axis, expected in ((None, dice((1, 2, 3))), ((1, 2), dice((1, 2))), ((0, 1, 2, 3), dice(None))):
+        for loss in (losses.Dice(axis=axis), losses.Tversky(axis=axis)):
+            assert float(nn.to_numpy(loss(put(t), put(p)))) == pytest.approx(expected.mean(), rel=1e-6)
+
+
+def test_by_hand_a_label_that_is_no_class_gives_nan_unless_it_does_not_count(put):
+    labels, z = put([1, -1]), put([[0.3, 1.2], [0.1, -0.4]])
+    for kind, outputs in (
+        (losses.SparseCategoricalCrossentropy, z),
+        (losses.NegativeLogLikelihood, nn.functional.log_softmax(z)),
+    ):
+        first = float(nn.to_numpy(kind()(labels[:1], outputs[:1, :])))
+        assert np.isnan(float(nn.to_numpy(kind()(labels, outputs))))
+        assert float(nn.to_numpy(kind()(labels, outputs, put([1.0, 0.0])))) == pytest.approx(first)
+        assert float(nn.to_numpy(kind(ignore_class=-1)(labels, outputs))) == pytest.approx(first)
+
+
+@pytest.mark.parametrize("reduction", ["mean_with_sample_weight", "sum", "none"])
+def test_weights_of_classes_and_the_class_to_ignore_are_pytorch_s(put, rng, reduction):
+    torch = pytest.importorskip("torch")
+    z, labels = rng.normal(size=(6, 4)), np.array([0, 3, 1, 3, -100, 2])
+    of_classes = np.array([0.5, 2.0, 1.0, 0.25])
+    weights = of_classes[np.maximum(labels, 0)]
+    theirs = torch.nn.CrossEntropyLoss(
+        torch.tensor(of_classes), ignore_index=-100, reduction=reduction.partition("_")[0]
+    )
+    tensor = torch.tensor(z, requires_grad=True)
+    expected = theirs(tensor, torch.tensor(labels))
+    expected.sum().backward()
+    loss = losses.SparseCategoricalCrossentropy(True, ignore_class=-100, reduction=reduction)
+    found, slope = nn.value_and_grad(lambda o: nn.functional.sum(loss(put(labels), o, put(weights))))(put(z))
+    np.testing.assert_allclose(nn.to_numpy(found), expected.sum().item(), rtol=1e-6)
+    np.testing.assert_allclose(nn.to_numpy(slope), tensor.grad.numpy(), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_sample_weights_of_yes_or_no_are_pytorch_s(put, rng, steps):
+    torch = pytest.importorskip("torch")
+    shape = (4, 5) if steps else (4, 1)
+    z, y, weights = rng.normal(size=shape), rng.integers(0, 2, shape).astype(float), rng.uniform(size=shape)
+    theirs = torch.nn.BCEWithLogitsLoss(torch.tensor(weights), reduction="sum")
+    expected = theirs(torch.tensor(z), torch.tensor(y)).item()
+    loss = losses.BinaryCrossentropy(from_logits=True, reduction="sum")
+    given = put(y[..., None]), put(z[..., None]), put(weights)
+    assert number(loss(*given)) == pytest.approx(expected, rel=1e-6)

@@ -123,6 +123,21 @@ def test_masked_steps_of_sequences_are_as_if_they_were_not_there(backend, put, m
 
 
 @pytest.mark.parametrize(("metric", "y", "outputs"), CASES, ids=NAMES)
+def test_an_output_that_is_nan_makes_it_nan_unless_its_weight_is_zero(
+    backend, put, measure, metric, y, outputs
+):
+    if backend.name == "jax":
+        pytest.skip("the mathematics is the same, and each operation is compiled on its own here: minutes")
+    row = next(i for i in range(ROWS) if LABELS[i] == 0 and WEIGHT[i] > 0)  # none of the classes to ignore
+    broken, weight = outputs.copy(), WEIGHT.copy()
+    broken[row] = np.nan
+    for sizes in ((ROWS,), (3, 10, 10)):
+        assert np.isnan(measure(metric, y, broken, WEIGHT, sizes)).all()
+    weight[row] = 0.0
+    np.testing.assert_array_equal(measure(metric, y, broken, weight), measure(metric, y, outputs, weight))
+
+
+@pytest.mark.parametrize(("metric", "y", "outputs"), CASES, ids=NAMES)
 def test_a_metric_survives_json(backend, put, metric, y, outputs):
     if backend.name == "jax":
         pytest.skip("the mathematics is the same, and each operation is compiled on its own here: minutes")

@@ -99,3 +99,32 @@ def test_a_function_that_takes_the_mean_itself_is_refused(put):
 def test_one_output_is_refused_where_classes_are_compared(put):
     with pytest.raises(ValueError, match=r"one output for each of two or more classes.*'binary_accuracy'"):
         metrics.SparseCategoricalAccuracy().check_targets(put(YES), (1,))
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.AUC(),
+        metrics.Precision(),
+        metrics.F1Score(),
+        metrics.TruePositives(),
+        metrics.RecallAtPrecision(0.5),
+    ],
+    ids=lambda metric: metric.name,
+)
+def test_by_hand_logits_are_refused_where_they_would_be_compared_with_thresholds(put, metric):
+    y, z = put([0, 1, 1]), np.array([-2.0, 0.4, 3.0])
+    with pytest.raises(
+        ValueError, match=r"expects probabilities, got outputs below 0.*nn\.functional\.sigmoid"
+    ):
+        metric(y, put(z))
+    metric(y, put(z / 3), mask=put([False, True, True]))
+    metric(y, put(np.array([0.0, np.nan, 1.0 + 1e-6])))
+    metric(y, put(np.array([0, 1, 1])))
+
+
+def test_by_hand_logits_are_taken_where_the_largest_decides(put):
+    z = put([[-1.0, 2.0], [3.0, -4.0]])
+    assert metrics.Precision()(put([1, 0]), z) == 1.0
+    assert metrics.Recall(top_k=1)(put([[0, 1], [1, 0]]), z) == 1.0
+    np.testing.assert_array_equal(metrics.F1Score()(put([[0, 1], [1, 0]]), z), [1.0, 1.0])

@@ -114,10 +114,45 @@ def test_top_k_accuracy(ask, rng, weight):
         close(ask(metrics.TopKCategoricalAccuracy(k=k), np.eye(6)[labels], z), expected)
 
 
-def test_the_label_s_score_must_be_a_number_to_be_among_the_largest(put):
-    z = put([[np.nan, 0.0, 0.0], [0.0, 0.0, -1.0], [np.nan, 0.0, 0.0]])
-    metric = metrics.SparseTopKCategoricalAccuracy(k=2)
-    assert metric(put([0, 0, 1]), z) == pytest.approx(2 / 3)
+@pytest.mark.parametrize(
+    ("metric", "one_hot"),
+    [
+        (metrics.Accuracy(), False),
+        (metrics.CategoricalAccuracy(), True),
+        (metrics.SparseCategoricalAccuracy(), False),
+        (metrics.SparseTopKCategoricalAccuracy(k=2), False),
+        (metrics.TopKCategoricalAccuracy(k=2), True),
+        (metrics.Precision(class_id=0), True),
+        (metrics.ConfusionMatrix(), False),
+        (metrics.AUC(), True),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_one_output_of_several_that_is_nan_is_enough(put, metric, one_hot):
+    labels, z = np.array([0, 2]), np.array([[0.9, 0.05, 0.05], [0.2, np.nan, 0.7]])
+    assert np.isnan(metric(put(np.eye(3)[labels] if one_hot else labels), put(z))).all()
+
+
+@pytest.mark.parametrize("kind", [metrics.SparseCategoricalAccuracy, metrics.SparseTopKCategoricalAccuracy])
+def test_labels_that_are_no_classes_are_wrong_or_ignored(put, measure, kind):
+    options = {} if kind is metrics.SparseCategoricalAccuracy else {"k": 1}
+    labels, z = np.array([0, -1, 1, 7]), np.log([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2], [0.1, 0.9]])
+    assert measure(kind(**options), labels, z) == 1 / 4
+    assert kind(**options)(put(labels), put(z), mask=put(labels != -1)) == 1 / 3
+    metric = kind(**options, ignore_class=-1)
+    for sizes in (None, (1, 3)):
+        assert measure(metric, labels, z, sizes=sizes) == 1 / 3
+        assert measure(metric, labels[:, None], z, np.array([3.0, 9.0, 1.0, 0.0]), sizes) == 3 / 4
+    assert metric(put([[0, -1], [-1, 0]]), put(z.reshape(2, 2, 2))) == 1 / 2
+    assert kind.from_config(metric.get_config()).ignore_class == -1
+
+
+def test_outputs_of_other_classes_than_said_are_refused_with_the_cure(put):
+    for metric in (metrics.ConfusionMatrix(2), metrics.MeanIoU(4)):
+        with pytest.raises(
+            ValueError, match=r"expects [24] outputs.* got 3. Make num_classes 3, or leave it out"
+        ):
+            metric(put([0, 1, 2]), put(np.eye(3)))
 
 
 def test_matrix_and_what_is_made_of_it(ask, classes, weight):
@@ -240,9 +275,50 @@ def test_exact_areas(binary, weight, put):
     close(metrics.average_precision(*given), sklearn.average_precision_score(truth, p, sample_weight=weight))
 
 
-def test_areas_of_one_class_alone_are_not_defined(put):
-    assert np.isnan(metrics.roc_auc(put([1, 1]), put([0.1, 0.2])))
-    assert np.isnan(metrics.average_precision(put([0, 0]), put([0.1, 0.2])))
+@pytest.mark.parametrize("truth", [0, 1])
+def test_areas_of_one_class_alone_are_not_defined(backend, put, truth):
+    y, p = put([truth, truth]), put([0.1, 0.2])
+    with backend.scope():
+        metric = metrics.AUC()
+        state = metric.update(metric.init(backend), y, p, None)
+    assert np.isnan([metrics.AUC()(y, p), metrics.roc_auc(y, p), metric.error_bound(state)]).all()
+    both = metrics.SensitivityAtSpecificity(0.5), metrics.SpecificityAtSensitivity(0.5)
+    assert np.isnan([metric(y, p) for metric in both]).all()
+    found = metrics.AUC(curve="PR"), metrics.PrecisionAtRecall(0.5), metrics.RecallAtPrecision(0.5)
+    for value in [metric(y, p) for metric in found] + [metrics.average_precision(y, p)]:
+        assert np.isnan(value) if truth == 0 else value == pytest.approx(1.0)
+
+
+def test_labels_of_one_class_alone_are_left_out_of_the_mean_of_areas(put):
+    y, p = put([[0, 0, 1], [1, 0, 1], [0, 0, 1]]), put([[0.1, 0.4, 0.5], [0.9, 0.2, 0.3], [0.95, 0.2, 0.3]])
+    assert metrics.AUC(multi_label=True)(y, p) == 0.5
+    assert metrics.AUC(curve="PR", multi_label=True)(y[:, 2:], p[:, 2:]) == pytest.approx(1.0)
+    assert np.isnan(metrics.AUC(multi_label=True)(y[:, 1:], p[:, 1:]))
+
+
+def test_exact_areas_of_scores_that_are_nan_are_nan(put):
+    y, p = put([1, 0, 1]), put([0.9, np.nan, 0.2])
+    for area in (metrics.roc_auc, metrics.average_precision):
+        assert np.isnan(area(y, p))
+        assert area(y, p, put([1.0, 0.0, 1.0])) == area(y[::2], p[::2]) or area is metrics.roc_auc
+
+
+def test_scores_between_two_thresholds_have_the_bound_of_a_half_and_an_exact_area(backend, put, rng):
+    truth = rng.integers(0, 2, 500)
+    p = np.clip(0.5 + 1e-4 * rng.normal(0.4 * truth - 0.2, 0.3), 0.4999, 0.5001)
+    exact = sklearn.roc_auc_score(truth, p)
+    assert exact > 0.7
+    fine = metrics.AUC(thresholds=np.linspace(0.4999, 0.5001, 200).tolist())
+    for metric, least, most in ((metrics.AUC(), 0.2, 0.5), (fine, 0.0, 0.01)):
+        with backend.scope():
+            state = metric.update(metric.init(backend), put(truth), put(p), None)
+        error, bound = abs(metric.result(state) - exact), metric.error_bound(state)
+        assert least <= error <= bound + 1e-12
+        assert bound <= most
+    assert metrics.roc_auc(put(truth), put(p)) == pytest.approx(exact, rel=1e-12)
+
+
+def test_what_does_not_fit_a_score_each_is_refused(put):
     with pytest.raises(ValueError, match="one score for each target, got 1 for 2"):
         metrics.roc_auc(put([1, 0]), put([0.1]))
     with pytest.raises(ValueError, match="one weight for each score, got 1 for 2"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnbackend.autodiff import differentiable
-from nnbackend.backend import namespace
+from nnbackend.backend import namespace, plain
 from nnbackend.elementwise import rowwise
 from nnbackend.functional._rules import composed, like
 from nnbackend.functional.elementary import logaddexp, maximum, sqrt, square, where
@@ -202,8 +202,8 @@ def triplet(anchors: Array, positives: Array, negatives: Array, *, margin: float
     return maximum(_distance(anchors, positives) - _distance(anchors, negatives) + margin, 0.0)
 
 
-def _pairs(name: str, embeddings: Any, labels: Any) -> tuple[Any, Any]:
-    """Return, for each pair of a batch, whether they are two samples of one class, and whether of two classes."""
+def _pairs(name: str, embeddings: Any, labels: Any, present: Any | None) -> tuple[Any, Any, Any]:
+    """Return the embeddings that are there and, for each pair, whether it is of one class, and whether of two."""
     if embeddings.ndim != 2 or tuple(labels.shape) != tuple(embeddings.shape[:1]):
         raise ValueError(
             f"{name} expects embeddings of shape (n, k) and labels of shape (n,), got {tuple(embeddings.shape)} and "
@@ -213,11 +213,23 @@ def _pairs(name: str, embeddings: Any, labels: Any) -> tuple[Any, Any]:
     places = _count_up(embeddings.shape[0], numbers)
     same = expand_dims(numbers, axis=1) == expand_dims(numbers, axis=0)
     itself = expand_dims(places, axis=1) == expand_dims(places, axis=0)
-    return same & ~itself, ~same
+    if present is None:
+        return embeddings, same & ~itself, ~same
+    there = plain(present)
+    if tuple(there.shape) != tuple(labels.shape) or "bool" not in str(there.dtype):
+        raise ValueError(
+            f"{name} expects present to be booleans of shape {tuple(labels.shape)}, got {there.dtype} of "
+            f"{tuple(there.shape)}."
+        )
+    pair = expand_dims(there, axis=1) & expand_dims(there, axis=0)
+    embeddings = where(expand_dims(there, axis=1), embeddings, 0.0)  # be they NaN: they reach no gradient
+    return embeddings, same & ~itself & pair, ~same & pair
 
 
 @composed
-def hardest_triplet(embeddings: Array, labels: Array, *, margin: float = 1.0) -> Array:
+def hardest_triplet(
+    embeddings: Array, labels: Array, present: Array | None = None, *, margin: float = 1.0
+) -> Array:
     r"""Triplet loss of each sample of a batch with the farthest of its class and the nearest of the others.
 
     .. math:: L_i = \max\left(\max_{j: l_j = l_i} \|x_i - x_j\| - \min_{j: l_j \ne l_i} \|x_i - x_j\| + m,\ 0\right)
@@ -230,6 +242,8 @@ def hardest_triplet(embeddings: Array, labels: Array, *, margin: float = 1.0) ->
         The batch x; floating.
     labels : integer array of shape (n,)
         The class l of each sample.
+    present : boolean array of shape (n,), optional
+        Which samples take part; the others have a loss of 0 and are compared with none. All without it.
     margin : float
         By how much the others shall be farther.
 
@@ -262,7 +276,7 @@ def hardest_triplet(embeddings: Array, labels: Array, *, margin: float = 1.0) ->
     >>> nn.functional.hardest_triplet(x, labels, margin=4.0)
     array([1., 3., 0.])
     """
-    positive, negative = _pairs("hardest_triplet", embeddings, labels)
+    embeddings, positive, negative = _pairs("hardest_triplet", embeddings, labels, present)
     x = embeddings - mean(embeddings, axis=0, keepdims=True)
     squares = sum_over(square(x), axis=1)
     products = matmul(x, matrix_transpose(x))
@@ -274,7 +288,14 @@ def hardest_triplet(embeddings: Array, labels: Array, *, margin: float = 1.0) ->
 
 
 @composed
-def circle(embeddings: Array, labels: Array, *, gamma: float = 80.0, margin: float = 0.4) -> Array:
+def circle(
+    embeddings: Array,
+    labels: Array,
+    present: Array | None = None,
+    *,
+    gamma: float = 80.0,
+    margin: float = 0.4,
+) -> Array:
     r"""Circle loss of each sample of a batch: similarities within classes and between them, each at its own pace.
 
     .. math:: L_i = \ln\left(1 + \sum_{j \in P_i} e^{-\gamma \max(m + d_{ij}, 0)(m - d_{ij})}
@@ -290,6 +311,8 @@ def circle(embeddings: Array, labels: Array, *, gamma: float = 80.0, margin: flo
         The batch x, rows of length 1; floating.
     labels : integer array of shape (n,)
         The class of each sample.
+    present : boolean array of shape (n,), optional
+        Which samples take part; the others have a loss of 0 and are compared with none. All without it.
     gamma : float
         The scale.
     margin : float
@@ -323,7 +346,7 @@ def circle(embeddings: Array, labels: Array, *, gamma: float = 80.0, margin: flo
     >>> nn.functional.circle(x, labels, gamma=1.0).round(6)
     array([0.545893, 0.545893, 0.      ])
     """
-    positive, negative = _pairs("circle", embeddings, labels)
+    embeddings, positive, negative = _pairs("circle", embeddings, labels, present)
     d = maximum(1.0 - matmul(embeddings, matrix_transpose(embeddings)), 0.0)
     within = -gamma * maximum(margin + d, 0.0) * (margin - d)
     between = gamma * maximum(1.0 + margin - d, 0.0) * (1.0 - margin - d)

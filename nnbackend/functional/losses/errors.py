@@ -96,6 +96,13 @@ def squared_error(predictions: Array, targets: Array) -> tuple[Array, Backward]:
     r"""Squared error:  :math:`e = (y - t)^2`, with :math:`e_y = 2(y - t)` and :math:`e_t = -e_y`.
 
     Predictions and targets broadcast; targets of any real dtype are cast to that of the predictions.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> nn.functional.squared_error(xp.asarray([1.0, 2.0]), xp.asarray([1.0, 5.0]))
+    array([0., 9.])
     """
     return _error(_squared_error, _squared_error_gradient, predictions, targets)
 
@@ -115,6 +122,13 @@ def absolute_error(predictions: Array, targets: Array) -> tuple[Array, Backward]
     r"""Absolute error:  :math:`e = |y - t|`, with :math:`e_y = \operatorname{sign}(y - t)` and :math:`e_t = -e_y`.
 
     Predictions and targets broadcast; targets of any real dtype are cast to that of the predictions.
+
+    Examples
+    --------
+    >>> import nnbackend as nn
+    >>> xp = nn.get_backend("numpy").xp
+    >>> nn.functional.absolute_error(xp.asarray([1.0, 2.0]), xp.asarray([1.0, 5.0]))
+    array([0., 3.])
     """
     return _error(_absolute_error, _absolute_error_gradient, predictions, targets)
 
