@@ -667,7 +667,10 @@ class Model(Layer):
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
         self._training.start_optimizer(
-            self.optimizer, {path: parameter._array for path, parameter in trained.items()}, self.backend
+            self.optimizer,
+            {path: parameter._array for path, parameter in trained.items()},
+            self.backend,
+            fixed,
         )
         state, _ = step(self._training.gather(trained, fixed, measured), batch)
         return self._training.keep(state, trained, fixed)
