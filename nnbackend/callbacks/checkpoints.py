@@ -200,8 +200,10 @@ class BackupAndRestore(Callback):
     Warns
     -----
     UserWarning
-        If a backup is torn or damaged, which is skipped for the one before it; and if machine, versions, backend or
-        options are others than those that the backup was written with, since then the numbers may differ.
+        If a backup is torn or damaged, which is skipped for the one before it; and if machine, versions, backend,
+        options or data are others than those that the backup was written with, since then the numbers may differ. Data
+        are told by their number, dtype and shape and the content of some samples: 32 that are spread over arrays, the
+        first batch of a stream and of what is validated on.
 
     Notes
     -----

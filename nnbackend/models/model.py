@@ -554,11 +554,15 @@ class Model(Layer):
                 "shuffle": shuffle,
                 "steps_per_epoch": steps_per_epoch,
                 "validation_split": validation_split,
+                "validation_steps": validation_steps,
+                "initial_epoch": initial_epoch,
+                "sample_weight": "given" if sample_weight is not None else None,
                 "class_weight": None
                 if class_weight is None
                 else {str(k): v for k, v in class_weight.items()},
             },
             replays_validation=validation is None or validation.replayable,
+            validation=None if validation is None else validation.batches,
         )
         begin = {"epochs": epochs, "steps": feed.steps, "samples": feed.samples, "first_epoch": initial_epoch}
         try:
