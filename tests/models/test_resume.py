@@ -187,7 +187,12 @@ def test_where_all_backups_are_damaged_the_run_begins_anew(light, tmp_path):
 
 
 def test_what_a_killed_write_left_is_cleared_away(light, tmp_path):
-    (tmp_path / ".backup-00000003.safetensors.0123456789abcdef.tmp").write_bytes(b"half")
+    from nnbackend.interop.safetensors import _machine
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = f".backup-00000003.safetensors.{_machine()}-{gone.pid}-0123456789abcdef.tmp"
+    (tmp_path / left).write_bytes(b"half")
     fit(small(light), tmp_path, delete=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "backup-00000009.safetensors",
