@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nnbackend.callbacks.base import Callback, Logs
@@ -28,6 +28,8 @@ class LambdaCallback(Callback):
         Called as ``on_batch_begin(batch, data)``.
     on_batch_end : callable, optional
         Called as ``on_batch_end(batch, logs)``; ``logs()`` reads the numbers from the device.
+    on_train_batch_begin, on_train_batch_end : callable, optional
+        Called as ``on_train_batch_end(batch, logs)``, as in Keras.
 
     Examples
     --------
@@ -48,6 +50,8 @@ class LambdaCallback(Callback):
         on_train_end: Callable[[], Any] | None = None,
         on_batch_begin: Callable[[int, Batch], Any] | None = None,
         on_batch_end: Callable[[int, Logs], Any] | None = None,
+        on_train_batch_begin: Callable[[int, Mapping[str, float]], Any] | None = None,
+        on_train_batch_end: Callable[[int, Mapping[str, float]], Any] | None = None,
     ) -> None:
         self._functions = {
             "on_epoch_begin": on_epoch_begin,
@@ -56,6 +60,8 @@ class LambdaCallback(Callback):
             "on_train_end": on_train_end,
             "on_batch_begin": on_batch_begin,
             "on_batch_end": on_batch_end,
+            "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end,
         }
         for name, function in self._functions.items():
             if function is not None and not callable(function):
@@ -89,3 +95,11 @@ class LambdaCallback(Callback):
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """Call the function."""
         self._call("on_batch_end", batch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float]) -> None:
+        """Call the function."""
+        self._call("on_train_batch_begin", batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
+        """Call the function."""
+        self._call("on_train_batch_end", batch, logs)

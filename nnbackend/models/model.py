@@ -596,7 +596,9 @@ class Model(Layer):
         self.epochs_trained += 1
         logs = self._numbers(run.measured)
         if validation is not None:
+            watchers.test_begin()
             numbers = self._measure_all(validation.batches())
+            watchers.test_end(numbers)
             logs |= {f"val_{name}": value for name, value in numbers.items()}
         epoch, run.epoch, run.within, run.measured = run.epoch, run.epoch + 1, False, None
         watchers.epoch_end(epoch, logs)
