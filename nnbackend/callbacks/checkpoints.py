@@ -360,7 +360,8 @@ def _places(template: str) -> tuple[list[str], re.Pattern[str]]:
         pieces = string.Formatter().parse(text)
         return "".join(escape(said) + ("" if field is None else anything) for said, field, *_ in pieces)
 
-    return glob.glob(filled(folder, glob.escape, "*") or "."), re.compile(filled(name, re.escape, ".+"))
+    folders = filter(os.path.isdir, glob.glob(filled(folder, glob.escape, "*") or "."))
+    return list(folders), re.compile(filled(name, re.escape, ".+"))
 
 
 def _number(path: Path) -> int:

@@ -130,7 +130,8 @@ def clear_abandoned(folder: str | os.PathLike[str], names: re.Pattern[str]) -> N
         process = int(found[3])
         written = path.name in _being_written if process == os.getpid() else _lives(process)
         if not written:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile: no reason not to train
+                path.unlink()
 
 
 def _machine() -> str:

@@ -201,6 +201,19 @@ def test_what_this_process_writes_or_another_machine_is_left_alone(tmp_path, mon
     assert names(tmp_path) == [other.name]
 
 
+def test_what_cannot_be_deleted_is_no_reason_not_to_train(light, tmp_path, monkeypatch):
+    from nnbackend.interop import safetensors
+
+    def refuse(path):
+        raise PermissionError("somebody else's")
+
+    left = f".m.{safetensors._machine()}-{os.getpid()}-0123456789abcdef.tmp"
+    (tmp_path / left).write_bytes(b"half")
+    monkeypatch.setattr(safetensors.Path, "unlink", refuse)
+    run(light, ModelCheckpoint(tmp_path / "m"), values=[1])
+    assert names(tmp_path) == [left, "m"]
+
+
 def test_what_cannot_be_filled_or_monitored_is_said(light, tmp_path):
     with pytest.raises(
         ValueError, match="cannot fill 'val_mae' of .*: there are epoch, batch, loss, val_loss"
