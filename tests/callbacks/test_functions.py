@@ -27,6 +27,19 @@ def test_each_function_is_called_in_its_place(backend):
     assert told[0][0] == "train_begin"
 
 
+def test_functions_written_for_keras_get_its_logs(light):
+    told = []
+    tell = LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: told.append((epoch, logs)),
+        on_epoch_end=lambda epoch, logs: told.append(sorted(logs)),
+        on_train_end=lambda logs: told.append(logs),
+    )
+    model = nn.Sequential([nn.Dense(1)], backend=light, seed=0)
+    model.compile("sgd", "mse")
+    model.fit(X, X[:, :1], verbose=0, callbacks=[tell])
+    assert told == [(0, {}), ["loss"], {}]
+
+
 def test_what_is_no_function_is_refused():
     with pytest.raises(TypeError, match="on_epoch_end to be a function, got 3"):
         LambdaCallback(on_epoch_end=3)
