@@ -1,10 +1,10 @@
 """A step of training as a list of NumPy calls: run it once on arrays that write down what is done to them.
 
-A `Recorded` array holds true values and has NumPy's own protocols, ``__array_ufunc__`` and ``__array_function__``, so that
-the rules, the tape and the optimizers run on it as they are, on any path. What they call is kept, in order, as the
-`Operation` list of a `Recording`; `nnbackend_numpy.replay` runs that list again, without the Python between the calls
-and in memory that it has laid out before. Whoever asks a recorded array for its value (a branch, ``float``) cannot be
-recorded, as under any compiler: `NotRecordableError` says so.
+A `Recorded` array holds true values and has NumPy's own protocols, ``__array_ufunc__`` and ``__array_function__``, so
+that the rules, the tape and the optimizers run on it. What they call is kept, in order, as the `Operation` list of a
+`Recording`; `nnbackend_numpy.replay` runs that list again, without the Python between the calls and in memory that it
+has laid out before. Whoever asks a recorded array for its value (a branch, ``float``) cannot be recorded, as under any
+compiler: `NotRecordableError` says so.
 """
 
 from __future__ import annotations

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
+import string
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +33,8 @@ def _checked_frequency(owner: str, save_freq: str | int) -> int | None:
 class ModelCheckpoint(Callback):
     """Saves the model after epochs, or after some batches, all of it or the weights, each time or when it is best.
 
-    Each file is written beside its place, brought to the disk and renamed: it is whole, or it is not there.
+    Each file is written beside its place, brought to the disk and renamed: it is whole, or it is not there. What a
+    process that was killed left beside it, ``.<name>.<letters>.tmp``, is deleted when training begins.
 
     Parameters
     ----------
@@ -108,8 +112,13 @@ class ModelCheckpoint(Callback):
         self.files: list[str] = []
 
     def on_train_begin(self, parameters: dict[str, Any]) -> None:
-        """Forget an earlier run."""
+        """Forget an earlier run, and clear away what killed processes left of files of this name."""
+        from nnbackend.interop.safetensors import clear_abandoned
+
         self._reset()
+        folders, names = _places(self.filepath if self._fields else os.path.realpath(self.filepath))
+        for folder in folders:
+            clear_abandoned(folder, names)
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Note the epoch."""
@@ -200,8 +209,10 @@ class BackupAndRestore(Callback):
     Warns
     -----
     UserWarning
-        If a backup is torn or damaged, which is skipped for the one before it; and if machine, versions, backend or
-        options are others than those that the backup was written with, since then the numbers may differ.
+        If a backup is torn or damaged, which is skipped for the one before it; and if machine, versions, backend,
+        options or data are others than those that the backup was written with, since then the numbers may differ. Data
+        are told by their number, dtype and shape and the content of some samples: 32 that are spread over arrays, the
+        first batch of a stream and of what is validated on.
 
     Notes
     -----
@@ -253,12 +264,13 @@ class BackupAndRestore(Callback):
 
     def on_train_begin(self, parameters: dict[str, Any]) -> None:
         """Go to where the newest good backup was written, or write the first."""
+        from nnbackend.interop.safetensors import clear_abandoned
+
         run = self.model.run
         run.require_replayable("BackupAndRestore")
         self.batches, self._good = 0, []
         self.backup_dir.mkdir(parents=True, exist_ok=True)
-        for torn in self.backup_dir.glob(".*.tmp"):
-            torn.unlink(missing_ok=True)
+        clear_abandoned(self.backup_dir, _BACKUP)
         self._surroundings = run.surroundings()
         self._number = max((_number(path) for path in self._backups()), default=-1) + 1
         if not self._restore(run):
@@ -337,7 +349,22 @@ class BackupAndRestore(Callback):
         self.batches = state["batches"]
 
 
+_BACKUP = re.compile(r"backup-(\d+)\.safetensors")
+
+
+def _places(template: str) -> tuple[list[str], re.Pattern[str]]:
+    """Return the folders that a path with fields stands for and that are there, and what its files' names match."""
+    folder, name = os.path.split(template)
+
+    def filled(text: str, escape: Callable[[str], str], anything: str) -> str:
+        pieces = string.Formatter().parse(text)
+        return "".join(escape(said) + ("" if field is None else anything) for said, field, *_ in pieces)
+
+    folders = filter(os.path.isdir, glob.glob(filled(folder, glob.escape, "*") or "."))
+    return list(folders), re.compile(filled(name, re.escape, ".+"))
+
+
 def _number(path: Path) -> int:
     """Return the number of a backup, or -1."""
-    match = re.fullmatch(r"backup-(\d+)\.safetensors", path.name)
+    match = _BACKUP.fullmatch(path.name)
     return int(match[1]) if match else -1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nnbackend.callbacks.base import Callback, Logs
@@ -17,17 +18,19 @@ class LambdaCallback(Callback):
     Parameters
     ----------
     on_epoch_begin : callable, optional
-        Called as ``on_epoch_begin(epoch)``.
+        Called as ``on_epoch_begin(epoch)``; with Keras's empty logs as well, where it takes them.
     on_epoch_end : callable, optional
         Called as ``on_epoch_end(epoch, logs)``; what it puts into `logs` is in the history, too.
     on_train_begin : callable, optional
         Called as ``on_train_begin(parameters)``.
     on_train_end : callable, optional
-        Called without arguments.
+        Called without arguments; with Keras's empty logs, where it takes them.
     on_batch_begin : callable, optional
         Called as ``on_batch_begin(batch, data)``.
     on_batch_end : callable, optional
         Called as ``on_batch_end(batch, logs)``; ``logs()`` reads the numbers from the device.
+    on_train_batch_begin, on_train_batch_end : callable, optional
+        Called as ``on_train_batch_end(batch, logs)``, as in Keras.
 
     Examples
     --------
@@ -48,6 +51,8 @@ class LambdaCallback(Callback):
         on_train_end: Callable[[], Any] | None = None,
         on_batch_begin: Callable[[int, Batch], Any] | None = None,
         on_batch_end: Callable[[int, Logs], Any] | None = None,
+        on_train_batch_begin: Callable[[int, Mapping[str, float]], Any] | None = None,
+        on_train_batch_end: Callable[[int, Mapping[str, float]], Any] | None = None,
     ) -> None:
         self._functions = {
             "on_epoch_begin": on_epoch_begin,
@@ -56,15 +61,22 @@ class LambdaCallback(Callback):
             "on_train_end": on_train_end,
             "on_batch_begin": on_batch_begin,
             "on_batch_end": on_batch_end,
+            "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end,
         }
         for name, function in self._functions.items():
             if function is not None and not callable(function):
                 raise TypeError(f"LambdaCallback expects {name} to be a function, got {function!r}.")
+        self._with_logs = {
+            name
+            for name, count in (("on_epoch_begin", 1), ("on_train_end", 0))
+            if not _takes(self._functions[name], count) and _takes(self._functions[name], count + 1)
+        }
 
     def _call(self, name: str, *arguments: Any) -> None:
         function = self._functions[name]
         if function is not None:
-            function(*arguments)
+            function(*arguments, *([{}] if name in self._with_logs else ()))
 
     def on_train_begin(self, parameters: dict[str, Any]) -> None:
         """Call the function."""
@@ -89,3 +101,24 @@ class LambdaCallback(Callback):
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """Call the function."""
         self._call("on_batch_end", batch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float]) -> None:
+        """Call the function."""
+        self._call("on_train_batch_begin", batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
+        """Call the function."""
+        self._call("on_train_batch_end", batch, logs)
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Tell whether a function can be called with so many arguments; one that does not tell takes any."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True

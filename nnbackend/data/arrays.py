@@ -57,18 +57,19 @@ class Dataset:
         """
         rows = host().xp.arange(len(self)) if rows is None else rows
         for start in range(first * size, len(self), size):
-            yield self._take(rows[start : start + size])
+            yield self.take(rows[start : start + size])
 
     def rows(self, rows: Any) -> Dataset:
         """Return the data set of these rows (host indices)."""
-        return Dataset(*self._take(rows), self.backend)
+        return Dataset(*self.take(rows), self.backend)
 
     def on(self, backend: Backend) -> Batch:
         """Return all of it as one batch on a backend."""
         parts = (self.x, self.y, self.weight)
         return Batch(*tree.map(lambda array: move(array, backend, None), parts))
 
-    def _take(self, rows: Any) -> Batch:
+    def take(self, rows: Any) -> Batch:
+        """Return these rows (host indices) as a batch."""
         with self.backend.scope():  # left before anything is yielded: it is this thread's, not a generator's
             index = self.backend.from_host(rows, "int64")
             xp = self.backend.xp

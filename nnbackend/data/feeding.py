@@ -9,7 +9,7 @@ from nnbackend.backend import is_array
 from nnbackend.data.arrays import Batch, Dataset
 from nnbackend.data.loader import DataLoader
 from nnbackend.data.passes import Passes
-from nnbackend.data.sampling import order
+from nnbackend.data.sampling import order, spread
 from nnbackend.data.sources import is_mapped, is_stream
 
 __all__ = ["ArrayFeed", "Feed", "LoaderFeed", "loader_of"]
@@ -41,6 +41,9 @@ class Feed(Protocol):
 
     #: Where the order comes from; None where it is fixed.
     seed: int | None
+
+    def sample(self, count: int) -> Batch | None:
+        """Return some samples as they stand, the same in each process, to tell data by; None where that costs some."""
 
     def state(self) -> dict[str, int]:
         """Return the position."""
@@ -84,6 +87,10 @@ class ArrayFeed:
     def __iter__(self) -> Iterator[Batch]:
         return self._passes.rest_of_epoch(self._steps)
 
+    def sample(self, count: int) -> Batch:
+        """Return at most so many samples, spread from the first to the last."""
+        return self._data.take(spread(len(self._data), count))
+
     def state(self) -> dict[str, int]:
         """Return the position."""
         return self._passes.state()
@@ -124,6 +131,10 @@ class LoaderFeed:
     def first(self) -> Batch:
         """Return the batch that comes next, without going on."""
         return self._receive(self._loader.peek(self.seed or 0))
+
+    def sample(self, count: int) -> Batch | None:
+        """Return some samples of the loader's source."""
+        return self._loader.sample(count)
 
     def state(self) -> dict[str, int]:
         """Return the position of the loader."""

@@ -10,7 +10,7 @@ from typing import Any
 from nnbackend.arguments import positive_integer
 from nnbackend.data.arrays import Batch, split_at
 from nnbackend.data.passes import Passes
-from nnbackend.data.sampling import balanced_order, class_labels, order
+from nnbackend.data.sampling import balanced_order, class_labels, order, spread
 from nnbackend.data.sources import ArraySource, StreamSource, as_batch, dropped_all, is_stream
 from nnbackend.random import Stream, key_words, new_seed
 
@@ -263,6 +263,31 @@ class DataLoader:
                 "DataLoader expects at least one batch, the data gave none. Check what they are made of."
             )
         return batch
+
+    def sample(self, count: int) -> Batch | None:
+        """Return some samples as they come from the source, to tell data by; the position stays.
+
+        Parameters
+        ----------
+        count : int
+            At most how many rows of arrays, spread from the first to the last; of a stream it is the first batch.
+
+        Returns
+        -------
+        Batch or None
+            Nothing is taken from what can be read only once.
+        """
+        if isinstance(self._source, ArraySource):
+            return self._source.take(spread(self._source.samples, count))
+        if not self.positionable:
+            return None
+        batches = self._source.batches(self.batch_size, 0, False)
+        try:
+            return next(batches, None)
+        finally:
+            close = getattr(batches, "close", None)
+            if close is not None:
+                close()
 
     def in_order(self, steps: int | None = None) -> Iterator[Batch]:
         """Yield each sample once, as they stand: neither shuffled nor balanced, none dropped; the position stays.

@@ -7,12 +7,18 @@ from typing import Any
 from nnbackend.backend import host, to_numpy
 from nnbackend.random import Stream
 
-__all__ = ["balanced_order", "class_labels", "order"]
+__all__ = ["balanced_order", "class_labels", "order", "spread"]
 
 
 def order(seed: int, epoch: int, count: int) -> Any:
     """Return the order of the samples in an epoch, the same on every backend, as host indices."""
     return Stream(seed, "shuffle", step=epoch).permutation(count)
+
+
+def spread(total: int, count: int) -> Any:
+    """Return at most `count` rows of `total`, evenly spread from the first to the last, as host indices."""
+    xp = host().xp
+    return xp.arange(total) if total <= count else xp.arange(count) * (total - 1) // (count - 1)
 
 
 def balanced_order(seed: int, epoch: int, labels: Any) -> Any:

@@ -12,9 +12,12 @@ import importlib
 import importlib.util
 import json
 import os
+import platform
+import re
 import secrets
 import stat
 import sys
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from typing import Any
 from nnbackend.backend import host
 from nnbackend.typing import Json
 
-__all__ = ["FORMAT_VERSION", "ModelFileError", "read", "write"]
+__all__ = ["FORMAT_VERSION", "ModelFileError", "clear_abandoned", "read", "write"]
 
 FORMAT_VERSION = 1
 _KEY = "nnbackend"
@@ -83,7 +86,8 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Js
             f"Expected the path of a file, got the directory {str(place)!r}. Name a file in it, such as "
             f"{str(place / 'model.safetensors')!r}."
         )
-    beside = place.with_name(f".{place.name}.{secrets.token_hex(8)}.tmp")
+    beside = place.with_name(f".{place.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
+    _being_written.add(beside.name)
     try:
         mode = _create(beside, place)
         save_file(arrays, beside, metadata={_KEY: text})
@@ -94,8 +98,57 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Js
         with contextlib.suppress(FileNotFoundError):
             beside.unlink()
         raise
+    finally:
+        _being_written.discard(beside.name)
     if os.name != "nt":  # Windows has no handles of directories
         _bring_to_disk(place.parent)
+
+
+#: The temporary files that this process writes to at present.
+_being_written: set[str] = set()
+
+
+def clear_abandoned(folder: str | os.PathLike[str], names: re.Pattern[str]) -> None:
+    """Delete the temporary files that killed processes left beside the files they were writing.
+
+    Parameters
+    ----------
+    folder : path
+        Where.
+    names : pattern
+        What the whole name of the file must match that was being written.
+
+    Notes
+    -----
+    A temporary file is left alone while its process lives, where another machine wrote it, and on Windows, which does
+    not tell whether a process lives.
+    """
+    for path in Path(folder).glob(".*.tmp"):
+        found = re.fullmatch(r"\.(.+)\.([0-9a-f]{8})-(\d+)-[0-9a-f]{16}\.tmp", path.name)
+        if not found or not names.fullmatch(found[1]) or found[2] != _machine():
+            continue
+        process = int(found[3])
+        written = path.name in _being_written if process == os.getpid() else _lives(process)
+        if not written:
+            with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile: no reason not to train
+                path.unlink()
+
+
+def _machine() -> str:
+    """Return eight letters for this machine, so that the process numbers of several are not mixed up."""
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def _lives(process: int) -> bool:
+    if os.name == "nt":  # a signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _checked(name: str, array: Any) -> Any:

@@ -554,11 +554,15 @@ class Model(Layer):
                 "shuffle": shuffle,
                 "steps_per_epoch": steps_per_epoch,
                 "validation_split": validation_split,
+                "validation_steps": validation_steps,
+                "initial_epoch": initial_epoch,
+                "sample_weight": "given" if sample_weight is not None else None,
                 "class_weight": None
                 if class_weight is None
                 else {str(k): v for k, v in class_weight.items()},
             },
             replays_validation=validation is None or validation.replayable,
+            validation=None if validation is None else validation.batches,
         )
         begin = {"epochs": epochs, "steps": feed.steps, "samples": feed.samples, "first_epoch": initial_epoch}
         try:
@@ -592,7 +596,9 @@ class Model(Layer):
         self.epochs_trained += 1
         logs = self._numbers(run.measured)
         if validation is not None:
+            watchers.test_begin()
             numbers = self._measure_all(validation.batches())
+            watchers.test_end(numbers)
             logs |= {f"val_{name}": value for name, value in numbers.items()}
         epoch, run.epoch, run.within, run.measured = run.epoch, run.epoch + 1, False, None
         watchers.epoch_end(epoch, logs)
@@ -667,7 +673,10 @@ class Model(Layer):
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
         self._training.start_optimizer(
-            self.optimizer, {path: parameter._array for path, parameter in trained.items()}, self.backend
+            self.optimizer,
+            {path: parameter._array for path, parameter in trained.items()},
+            self.backend,
+            fixed,
         )
         state, _ = step(self._training.gather(trained, fixed, measured), batch)
         return self._training.keep(state, trained, fixed)

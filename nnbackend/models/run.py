@@ -5,20 +5,24 @@ from __future__ import annotations
 import numbers
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnbackend import config, tree
 from nnbackend.backend import host, installed_version, is_array, to_numpy
 from nnbackend.callbacks.base import Callback
-from nnbackend.data import Feed
+from nnbackend.data import Batch, Feed
+from nnbackend.data.arrays import named_parts
 from nnbackend.typing import Json, Tree
 
 if TYPE_CHECKING:
     from nnbackend.models.model import Model
 
 __all__ = ["Run", "pack", "unpack"]
+
+#: How many samples data are told by.
+SAMPLED = 32
 
 
 class Run:
@@ -42,6 +46,8 @@ class Run:
         What else `Model.fit` was asked for, in words that can be compared.
     replays_validation : bool
         Whether what it is validated on gives the same each time, also in another process.
+    validation : callable, optional
+        Returns the batches that it is validated on.
 
     Attributes
     ----------
@@ -65,6 +71,7 @@ class Run:
         first_epoch: int = 0,
         options: Mapping[str, Any] | None = None,
         replays_validation: bool = True,
+        validation: Callable[[], Iterable[Batch]] | None = None,
     ) -> None:
         self.model = model
         self.feed = feed
@@ -74,6 +81,7 @@ class Run:
         self.trained_before = model.epochs_trained
         self.options = dict(options or {})
         self.replays_validation = replays_validation
+        self._validation = validation
         self.within = False
         self.measured: Tree = None
         self.finished = False
@@ -158,7 +166,10 @@ class Run:
         return [*alone, *(f"callback {name}: not there any more" for name, _ in left)]
 
     def surroundings(self) -> dict[str, Any]:
-        """Return what the numbers of a run depend on beside its state: machine, versions, backend and options."""
+        """Return what a run's numbers depend on beside its state: machine, versions, backend, options and data.
+
+        Data are told by some of their samples, a hidden change of others is not seen.
+        """
         model = self.model
         assert model.optimizer is not None
         assert model.objective is not None
@@ -187,8 +198,34 @@ class Run:
             "epochs trained before": self.trained_before,
             "steps": self.feed.steps,
             "samples": self.feed.samples,
+            "data": fingerprint(self.feed.sample(SAMPLED)),
+            "validation data": fingerprint(self._first_validation()),
             **self.options,
         }
+
+    def _first_validation(self) -> Batch | None:
+        """Return the first batch to validate on, where reading it takes nothing away."""
+        if self._validation is None or not self.replays_validation:
+            return None
+        return next(iter(self._validation()), None)
+
+
+def fingerprint(batch: Batch | None) -> Json:
+    """Return what samples are told by: dtype, shape and a digest of inputs, targets and weights."""
+    if batch is None:
+        return None
+    import hashlib  # slow to import: at first use
+
+    told: dict[str, Json] = {}
+    for name, part in zip(("x", "y", "sample_weight"), batch, strict=True):
+        for path, array in () if part is None else named_parts(part, name):
+            held = to_numpy(array)
+            told[path] = {
+                "dtype": str(held.dtype),
+                "shape of a sample": list(held.shape[1:]),
+                "content": hashlib.sha256(held.tobytes()).hexdigest()[:16],
+            }
+    return told
 
 
 def _processor() -> str:

@@ -417,7 +417,7 @@ def _fill(model: Model, tensors: Mapping[str, Any], path: Any) -> None:
             for name, p in handles.items()
             if not slots or any(f"optimizer/slots/{slot}/{name}" in left for slot in slots)
         }
-        empty = model.optimizer.init(trained, model.backend)
+        empty = model.optimizer.first_state(trained, model.backend)
         named = dict(_named(empty, "optimizer"))
         filled = iter(
             [take(name, tuple(a.shape), str(a.dtype).rpartition(".")[2]) for name, a in named.items()]

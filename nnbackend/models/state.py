@@ -43,16 +43,22 @@ class TrainingState:
             self.random = {"seed": backend.from_host(words), "step": backend.from_host(0, "int64")}
         return self.random
 
-    def start_optimizer(self, optimizer: Optimizer, trained: Mapping[str, Any], backend: Backend) -> None:
-        """Make slots for the parameters that have none yet, and take over a learning rate that was changed."""
+    def start_optimizer(
+        self, optimizer: Optimizer, trained: Mapping[str, Any], backend: Backend, frozen: Iterable[str] = ()
+    ) -> None:
+        """Make slots for the parameters that have none yet, and take over a learning rate that was changed.
+
+        The paths of frozen parameters are told so that a pattern for them is not taken for a mistake.
+        """
         if self.optimizer is None:
-            self.optimizer = optimizer.init(dict(trained), backend)
+            optimizer.warn_of_unmatched([*trained, *frozen])
+            self.optimizer = optimizer.first_state(dict(trained), backend)
             self._rate = optimizer.learning_rate
             return
         slots = self.optimizer["slots"]
         if any(trained.keys() - slot.keys() for slot in slots.values()):
             new = {path: a for path, a in trained.items() if any(path not in slot for slot in slots.values())}
-            made = optimizer.init(new, backend)["slots"]
+            made = optimizer.first_state(new, backend)["slots"]
             slots = {name: {**made[name], **slot} for name, slot in slots.items()}
             self.optimizer = {**self.optimizer, "slots": slots}
         if not callable(optimizer.learning_rate) and optimizer.learning_rate != self._rate:
@@ -62,7 +68,7 @@ class TrainingState:
     def learning_rate(self, optimizer: Optimizer) -> float:
         """Return the learning rate of the next step."""
         if self.optimizer is None:
-            return optimizer.current_learning_rate(optimizer.init({"": host().xp.zeros(())}))
+            return optimizer.current_learning_rate(optimizer.first_state({"": host().xp.zeros(())}))
         if optimizer.learning_rate != self._rate and not callable(optimizer.learning_rate):
             backend = backend_of(self.optimizer["step"])
             changed = {"learning_rate": optimizer.learning_rate_array(backend)}

@@ -6,7 +6,7 @@ from typing import Any
 
 from nnbackend import functional, regularizers
 from nnbackend.arguments import positive_integer
-from nnbackend.autodiff import grad, vjp
+from nnbackend.autodiff import grad
 from nnbackend.backend import backend_of
 from nnbackend.config import Configurable
 from nnbackend.nnfs import settings
@@ -73,7 +73,9 @@ class Layer_Dense(Configurable):
 
     Notes
     -----
-    As in the book, the gradient of :math:`|w|` is +1 at 0 (`nnbackend.regularizers` has 0 there).
+    As in the book, the gradient of :math:`|w|` is +1 at 0 (`nnbackend.regularizers` has 0 there), and `backward` takes
+    inputs and weights as they are then, also where single elements were assigned since `forward`. On JAX arrays cannot
+    be changed: ``dense.weights = dense.weights.at[0, 0].set(1.0)``.
 
     Examples
     --------
@@ -107,7 +109,6 @@ class Layer_Dense(Configurable):
         n_neurons = positive_integer("Layer_Dense", "n_neurons", n_neurons)
         self._backend = settings.chosen_backend()
         self._dtype = settings.current().dtype
-        self._pullback: Any = None
         self.weights = functional.multiply(settings.randn(n_inputs, n_neurons), 0.01)
         self.biases = self._backend.from_host([[0.0] * n_neurons])
         self.weight_regularizer_l1 = weight_regularizer_l1
@@ -144,11 +145,7 @@ class Layer_Dense(Configurable):
             Without meaning here.
         """
         self.inputs = real(inputs, self._backend)
-        self._record()
-
-    def _record(self) -> None:
-        self._of = (self.inputs, self.weights, self.biases)
-        self.output, self._pullback = vjp(_affine(settings.current().wide_products), *self._of)
+        self.output = functional.add(self._product(self.inputs, self.weights), self.biases)
 
     def backward(self, dvalues: Any) -> None:
         """Compute `dweights`, `dbiases` and `dinputs`.
@@ -158,16 +155,23 @@ class Layer_Dense(Configurable):
         dvalues : array of shape (n, n_neurons)
             The gradient of the output.
         """
-        present = (self.inputs, self.weights, self.biases)
-        if self._pullback is None or any(a is not b for a, b in zip(self._of, present, strict=True)):
-            self._record()  # pulled back once already, or something was replaced in between
-        pullback, self._pullback = self._pullback, None
-        dinputs, dweights, dbiases = pullback(real(dvalues, self._backend, dtype_name(self.output)))
+        self.inputs = real(self.inputs, self._backend)
+        dvalues = real(dvalues, self._backend, self._dtype)
+        dweights = self._product(functional.matrix_transpose(self.inputs), dvalues)
+        dbiases = functional.sum(dvalues, axis=0, keepdims=True)
         self.dweights = _with_penalty(
             dweights, self.weights, self.weight_regularizer_l1, self.weight_regularizer_l2
         )
         self.dbiases = _with_penalty(dbiases, self.biases, self.bias_regularizer_l1, self.bias_regularizer_l2)
-        self.dinputs = dinputs
+        dinputs = self._product(dvalues, functional.matrix_transpose(self.weights))
+        self.dinputs = real(dinputs, dtype=dtype_name(self.inputs))
+
+    def _product(self, one: Any, other: Any) -> Any:
+        """Return a matrix product in the layer's dtype; a wide one is computed in float64 and rounded once."""
+        inner = "float64" if settings.current().wide_products else self._dtype
+        return functional.astype(
+            functional.matmul(functional.astype(one, inner), functional.astype(other, inner)), self._dtype
+        )
 
     def get_parameters(self) -> tuple[Any, Any]:
         """Return weights and biases."""
@@ -277,18 +281,6 @@ class Layer_Dropout(Configurable):
         """
         dvalues = real(dvalues, backend_of(self.inputs), dtype_name(self.inputs))
         self.dinputs = dvalues if self.binary_mask is None else functional.multiply(dvalues, self.binary_mask)
-
-
-def _affine(wide: bool) -> Any:
-    """Return x W + b as a function of arrays; `wide` ones compute the product in float64 and round it once."""
-
-    def affine(inputs: Any, weights: Any, biases: Any) -> Any:
-        dtype = dtype_name(weights)
-        inner = "float64" if wide else dtype
-        product = functional.dense(functional.astype(inputs, inner), functional.astype(weights, inner))
-        return functional.astype(product, dtype) + biases
-
-    return affine
 
 
 def _with_penalty(gradient: Any, array: Any, l1: float, l2: float) -> Any:

@@ -16,6 +16,12 @@ __all__ = ["Adafactor"]
 
 
 @elementwise
+def floored_square(gradient: Any, *, epsilon: float) -> Any:
+    """G = g^2 + epsilon."""
+    return gradient * gradient + epsilon
+
+
+@elementwise
 def moved_mean(mean: Any, value: Any, share: Any) -> Any:
     """R := r + s (x - r)."""
     return mean + share * (value - mean)
@@ -139,7 +145,7 @@ class Adafactor(Optimizer):
         """Return the new parameter and the means of rows and columns."""
         xp = namespace(parameter)
         (row, column), (rate, share) = slots, scalars
-        squares = gradient * gradient + self.epsilon_1
+        squares = floored_square(gradient, epsilon=self.epsilon_1)
         if len(parameter.shape) < 2:
             row = moved_mean(row, squares, share)
             step = adafactor_direction(gradient, row)
@@ -161,4 +167,4 @@ class Adafactor(Optimizer):
 
 def _root_mean_square(array: Any) -> Any:
     xp = namespace(array)
-    return xp.sqrt(xp.sum(array * array) / max(math.prod(array.shape), 1))
+    return xp.sqrt(xp.sum(floored_square(array, epsilon=0.0)) / max(math.prod(array.shape), 1))

@@ -206,7 +206,8 @@ class AdamW(Adam):
     -----
     The decay is 0.004 as in Keras; PyTorch has 0.01. The weights decay before the step, as in both; the paper does it
     at once, and without :math:`\eta`, so that its :math:`\lambda` is our :math:`\eta \lambda`. Biases and the scales of
-    normalization are usually left alone: ``exclude_from_weight_decay=["bias", "gamma", "beta"]``.
+    normalization are usually left alone: ``exclude_from_weight_decay=["bias", "gamma", "beta"]``, of which a model
+    without normalization needs ``["bias"]`` alone.
 
     References
     ----------

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from nnbackend import tree
-from nnbackend.backend import Backend, backend_of, namespace
+from nnbackend.backend import Backend, backend_of, namespace, nearest
 from nnbackend.config import Configurable
 from nnbackend.elementwise import elementwise
 from nnbackend.optimizers.schedules import Schedule
@@ -26,9 +28,10 @@ _CURE = "Take the gradient of the same tree, and the state that init or the step
 #: The shape of a slot that a parameter does without.
 NOTHING: Shape = (0,)
 
-#: Parameters with fewer elements are updated together, in one buffer that lives for the step: a program costs 7 us on
-#: NumPy however small its arrays are, and a kernel on a GPU. Measured on NumPy, Adam: an update of a network 2-64-64-3
-#: takes 0.75 of the time that it takes one by one, one of ten layers of 32 units 0.5.
+#: Parameters with fewer elements are updated together where arrays are writable (not on JAX, whose compiler joins them
+#: by itself): they are copied into one buffer that lives within the step, and what comes out is cut into views of it. A
+#: program costs 7 us on NumPy however small its arrays are, and a kernel on a GPU. Measured on NumPy, Adam: an update
+#: of a network 2-64-64-3 takes 0.75 of the time that it takes one by one, one of ten layers of 32 units 0.5.
 SMALL = 1 << 13
 
 
@@ -149,13 +152,20 @@ class Optimizer(Configurable):
         Factors of the learning rate for parameters whose path matches, such as ``{"encoder/": 0.1}``; those of all
         patterns that are found are multiplied. A factor of 0 freezes; ``layer.trainable = False`` saves the work as
         well.
+    **unknown
+        Refused, with the option that was probably meant.
 
     Raises
     ------
     ValueError
         If a number is out of its range, or two ways of clipping are asked for.
     TypeError
-        If a number is none.
+        If a number is none, or there is no such option.
+
+    Warns
+    -----
+    UserWarning
+        When the parameters are first met, if a pattern of paths is found in none of them.
 
     Notes
     -----
@@ -188,7 +198,12 @@ class Optimizer(Configurable):
         ema_momentum: float = 0.99,
         ema_overwrite_frequency: int | None = None,
         learning_rate_multipliers: Mapping[str, float] | None = None,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            raise TypeError(_no_such_option(type(self), next(iter(unknown))))
+        #: The patterns of each option that goes by paths.
+        self._patterns: dict[str, list[re.Pattern[str]]] = {}
         self._learning_rate = self._checked_rate(learning_rate)
         self.decay = self._not_negative("decay", decay)
         self.weight_decay = self._not_negative("weight_decay", weight_decay)
@@ -214,6 +229,7 @@ class Optimizer(Configurable):
             (re.compile(pattern), self._not_negative("learning_rate_multipliers", factor))
             for pattern, factor in multipliers.items()
         ]
+        self._patterns["learning_rate_multipliers"] = [pattern for pattern, _ in self._multipliers]
 
     # The learning rate
 
@@ -302,7 +318,7 @@ class Optimizer(Configurable):
             raise TypeError(
                 f"{type(self).__name__} expects {name} to be patterns of paths or a function of a path, got {which!r}."
             )
-        found = [re.compile(pattern) for pattern in patterns]
+        self._patterns[name] = found = [re.compile(pattern) for pattern in patterns]
         return lambda path: any(pattern.search(path) for pattern in found)
 
     def get_config(self) -> dict[str, Any]:
@@ -339,7 +355,36 @@ class Optimizer(Configurable):
         -------
         dict
             ``step`` (0-d int64), ``learning_rate`` (0-d float64) and ``slots``; what else the options need.
+
+        Warns
+        -----
+        UserWarning
+            If a pattern of paths among the options is found in no path of these parameters.
         """
+        self.warn_of_unmatched(_paths(tree.flatten(parameters)[1]))
+        return self.first_state(parameters, backend)
+
+    def warn_of_unmatched(self, paths: Iterable[str]) -> None:
+        """Warn of each pattern among the options that is found in none of these paths: it does nothing."""
+        known = list(paths)
+        names = {name for path in known for name in path.split("/")}
+        for option, patterns in self._patterns.items():
+            if option == "exclude_from_weight_decay" and not self.weight_decay:
+                continue
+            for pattern in patterns:
+                if any(pattern.search(path) for path in known):
+                    continue
+                more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+                warnings.warn(
+                    f"{type(self).__name__} got {option} with {pattern.pattern!r}, which is found in no path of a "
+                    f"parameter, so it does nothing. The paths are {', '.join(known[:20])}{more}."
+                    f"{nearest(pattern.pattern, names)} Correct it, or leave it out.",
+                    UserWarning,
+                    stacklevel=3,
+                )
+
+    def first_state(self, parameters: Tree, backend: Backend | None = None) -> Tree:
+        """Return the state before the first step as `init` does, for some of all parameters: patterns may miss."""
         flat, structure = tree.flatten(parameters)
         if not flat:
             raise ValueError(f"{type(self).__name__} has nothing to train: the tree of parameters is empty.")
@@ -626,9 +671,7 @@ class Optimizer(Configurable):
     def _packed(self, flat: list[Any], members: list[int]) -> Iterator[list[int]]:
         """Yield the places to be updated together: all small ones, and each of the others alone."""
         small: list[int] = []
-        if (
-            self.elementwise and backend_of(flat[0]).writable
-        ):  # a compiler joins what belongs together by itself
+        if self.elementwise and backend_of(flat[0]).writable:
             small = [place for place in members if math.prod(flat[place].shape) < SMALL]
         if len(small) > 1:
             yield small
@@ -690,6 +733,29 @@ def _paths(node: Tree, prefix: str = "") -> Iterator[str]:
             yield from _paths(node[key], f"{prefix}/{key}" if prefix else str(key))
     elif node is not None:
         yield prefix
+
+
+#: What other libraries call an option.
+_ELSEWHERE = {
+    "lr": "learning_rate",
+    "alpha": "learning_rate",
+    "eps": "epsilon",
+    "betas": "beta_1",
+    "wd": "weight_decay",
+}
+
+
+def _no_such_option(kind: type[Optimizer], name: str) -> str:
+    """Say that an optimizer has no such option, and which was probably meant."""
+    known: list[str] = []
+    for cls in kind.__mro__:  # options that a class passes on are those of the class it extends
+        parameters = inspect.signature(cls).parameters if "__init__" in vars(cls) else {}
+        known += [p.name for p in parameters.values() if p.kind is not p.VAR_KEYWORD and p.name not in known]
+        if parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    meant = _ELSEWHERE.get(name)
+    hint = f" Did you mean {meant!r}?" if meant in known else nearest(name, known)
+    return f"{kind.__name__} has no option {name!r}; it has {', '.join(known)}.{hint}"
 
 
 def _outline(structure: Tree) -> str:

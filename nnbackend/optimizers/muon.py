@@ -28,6 +28,12 @@ def nesterov_direction(gradient: Any, momentum: Any, *, beta: float, nesterov: b
     return ahead, momentum
 
 
+@elementwise
+def weighted_sum(one: Any, other: Any, *, first: float, second: float) -> Any:
+    """S = a x + b y."""
+    return first * one + second * other
+
+
 def orthogonalized(matrix: Any, steps: int = 5, epsilon: float = 1e-7) -> Any:
     r"""Return nearly  :math:`U V^T`  of the singular value decomposition  :math:`U S V^T`, by Newton and Schulz.
 
@@ -60,7 +66,8 @@ def orthogonalized(matrix: Any, steps: int = 5, epsilon: float = 1e-7) -> Any:
     x = x / xp.maximum(xp.sqrt(xp.sum(x * x)), epsilon)
     for _ in range(steps):
         square = x @ xp.matrix_transpose(x)
-        x = a * x + (b * square + c * (square @ square)) @ x
+        polynomial = weighted_sum(square, square @ square, first=b, second=c)
+        x = weighted_sum(x, polynomial @ x, first=a, second=1.0)
     return xp.matrix_transpose(x) if tall else x
 
 

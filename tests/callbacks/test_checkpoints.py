@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import nnbackend as nn
 from nnbackend.callbacks import Callback, ModelCheckpoint
-from nnbackend.interop.safetensors import ModelFileError
+from nnbackend.interop.safetensors import ModelFileError, clear_abandoned
 
 X = np.sin(np.arange(24.0)).reshape(8, 3)
 Y = X[:, :1]
@@ -123,6 +129,89 @@ def test_a_write_that_fails_leaves_the_old_file(light, tmp_path, monkeypatch):
         model.fit(X, Y, verbose=0, callbacks=[ModelCheckpoint(tmp_path / "m", save_weights_only=True)])
     assert names(tmp_path) == ["m"]
     assert (tmp_path / "m").read_bytes() == before
+
+
+#: Trains, and stops in the middle of writing its second checkpoint, until it is killed.
+WRITER = """
+import pathlib, signal, sys
+import safetensors.numpy
+import nnbackend as nn
+
+save, count = safetensors.numpy.save_file, 0
+
+def save_file(tensors, path, metadata=None):
+    global count
+    save(tensors, path, metadata=metadata)
+    count += 1
+    if count == 2:
+        path.write_bytes(path.read_bytes()[:100])
+        print("writing", flush=True)
+        sys.stdin.readline()
+
+safetensors.numpy.save_file = save_file
+model = nn.Sequential([nn.Dense(1)], backend="numpy", seed=0)
+model.compile("sgd", "mse")
+save_model = nn.callbacks.ModelCheckpoint(sys.argv[1])
+model.fit([[0.0], [1.0]], [[1.0], [3.0]], epochs=3, verbose=0, callbacks=[save_model])
+"""
+
+
+@pytest.mark.skipif(
+    os.name == "nt", reason="Windows has no SIGKILL, and does not tell whether a process lives"
+)
+@pytest.mark.parametrize("place", ["m-{epoch:02d}-{loss:.2f}", "{epoch}/m", "m"])
+def test_what_killed_processes_left_is_deleted_and_nothing_else(light, tmp_path, place):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / place)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    (left,) = tmp_path.rglob(".*.tmp")
+    (stranger := left.with_name(left.name.replace(".m", ".other", 1))).write_bytes(b"somebody else's")
+
+    def train():
+        model = make(light)
+        model.fit(X, Y, verbose=0, callbacks=[ModelCheckpoint(tmp_path / place)])
+
+    train()
+    assert left.exists()  # its process lives
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert left.exists()
+    train()
+    assert sorted(tmp_path.rglob(".*.tmp")) == [stranger]
+
+
+def test_what_this_process_writes_or_another_machine_is_left_alone(tmp_path, monkeypatch):
+    from nnbackend.interop import safetensors
+
+    own = tmp_path / f".m.{safetensors._machine()}-{os.getpid()}-0123456789abcdef.tmp"
+    other = tmp_path / f".m.{'0' * 8}-{os.getpid()}-0123456789abcdef.tmp"
+    for path in (own, other):
+        path.write_bytes(b"half")
+    monkeypatch.setattr(safetensors, "_being_written", {own.name})
+    clear_abandoned(tmp_path, re.compile("m"))
+    assert names(tmp_path) == sorted([own.name, other.name])
+    monkeypatch.setattr(safetensors, "_being_written", set())
+    clear_abandoned(tmp_path, re.compile("m"))  # of a killed process that had this one's number
+    assert names(tmp_path) == [other.name]
+
+
+def test_what_cannot_be_deleted_is_no_reason_not_to_train(light, tmp_path, monkeypatch):
+    from nnbackend.interop import safetensors
+
+    def refuse(path):
+        raise PermissionError("somebody else's")
+
+    left = f".m.{safetensors._machine()}-{os.getpid()}-0123456789abcdef.tmp"
+    (tmp_path / left).write_bytes(b"half")
+    monkeypatch.setattr(safetensors.Path, "unlink", refuse)
+    run(light, ModelCheckpoint(tmp_path / "m"), values=[1])
+    assert names(tmp_path) == [left, "m"]
 
 
 def test_what_cannot_be_filled_or_monitored_is_said(light, tmp_path):

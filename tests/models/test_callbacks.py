@@ -65,6 +65,67 @@ def test_callbacks_are_told_in_order(backend):
     ]
 
 
+def test_a_callback_written_for_keras_is_told_what_it_expects(backend):
+    told = []
+
+    class Keras(nn.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            told.append("train")
+
+        def on_train_batch_begin(self, batch, logs=None):
+            told.append(("begin", batch, logs))
+
+        def on_train_batch_end(self, batch, logs=None):
+            told.append(("end", batch, sorted(logs), logs["loss"] == logs.get("loss")))
+
+        def on_batch_end(self, batch, logs=None):
+            told.append({**logs} == logs())
+
+        def on_test_begin(self, logs=None):
+            told.append(("test", logs))
+
+        def on_test_end(self, logs=None):
+            told.append(("test", sorted(logs)))
+
+        def on_epoch_end(self, epoch, logs=None):
+            told.append(sorted(logs))
+
+        def on_train_end(self, logs=None):
+            told.append("end")
+
+    small(backend).fit(X, Y, batch_size=5, validation_data=(X, Y), verbose=0, callbacks=[Keras()])
+    names = ["accuracy", "loss"]
+    batches = [(("begin", i, {}), True, ("end", i, names, True)) for i in (0, 1)]
+    validation = ("test", {}), ("test", names), [*names, "val_accuracy", "val_loss"]
+    assert told == ["train", *batches[0], *batches[1], *validation, "end"]
+
+
+def test_numbers_are_read_from_the_device_only_where_they_are_looked_at(light):
+    kept = []
+    model = small(light)
+    keep = nn.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: kept.append(logs))
+    read, reads = model._numbers, []
+    model._numbers = lambda measured: reads.append(1) or read(measured)
+    model.fit(X, Y, batch_size=4, verbose=0, callbacks=[keep])
+    assert len(reads) == 1  # at the end of the epoch
+    assert kept[1]["loss"] == kept[1]["loss"]
+    assert len(reads) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("on_epoch_ends", "Wrong.on_epoch_ends is never called: .*Did you mean 'on_epoch_end'"),
+        ("on_test_batch_end", "on_test_batch_end is never called: .*only begin and end are told"),
+        ("on_predict_begin", "on_predict_begin is never called: .*predict take no callbacks"),
+    ],
+)
+def test_a_method_that_nothing_calls_is_warned_about(light, name, message):
+    wrong = type("Wrong", (nn.callbacks.Callback,), {name: lambda self, *given: None})()
+    with pytest.warns(UserWarning, match=message):
+        small(light).fit(X, Y, verbose=0, callbacks=[wrong])
+
+
 def test_numbers_of_the_epoch_so_far_can_be_read_after_each_batch(backend):
     seen = []
 

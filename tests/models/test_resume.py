@@ -187,7 +187,12 @@ def test_where_all_backups_are_damaged_the_run_begins_anew(light, tmp_path):
 
 
 def test_what_a_killed_write_left_is_cleared_away(light, tmp_path):
-    (tmp_path / ".backup-00000003.safetensors.0123456789abcdef.tmp").write_bytes(b"half")
+    from nnbackend.interop.safetensors import _machine
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = f".backup-00000003.safetensors.{_machine()}-{gone.pid}-0123456789abcdef.tmp"
+    (tmp_path / left).write_bytes(b"half")
     fit(small(light), tmp_path, delete=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "backup-00000009.safetensors",
@@ -235,6 +240,45 @@ def test_other_options_and_versions_are_warned_about(light, tmp_path):
         broken(model, tmp_path, 1)
     with pytest.warns(UserWarning, match=r"shuffle: True then, False now"):
         broken(small(light), tmp_path, 1, shuffle=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sample_weight": np.ones(12)}, "sample_weight: None then, 'given' now"),
+        ({"class_weight": {0: 2.0}}, r"class_weight: None then, \{'0': 2.0\} now"),
+        ({"given": (X[::-1].copy(), Y)}, "data.x.content: '[0-9a-f]{16}' then, '[0-9a-f]{16}' now"),
+        ({"given": (X, 1 - Y)}, "data.y.content: .* then, .* now"),
+        ({"given": (X[:11], Y[:11])}, "samples: 12 then, 11 now"),
+        ({"validation_data": (X[:4], Y[:4])}, "validation data: None then"),
+    ],
+)
+def test_other_data_and_weights_are_warned_about(light, tmp_path, options, message):
+    broken(small(light), tmp_path, 2)
+    with pytest.warns(UserWarning, match=message):
+        broken(small(light), tmp_path, 1, **options)
+
+
+def test_other_data_of_a_loader_and_of_a_stream_are_warned_about(light, tmp_path):
+    def stream(x=X):
+        yield x[:4], Y[:4]
+
+    for number, make in enumerate(
+        (lambda x: nn.data.DataLoader(x, Y, batch_size=4, shuffle=True), lambda x: lambda: stream(x))
+    ):
+        folder = tmp_path / str(number)
+        broken(small(light, seed=None), folder, 1, given=make(X))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # an order drawn from another seed is no other data
+            broken(small(light, seed=None), folder, 1, given=make(X))
+        with pytest.warns(UserWarning, match="data.x.content"):
+            broken(small(light, seed=None), folder, 1, given=make(X + 1.0))
+
+
+def test_other_data_to_validate_on_are_warned_about(light, tmp_path):
+    broken(small(light), tmp_path, 2, validation_data=(X[:4], Y[:4]))
+    with pytest.warns(UserWarning, match="validation data.x.content"):
+        broken(small(light), tmp_path, 1, validation_data=(X[4:8], Y[:4]))
 
 
 def test_a_folder_that_two_trainings_share_is_warned_about(light, tmp_path):

@@ -207,6 +207,43 @@ def test_a_dense_layer_is_pulled_back_as_often_as_asked_for_and_with_new_weights
     np.testing.assert_allclose(nn.to_numpy(dense.dweights), first[1])
 
 
+def test_elements_assigned_between_forward_and_backward_count(book, rng, backend):
+    """The book's arrays are live: its backward takes inputs and weights as they are then."""
+    if not backend.writable:
+        pytest.skip("elements of its arrays cannot be assigned")
+    dense = nnfs.Layer_Dense(2, 3, weight_regularizer_l1=0.5, bias_regularizer_l2=0.5)
+    dense.forward(rng.normal(size=(4, 2)).tolist())
+    dense.weights[0, 0] = -5.0
+    dense.biases[0, 1] = 3.0
+    dense.inputs[1, 0] = 7.0
+    dense.backward(np.ones((4, 3)))
+    x, w, b = (nn.to_numpy(array) for array in (dense.inputs, dense.weights, dense.biases))
+    assert w[0, 0] == -5.0
+    np.testing.assert_allclose(nn.to_numpy(dense.dinputs), np.ones((4, 3)) @ w.T, rtol=1e-6)
+    slope = np.where(w < 0, -0.5, 0.5)
+    np.testing.assert_allclose(nn.to_numpy(dense.dweights), x.T @ np.ones((4, 3)) + slope, rtol=1e-5)
+    np.testing.assert_allclose(nn.to_numpy(dense.dbiases), 4.0 + b, rtol=1e-6)
+
+
+def test_elements_assigned_between_steps_count(book, backend):
+    if not backend.writable:
+        pytest.skip("elements of its arrays cannot be assigned")
+    dense, optimizer = nnfs.Layer_Dense(1, 2), nnfs.Optimizer_SGD(0.5, momentum=0.5)
+    for _ in range(2):
+        dense.forward([[1.0]])
+        dense.backward([[1.0, 1.0]])
+        dense.weights[0, 1] = 4.0
+        if hasattr(dense, "weight_momentums"):
+            dense.weight_momentums[0, 1] = 2.0
+        optimizer.update_params(dense)
+        optimizer.post_update_params()
+    np.testing.assert_allclose(nn.to_numpy(dense.weights)[0, 1], 4.0 + (0.5 * 2.0 - 0.5), rtol=1e-6)
+    dense.forward([[1.0]])
+    np.testing.assert_allclose(
+        nn.to_numpy(dense.output), nn.to_numpy(dense.weights + dense.biases), rtol=1e-6
+    )
+
+
 def test_arrays_of_the_host_and_lists_are_taken_on_every_backend(book, backend):
     dense, relu = nnfs.Layer_Dense(2, 3), nnfs.Activation_ReLU()
     dense.forward(np.ones((4, 2)))

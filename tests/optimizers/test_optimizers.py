@@ -627,18 +627,18 @@ def test_the_books_runs_are_reproduced(backend, optimizer, losses):
 @each
 @pytest.mark.parametrize("wrong", ["renamed", "nested", "shape", "slots"])
 def test_gradients_and_slots_that_are_not_those_of_the_parameters_are_refused(put, name, wrong):
-    optimizer, parameters = OPTIMIZERS[name](), {"w": put(np.ones(2))}
-    state, gradients = optimizer.init(parameters), {"w": put(np.ones(2))}
+    optimizer, parameters = OPTIMIZERS[name](), {"a": put(np.ones(2))}
+    state, gradients = optimizer.init(parameters), {"a": put(np.ones(2))}
     kind = type(optimizer).__name__
     if wrong == "renamed":
         gradients, message = (
-            {"v": gradients["w"]},
-            rf"{kind}.update expects gradients structured as.*'w'.*got .*'v'",
+            {"v": gradients["a"]},
+            rf"{kind}.update expects gradients structured as.*'a'.*got .*'v'",
         )
     elif wrong == "nested":
-        gradients, message = {"w": [gradients["w"]]}, "expects gradients structured as the parameters"
+        gradients, message = {"a": [gradients["a"]]}, "expects gradients structured as the parameters"
     elif wrong == "shape":
-        gradients = {"w": put(np.ones((3, 2)))}
+        gradients = {"a": put(np.ones((3, 2)))}
         message = r"expects gradients shaped as the parameters, got \(3, 2\) for array 0 of shape \(2,\)"
     else:
         state, message = {**state, "slots": {"other": parameters}}, "expects a state with the slots"

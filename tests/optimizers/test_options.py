@@ -210,6 +210,52 @@ def test_each_parameter_may_have_a_rate_of_its_own(put):
     expect(found, {path: w - 0.1 * factors[path] * (G[path] + 0.5 * w) for path, w in W.items()})
 
 
+@pytest.mark.parametrize(
+    ("make", "option", "pattern"),
+    [
+        (lambda: SGD(0.1, learning_rate_multipliers={"dens/": 0.0, "norm": 2.0}), "learning_rate_m", "dens/"),
+        (
+            lambda: SGD(0.1, weight_decay=0.5, exclude_from_weight_decay=["bias", "nrom"]),
+            "exclude_from",
+            "nrom",
+        ),
+        (lambda: nn.optimizers.AdamW(exclude_from_weight_decay="gama$"), "exclude_from", r"gama\$"),
+        (lambda: nn.optimizers.Muon(exclude="embedding"), "exclude", "embedding"),
+    ],
+)
+def test_a_pattern_that_is_found_in_no_path_is_warned_about(put, make, option, pattern):
+    paths = "The paths are dense/bias, dense/kernel, norm/gamma"
+    with pytest.warns(
+        UserWarning, match=f"got {option}.* with '{pattern}', which is found in no.*{paths}"
+    ) as said:
+        step(put, make())
+    assert len(said) == 1
+
+
+def test_a_pattern_of_weights_that_do_not_decay_is_not_warned_about(put):
+    step(put, SGD(0.1, exclude_from_weight_decay=["nowhere"]))
+
+
+def test_a_model_warns_of_a_pattern_at_its_first_step_and_only_then(backend):
+    def model(pattern):
+        layers = [nn.Dense(2, name="first"), nn.Dense(1, name="last")]
+        made = nn.Sequential(layers, backend=backend, seed=0)
+        made.compile(SGD(0.1, learning_rate_multipliers={pattern: 0.5}), "mse")
+        return made
+
+    wrong = model("lats/")
+    assert wrong.current_learning_rate == 0.1  # before there are parameters
+    with pytest.warns(UserWarning, match="'lats/'.* first/kernel.*Did you mean 'last'"):
+        wrong.train_on_batch([[1.0]], [[1.0]])
+    wrong.train_on_batch([[1.0]], [[1.0]])
+    frozen = model("first/")
+    frozen.layers[0].trainable = False
+    frozen.train_on_batch([[1.0]], [[1.0]])
+    frozen.layers[0].trainable = True
+    frozen.layers[1].trainable = False
+    frozen.train_on_batch([[1.0]], [[1.0]])
+
+
 def test_constraints_hold_before_the_average_is_taken(put):
     optimizer = SGD(1.0, use_ema=True)
     parameters = {"w": put([1.0, 1.0])}
@@ -396,6 +442,26 @@ def test_parameters_of_two_dtypes_are_updated_in_their_own(put):
 def test_options_that_make_no_sense_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         Adam(**options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Adam(lr=0.1),
+            "Adam has no option 'lr'; it has learning_rate, .*Did you mean 'learning_rate'",
+        ),
+        (lambda: SGD(0.1, nestrov=True), "SGD has no option 'nestrov'.*Did you mean 'nesterov'"),
+        (lambda: nn.optimizers.AdamW(eps=1e-8), "AdamW has no option 'eps'.*Did you mean 'epsilon'"),
+        (
+            lambda: nn.optimizers.Muon(clip_norm=1.0),
+            "Muon has no option 'clip_norm'.*Did you mean 'clipnorm'",
+        ),
+    ],
+)
+def test_an_option_that_there_is_not_is_refused_by_the_optimizers_name(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
 
 
 @pytest.mark.parametrize(
