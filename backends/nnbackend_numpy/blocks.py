@@ -59,7 +59,8 @@ class _Plan:
     constants: tuple[Any, ...]
     outputs: tuple[tuple[int, Any], ...]  # value and dtype of each
     copied: tuple[int, ...]  # outputs that no step writes directly
-    per_row: frozenset[int]  # values of one element for each row
+    rowwise: bool
+    thin: frozenset[int]  # values of one element for each row; in an elementwise program, of one element
     per_row_sums: bool  # whether it reduces over rows
 
 
@@ -169,6 +170,8 @@ class Evaluator:
         thin: tuple[int, ...] = ()
         if program.rowwise and shape and shape[-1] != 1:
             thin = tuple(i for i, a in enumerate(arguments) if a.ndim == 0 or a.shape[-1] == 1)
+        elif not program.rowwise and math.prod(shape) != 1:
+            thin = tuple(i for i, a in enumerate(arguments) if a.size == 1)
         dtypes = tuple(a.dtype.name for a in arguments)
         donate = tuple(donate)
 
@@ -192,7 +195,7 @@ class Evaluator:
         results = []
         for index, (value, dtype) in enumerate(plan.outputs):
             source = donate[index] if index < len(donate) else None
-            wanted = (*shape[:-1], 1) if value in plan.per_row else shape
+            wanted = (*shape[:-1], 1) if plan.rowwise and value in plan.thin else shape
             target: Any = None if source is None else arguments[source]
             passed_on = (
                 value < len(arguments) and value != source
@@ -233,8 +236,8 @@ def _sweep(
                 out = results[-1 - step.buffer][start:stop]
             else:
                 rows = stop - start
-                if step.result in plan.per_row:
-                    shape: tuple[int, ...] = (rows, 1)
+                if step.result in plan.thin:
+                    shape: tuple[int, ...] = (rows, 1) if plan.rowwise else (1,) * results[0].ndim
                 elif inner is not None:
                     shape = (rows, *inner)
                 else:
@@ -326,8 +329,8 @@ def _make_plan(
     known = program.dtypes(dtypes)
     last_use = _last_uses(program)
     direct = _direct_outputs(program, last_use, donate)
-    per_row = frozenset(program.per_row(thin)) if program.rowwise else frozenset()
-    buffers = _buffers(program, known, per_row, last_use, frozenset(direct))
+    narrow = frozenset(program.per_row(thin))
+    buffers = _buffers(program, known, narrow, last_use, frozenset(direct))
     constants: list[Any] = []
 
     def place(operand: Operand) -> int:
@@ -364,7 +367,8 @@ def _make_plan(
         constants=tuple(constants),
         outputs=outputs,
         copied=tuple(copied),
-        per_row=per_row,
+        rowwise=program.rowwise,
+        thin=narrow,
         per_row_sums=any(step.reduces for step in steps),
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nnbackend import tree
+from nnbackend.tree import flatten, unflatten
 from nnbackend_numpy.blocks import Evaluator
 from nnbackend_numpy.recording import NotRecordableError, Recorded, Recording
 from nnbackend_numpy.replay import Arena, Replay
@@ -60,10 +60,10 @@ class CompiledStep:
             self._lock.release()
 
     def _run(self, state: Any, rest: tuple[Any, ...]) -> Any:
-        given, shape = tree.flatten(rest)
+        given, shape = flatten(rest)
         if self._known and self._known[0].goes_on(state, shape, given):
             return self._known[0].repeat(given)
-        held, outline = tree.flatten(state)
+        held, outline = flatten(state)
         structure = (outline, shape)
         for index, known in enumerate(self._known):
             if known.structure == structure and known.replay.fits(held, given):
@@ -95,22 +95,21 @@ class CompiledStep:
         state = [recording.new(leaf) for leaf in held]
         inputs = [recording.new(leaf) for leaf in given]
         outline, shape = structure
-        outcome = self._step(tree.unflatten(outline, state), *tree.unflatten(shape, inputs))
-        leaves, result = tree.flatten(outcome)
-        first = tree.leaves(outcome[0]) if isinstance(outcome, tuple) else []
+        outcome = self._step(unflatten(outline, state), *unflatten(shape, inputs))
+        found, result = flatten(outcome)
         replay = Replay(
             recording,
             [leaf.place for leaf in state],
             [leaf.place for leaf in inputs],
-            [leaf.place if isinstance(leaf, Recorded) else leaf for leaf in leaves],
-            renews=tree.flatten(outcome[0])[1] == outline and len(first) == len(state),
+            [leaf.place if isinstance(leaf, Recorded) else leaf for leaf in found],
+            renews=isinstance(outcome, tuple) and flatten(outcome[0])[1] == outline,
             evaluator=self._evaluator,
             arena=self._arena,
         )
         self.count += 1
         self._known.insert(0, _Known(structure, result, replay))
         del self._known[KEPT:]
-        return tree.unflatten(result, [leaf.value if isinstance(leaf, Recorded) else leaf for leaf in leaves])
+        return unflatten(result, [leaf.value if isinstance(leaf, Recorded) else leaf for leaf in found])
 
 
 class _Known:
@@ -146,12 +145,12 @@ class _Known:
 
     def _made(self, results: list[Any]) -> Any:
         if not self.replay.renews:
-            return tree.unflatten(self._result, results)
+            return unflatten(self._result, results)
         bound = self.replay.bound
         if self._state[0] is not bound:
             assert bound is not None
-            self._state = (bound, tree.unflatten(self.structure[0], bound))
-        rest = tree.unflatten((None, *self._result[1:]), [None] * self.replay.renews + results)
+            self._state = (bound, unflatten(self.structure[0], bound))
+        rest = unflatten((None, *self._result[1:]), [None] * self.replay.renews + results)
         return (_another(self._state[1]), *rest[1:])
 
 

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from nnbackend.backend import StandIn
 from nnbackend.elementwise import ARITHMETIC_OPERATORS, COMPARISON_OPERATORS, LOGICAL_OPERATORS, Program
 from nnbackend_numpy.blocks import Evaluator
 
@@ -233,6 +234,8 @@ def _refusal(what: str) -> Callable[..., Any]:
 
 def _operator(function: Callable[..., Any], reflected: bool = False) -> Callable[..., Any]:
     def method(self: Recorded, other: Any) -> Any:
+        if isinstance(other, StandIn):  # a tensor, whose rules take recorded arrays
+            return NotImplemented
         arguments = (other, self) if reflected else (self, other)
         return self.recording.call(function, arguments, {})
 
@@ -261,6 +264,8 @@ class Recorded:
         self.place = place
 
     def __array_ufunc__(self, ufunc: Any, method: str, *arguments: Any, **options: Any) -> Any:
+        if any(isinstance(argument, StandIn) for argument in arguments):
+            return NotImplemented
         if options.get("out") is not None:
             raise NotRecordableError("an array was written to in place")
         return self.recording.call(

@@ -27,11 +27,11 @@ def adam_update(
     beta_2: float,
     epsilon: float,
 ) -> Any:
-    """M := b1 m + (1 - b1) g;  v := b2 v + (1 - b2) g^2;  w := w - lr (m/c1) / (sqrt(v/c2) + epsilon)."""
+    """M := b1 m + (1 - b1) g;  v := b2 v + (1 - b2) g^2;  w := w - (lr/c1) m / (sqrt(v/c2) + epsilon)."""
     xp = namespace(parameter)
     first = beta_1 * first + (1.0 - beta_1) * gradient
     second = beta_2 * second + (1.0 - beta_2) * (gradient * gradient)
-    step = rate * (first / correction_1) / (xp.sqrt(second / correction_2) + epsilon)
+    step = rate / correction_1 * first / (xp.sqrt(second / correction_2) + epsilon)
     return parameter - step, first, second
 
 

@@ -53,6 +53,8 @@ LIBRARY_ARGUMENTS = {
     ),
     "decayed": Given({"decay": 0.01}),
     "divided": Given({"divisor": 3.0}),
+    "floored_square": Given({"epsilon": 1e-30}),
+    "weighted_sum": Given({"first": -4.775, "second": 2.0315}),
     "exponential": Given({"initial": 0.1, "steps": 0.5, "log_factor": -0.7, "staircase": True}, _STEP),
     "inverse_time": Given({"initial": 0.1, "steps": 0.5, "factor": 0.7, "staircase": True}, _STEP),
     "lamb_direction": Given(_MOMENTS),
