@@ -100,6 +100,15 @@ class Parameter(Reference):
         """The name of its dtype, such as ``"float32"``."""
         return self._dtype
 
+    @property
+    def no_gradient(self) -> str:
+        """Why no gradient is taken with respect to it, and what to do."""
+        return (
+            f"No gradient is taken with respect to the handle of {self.path!r}: layers would go on reading its own "
+            "value, which does not depend on the argument. Take the values, and give them to the model: parameters = "
+            "model.get_parameters(); nn.value_and_grad(lambda p: loss(model.apply(p, x), y))(parameters)."
+        )
+
     def __nnbackend_value__(self) -> Any:
         binding = _binding.get()
         if binding is not None:
@@ -152,7 +161,7 @@ class Binding:
     values : mapping of int to array
         The value of each parameter, by the parameter's ``id``.
     seed, step : int or array
-        The key and the step of the random streams drawn from in this run.
+        The key and the step of the random streams drawn from in this run; without a step none is drawn from.
     backend : Backend
         Where the run takes place.
     builds : bool
@@ -187,6 +196,11 @@ class Binding:
 
     def stream(self, path: str) -> Stream:
         """Return the random stream of that path; its draws are numbered through the run."""
+        if self.step is None:
+            raise ValueError(
+                f"{path} draws random numbers, which would be the same at each call. Say which step it is: "
+                "model.apply(parameters, x, training=True, step=number)."
+            )
         if path not in self._streams:
             self._streams[path] = Stream(self.seed, path, self.step, self.backend)
         return self._streams[path]

@@ -946,6 +946,131 @@ class Model(Layer):
             for path, array in before.items():
                 handles[path]._array = array
 
+    # As a function of its parameters
+
+    def get_parameters(self) -> dict[str, Any]:
+        """Return copies of the values that training changes by gradients, by path, on the model's device.
+
+        Returns
+        -------
+        dict of str to array
+            A tree for `nnbackend.value_and_grad`, the ``init`` and ``update`` of an optimizer, and `apply`.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        """
+        from nnbackend.models.applying import parameter_values
+
+        return parameter_values(self, "get_parameters", trained=True)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return copies of the values that gradients do not train, by path: running statistics and frozen weights.
+
+        Returns
+        -------
+        dict of str to array
+            For the `state` of `apply`. With `get_parameters` it is all that the model has.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        """
+        from nnbackend.models.applying import parameter_values
+
+        return parameter_values(self, "get_state", trained=False)
+
+    def set_parameters(self, values: Mapping[str, Any]) -> None:
+        """Give parameters copies of new values; those of other paths stay.
+
+        Parameters
+        ----------
+        values : mapping of str to array
+            By path, as of `get_parameters` and `get_state`; arrays of any backend.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        ValueError, TypeError
+            If a path is unknown, a shape differs, or a value is being differentiated; then nothing is changed.
+        """
+        from nnbackend.models.applying import set_parameters
+
+        set_parameters(self, values)
+
+    def apply(
+        self,
+        parameters: Mapping[str, Any],
+        x: Any,
+        *,
+        state: Mapping[str, Any] | None = None,
+        training: bool = False,
+        step: Any = None,
+    ) -> Any:
+        """Compute the output as a pure function of parameters, for gradients and training loops written by hand.
+
+        Parameters
+        ----------
+        parameters : mapping of str to array or Tensor
+            Values by path, as of `get_parameters`; for those left out the model's own are read.
+        x : array, list or Tensor of shape (n, ...)
+            The inputs.
+        state : mapping of str to array, optional
+            Values by path, as of `get_state`. Needed where layers compute new ones, such as the running statistics of
+            batch normalization in training.
+        training : bool
+            Whether layers compute as in training.
+        step : int or 0-d integer array, optional
+            The number of the step, from which with the model's seed random numbers come. Needed where some are drawn,
+            such as dropout's in training.
+
+        Returns
+        -------
+        output : array or Tensor
+            A tensor where `parameters` or `x` hold one.
+        state : dict of str to array, only with `state`
+            The new state. Return it beside the loss, with ``has_aux=True``.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        ValueError, TypeError
+            If a path is unknown, a shape, dtype or backend differs, or new state or random numbers come up that
+            nothing was said of.
+
+        Notes
+        -----
+        The model itself is left as it is. Penalties of regularizers are not in the output, and constraints are not
+        looked at: both belong to the loss and the update, which here are yours.
+
+        Examples
+        --------
+        >>> import nnbackend as nn
+        >>> x, y = (
+        ...     nn.get_backend("numpy").xp.asarray([[0.0], [1.0]]),
+        ...     nn.get_backend("numpy").xp.asarray([[1.0], [3.0]]),
+        ... )
+        >>> model = nn.Sequential([nn.Dense(1)], seed=0, input_shape=(1,))
+        >>> optimizer = nn.optimizers.SGD(0.5)
+        >>> def loss(parameters):
+        ...     return nn.functional.mean((model.apply(parameters, x, training=True) - y) ** 2)
+        >>> parameters = model.get_parameters()
+        >>> slots = optimizer.init(parameters)
+        >>> for step in range(100):
+        ...     value, gradients = nn.value_and_grad(loss)(parameters)
+        ...     parameters, slots = optimizer.update(gradients, slots, parameters)
+        >>> model.set_parameters(parameters)
+        >>> model.predict([[2.0]]).round(3)
+        array([[5.]], dtype=float32)
+        """
+        from nnbackend.models.applying import apply
+
+        return apply(self, parameters, x, state=state, training=training, step=step)
+
     # Words and files
 
     def summary(self, print_fn: Callable[[str], None] = print) -> None:
