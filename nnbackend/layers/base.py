@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -356,11 +356,7 @@ class Layer(Configurable):
         activity_regularizer: str | regularizers.Regularizer | None = None,
         **unknown: Any,
     ) -> None:
-        for argument in unknown:
-            known = self._configured - {"unknown", "options"}
-            raise TypeError(
-                f"{type(self).__name__} has no argument {argument!r}.{nearest(argument, sorted(known | {'trainable'}))}"
-            )
+        self._refuse_unknown(unknown, {*self._configured, "trainable"})
         if name is not None and (not name or "/" in name):
             raise ValueError(f"A layer's name is not empty and has no '/', got {name!r}.")
         if dtype not in (None, "float32", "float64"):
@@ -398,6 +394,32 @@ class Layer(Configurable):
             global _revision
             _revision += 1
         super().__setattr__(name, value)
+
+    @classmethod
+    def _require_places(cls, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+        """Refuse arguments that its ``__init__``, which may be that of a private class, has no place for."""
+        if not arguments and not options:  # a copy is made without any
+            return
+        kind = inspect.Parameter
+        signature = inspect.signature(cls.__init__)
+        places = list(signature.parameters.values())[1:]
+        if all(place.kind is not kind.VAR_KEYWORD for place in places):
+            known = {place.name for place in places}
+            cls._refuse_unknown([name for name in options if name not in known], known)
+        try:
+            signature.bind(None, *arguments, **options)
+        except TypeError as error:
+            variable = (kind.VAR_KEYWORD, kind.VAR_POSITIONAL)
+            names = ", ".join(place.name for place in places if place.kind not in variable)
+            raise TypeError(
+                f"{cls.__name__}: {error}. Its arguments are {names or 'those of Layer'}."
+            ) from None
+
+    @classmethod
+    def _refuse_unknown(cls, unknown: Iterable[str], known: Iterable[str]) -> None:
+        """Refuse arguments that the class has not; `known` are those that it may have been meant to get."""
+        for argument in unknown:
+            raise TypeError(f"{cls.__name__} has no argument {argument!r}.{nearest(argument, sorted(known))}")
 
     def __getattr__(self, name: str) -> Any:
         """Explain what is missing where a subclass forgot the ``__init__`` of this class."""
@@ -449,10 +471,11 @@ class Layer(Configurable):
         axes = self.expects.split()
         came = ", ".join(["n", *map(str, input_shape)])
         if len(input_shape) != len(axes):
-            channels = len(input_shape) == len(axes) - 1 and axes[-1] == "c"
             cure = "Check the layer before it."
-            if channels:
-                cure = "Where data have one channel, give them an axis for it: x[..., None]."
+            if len(input_shape) == len(axes) - 1:
+                cure = f"One sample is x[None]. {cure}"
+                if axes[-1] == "c":
+                    cure = "Where data have one channel, give them an axis for it: x[..., None]; one sample is x[None]."
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} expects inputs of shape ({', '.join(['n', *axes])}), got "
                 f"({came}). {cure}"
@@ -517,7 +540,7 @@ class Layer(Configurable):
         try:
             with frame.backend.scope(), Binding({}, frame.seed, 0, frame.backend, builds=True).bound():
                 given = dict(options or {}) | ({"training": False} if self._takes_training else {})
-                return _unmasked(self.forward(*zeros, **given))[0]
+                return self._returned(self.forward(*zeros, **given))[0]
         except Exception as error:
             self._note(error, zeros[0])
             raise
@@ -910,11 +933,7 @@ class Layer(Configurable):
             others = (_cast_floating(other, frame.dtype) for other in inputs[1:])
             if self._takes_training:
                 options = {**options, "training": frame.training}
-            y, mask, known = _unmasked(self.forward(x, *others, **options))
-            if y is None:
-                raise TypeError(
-                    f"The forward of {type(self).__name__} {self.path!r} returned None. End it with return."
-                )
+            y, mask, known = self._returned(self.forward(x, *others, **options))
             if self.output_shape is None:
                 self.output_shape = sample_shape(y)
             if self.activity_regularizer is not None:
@@ -928,6 +947,15 @@ class Layer(Configurable):
             raise
         finally:
             _frame.reset(token)
+
+    def _returned(self, y: Any) -> tuple[Any, Any, bool]:
+        """Return what ``forward`` returned: the output, its mask, and whether it said anything of a mask."""
+        value, mask, known = (y.value, y.mask, True) if isinstance(y, Masked) else (y, None, False)
+        if value is None:
+            raise TypeError(
+                f"The forward of {type(self).__name__} {self.path!r} returned None. End it with return."
+            )
+        return value, mask, known
 
     def add_loss(self, value: Any) -> None:
         """Add a number to the loss of the step that is being run; for use in ``forward``.
@@ -974,11 +1002,6 @@ class Layer(Configurable):
 
 def _without_tape(y: Any) -> Any:
     return plain(y) if isinstance(y, Tensor) and y.constant else y
-
-
-def _unmasked(y: Any) -> tuple[Any, Any, bool]:
-    """Return what ``forward`` returned: the output, its mask, and whether it said anything of a mask."""
-    return (y.value, y.mask, True) if isinstance(y, Masked) else (y, None, False)
 
 
 def _is_structure(x: Any) -> bool:

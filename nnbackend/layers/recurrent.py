@@ -273,7 +273,9 @@ class _OfUnits(RNN):
     expects = "t c"
     fixed = ("c",)
 
-    def __init__(self, kind: Callable[..., Layer], options: dict[str, Any]) -> None:
+    def __init__(self, kind: type[Layer], options: dict[str, Any]) -> None:
+        known = kind._configured | _OF_THE_LAYER
+        self._refuse_unknown([name for name in options if name not in known], known)
         of_the_cell = {name: value for name, value in options.items() if name not in _OF_THE_LAYER}
         own = {name: value for name, value in options.items() if name in _OF_THE_LAYER}
         super().__init__(kind(**of_the_cell), **own)

@@ -120,7 +120,9 @@ class Model(Layer):
         name: str | None = None,
         dtype: str | None = None,
         trainable: bool = True,
+        **unknown: Any,
     ) -> None:
+        self._refuse_unknown(unknown, {*self._configured, "trainable", "backend"} - {"activity_regularizer"})
         if inputs is not None or outputs is not None:
             raise TypeError(
                 f"{type(self).__name__} got inputs and outputs, which nnbackend.Model itself makes a graph of. A class "
