@@ -469,6 +469,11 @@ class Layer(Configurable):
         if not self.expects:
             return
         axes = self.expects.split()
+        if isinstance(input_shape, (list, dict)):
+            raise TypeError(
+                f"{type(self).__name__} {self.path!r} expects one input of shape ({', '.join(['n', *axes])}), got a "
+                f"{type(input_shape).__name__} of {len(input_shape)}."
+            )
         came = ", ".join(["n", *map(str, input_shape)])
         if len(input_shape) != len(axes):
             cure = "Check the layer before it."

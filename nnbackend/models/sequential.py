@@ -95,10 +95,19 @@ class Sequential(Model):
         """Make all parameters, for samples of this shape."""
         if not self._layers:
             raise ValueError("A Sequential model needs at least one layer.")
-        shape = tuple(input_shape)
+        shape: Any = input_shape if isinstance(input_shape, (list, dict)) else tuple(input_shape)
         for layer in self._layers:
-            layer.build(shape)
-            shape = layer.output_shape = layer.compute_output_shape(shape)
+            try:
+                layer.build(shape)
+                layer.output_shape = layer.compute_output_shape(shape)
+            except TypeError as error:
+                if not isinstance(shape, (list, dict)):
+                    raise
+                raise TypeError(
+                    f"{type(self).__name__} {self.path!r} got {len(shape)} inputs, of which {type(layer).__name__} "
+                    f"{layer.path!r} takes one. Where a stream yields lists [x, y], yield tuples: (x, y)."
+                ) from error
+            shape = layer.output_shape
         self._output_sample = shape
 
     def check_values(self, x: Any) -> None:
