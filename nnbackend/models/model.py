@@ -229,7 +229,7 @@ class Model(Layer):
         if index is not None:
             own = isinstance(getattr(type(self), "layers", None), property)
             layers = self.layers if own else self.sublayers()
-            if not isinstance(index, int) or not -len(layers) <= index < len(layers):
+            if index not in range(-len(layers), len(layers)):
                 raise IndexError(
                     f"{self.path!r} has the layers 0 to {len(layers) - 1}, got the index {index!r}."
                 )
@@ -249,6 +249,11 @@ class Model(Layer):
     def declared_shape(self) -> Any:
         """Return the shape of the inputs where it is known before there are data, else None."""
         return None
+
+    @property
+    def takes_any_length(self) -> bool:
+        """Whether an axis of its inputs was declared to have any length."""
+        return False
 
     def _require_built(self, what: str) -> None:
         declared = self.declared_shape()
@@ -273,7 +278,7 @@ class Model(Layer):
         """
         shape = sample_shape(x)
         single = isinstance(self.input_shape, tuple) and isinstance(shape, tuple)
-        if single and len(shape) < len(self.input_shape):
+        if single and len(shape) < len(self.input_shape) and self.declared_shape() is None:
             wanted = f"({', '.join(['n', *map(str, self.input_shape)])})"
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} expects inputs of shape {wanted}, got {tuple(x.shape)}. One "
@@ -486,7 +491,7 @@ class Model(Layer):
             return self._pass_over(loader, owner, steps, finite)
         data = self._checked(owner, self._dataset(owner, *given), finite)
         size = batch_size or MEASURED_AT_ONCE
-        return _Measurable(partial(_first_batches, data, size, steps), count=_count(len(data), size, steps))
+        return _Measurable(partial(_first_batches, data, size, steps), length=_count(len(data), size, steps))
 
     def _pass_over(self, loader: DataLoader, owner: str, steps: int | None, finite: bool) -> _Measurable:
         """Return what gives each of a loader's samples once, on the backend, as often as it is called."""
@@ -798,7 +803,7 @@ class Model(Layer):
         given = (x, y, sample_weight)
         watcher = watcher_of("evaluate", verbose)
         data = self._measurable("evaluate", given, batch_size, steps, check_finite)
-        return self._measure_all(data.batches(), data.count, watcher)
+        return self._measure_all(data.batches(), data.length, watcher)
 
     def predict(
         self,
@@ -832,6 +837,7 @@ class Model(Layer):
         batch_size = _optional_count("predict", "batch_size", batch_size)
         steps = _optional_count("predict", "steps", steps)
         watcher = watcher_of("predict", verbose)
+        count: int | None
         loader = loader_of("predict", x, None, None, batch_size, MEASURED_AT_ONCE)
         if loader is None:
             data = self._dataset("predict", x)
@@ -1232,7 +1238,7 @@ class _Measurable(NamedTuple):
 
     batches: Callable[[], Iterable[Batch]]
     replayable: bool = True
-    count: int | None = None
+    length: int | None = None
 
 
 def _first_batches(data: Dataset, size: int, steps: int | None) -> Iterable[Batch]:

@@ -24,7 +24,8 @@ def _level(owner: str, verbose: str | int) -> int:
 
 def reporter(verbose: str | int) -> list[Callback]:
     """Return the callbacks that show how `Model.fit` goes on."""
-    return [[], [ProgressBar()], [EpochLines()]][_level("fit", verbose)]
+    level = _level("fit", verbose)
+    return [] if level == 0 else [ProgressBar() if level == 1 else EpochLines()]
 
 
 class _Lines(EpochLines):

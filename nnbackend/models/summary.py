@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnbackend.autodiff import counting_multiply_adds
 from nnbackend.layers.base import Layer, current_layer
+from nnbackend.layers.graph import TYPICAL_LENGTH
 
 if TYPE_CHECKING:
     from nnbackend.models.model import Model
@@ -74,6 +75,8 @@ def summarize(model: Model) -> Iterator[str]:  # numpydoc ignore=YD01
     yield f"{type(model).__name__} on {model.backend.name}, {model.dtype or 'float32'}"
     header = ("Layer", "Type", "Output shape", "Parameters", "Multiply-adds")
     yield from table(list(_walk(model, 0, costs)), header)
+    if model.takes_any_length:
+        yield f"Where Input says None, shapes and multiply-adds are those for a length of {TYPICAL_LENGTH}."
     if any(layer.sublayers() for layer in model.sublayers()):
         yield "The rows of layers that hold others include these; the sums count each once."
     if not model.built:
