@@ -63,6 +63,17 @@ def test_apply_is_pure_and_answers_in_the_kind_that_it_is_given(backend):
         np.testing.assert_array_equal(now, then)
 
 
+def test_several_inputs_and_outputs_go_by_their_names(backend):
+    a, b = nn.Input((3,), name="a"), nn.Input((1,), name="b")
+    outputs = {"s": nn.Dense(1)(a), "t": nn.Dense(2)(b)}
+    model = nn.Model([a, b], outputs, backend=backend, seed=0)
+    x = {"b": Y, "a": X}
+    applied, expected = model.apply(model.get_parameters(), x), model.predict(x)
+    assert applied.keys() == expected.keys()
+    for name, output in expected.items():
+        np.testing.assert_array_equal(nn.to_numpy(applied[name]), output)
+
+
 def test_running_statistics_go_in_and_come_out(backend):
     model, trained = (small(backend, nn.BatchNormalization(momentum=0.5)) for _ in range(2))
     parameters, state = model.get_parameters(), model.get_state()
