@@ -9,7 +9,7 @@ from nnbackend import functional
 from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Tensor
 from nnbackend.backend import host
-from nnbackend.functional._rules import floating_like, zeros
+from nnbackend.functional.rules import floating_like, zeros
 from nnbackend.layers.base import Layer, Parameter
 from nnbackend.layers.masks import mask_as_booleans
 from nnbackend.layers.recurrent_cells import (
