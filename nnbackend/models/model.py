@@ -456,8 +456,6 @@ class Model(Layer):
         self.check_values(data.x)
         with self.backend.scope():
             output_shape = self.compute_output_shape(sample_shape(data.x))
-            if objective.may_mistake_logits:
-                objective.look_at_links(self._try_out(self.input_shape))
             objective.check_targets(data.y, output_shape)
             objective.check_weights(owner, data.weight, output_shape)
         return data

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnbackend import losses
 from nnbackend import metrics as measures
-from nnbackend.autodiff import Tensor
 from nnbackend.backend import Backend, namespace, plain
 from nnbackend.losses import Loss
 from nnbackend.metrics import Metric
@@ -16,9 +14,6 @@ from nnbackend.metrics.base import Logits
 from nnbackend.typing import Tree
 
 __all__ = ["Objective", "in_order"]
-
-#: The functions that make probabilities of logits.
-LINKS = ("softmax", "sigmoid")
 
 #: What ``compile`` takes for a loss.
 LossLike = str | Loss | Callable[..., Any]
@@ -47,7 +42,6 @@ class Objective:
     def __init__(
         self, loss: Any, metrics: Any, loss_weights: Any = None, names: Sequence[str] | None = None
     ) -> None:
-        self._looked = False
         self.names = _names(loss, names)
         if self.names is None:
             self.losses: list[Loss | None] = [losses.get(loss)]
@@ -133,27 +127,6 @@ class Objective:
     def in_order(self, what: str, values: Any) -> list[Any]:
         """Return one value for each output, of what a model, a user or a batch gives."""
         return in_order(what, values, self.names)
-
-    # Before the first step
-
-    @property
-    def may_mistake_logits(self) -> bool:
-        """Whether a loss was told that outputs are logits, and nobody has looked yet."""
-        return not self._looked and any(getattr(loss, "from_logits", None) is True for loss in self.losses)
-
-    def look_at_links(self, output: Any) -> None:
-        """Warn, once, of losses that take for logits what a softmax or sigmoid made; `output` is a model's own."""
-        self._looked = True
-        for loss, made in zip(self.losses, self.in_order("outputs", output), strict=True):
-            origin = made.origin if isinstance(made, Tensor) else None
-            if getattr(loss, "from_logits", None) is True and origin is not None and origin[0] in LINKS:
-                assert loss is not None
-                warnings.warn(
-                    f"The loss {loss.name} was told from_logits=True, but the output is made by {origin[0]}, which is "
-                    "then taken twice, and trains badly. Leave out from_logits, and the loss finds the logits by "
-                    "itself; or leave out the last activation.",
-                    stacklevel=5,
-                )
 
     # What a step computes
 
