@@ -386,6 +386,11 @@ class Reference(Operators):
 
     __slots__ = ()
 
+    @property
+    def no_gradient(self) -> str:
+        """Why no gradient is taken with respect to it, and what to do."""
+        return f"No gradient is taken with respect to a {type(self).__name__}. Take the value that it stands for."
+
 
 class Deferred(Operators):
     """Something that stands for a value which is not known yet, such as an input of a graph.
@@ -781,7 +786,8 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
     GradientError
         If the pullback is called a second time, or `f` computes complex numbers from what is differentiated.
     TypeError, ValueError
-        If an argument is complex, or what the pullback is given does not match `value` in structure, shape or dtype.
+        If an argument is complex or a layer's `Parameter`, or what the pullback is given does not match `value` in
+        structure, shape or dtype.
 
     Examples
     --------
@@ -793,6 +799,7 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
     """
     tape = _Tape()
     flat, structure = tree.flatten(tuple(arguments))
+    refuse_references(flat)
     leaves = [_without_constants(leaf) for leaf in flat]
     if not leaves:
         raise TypeError("A gradient needs at least one array to be taken with respect to, got an empty tree.")
@@ -850,6 +857,13 @@ def vjp(f: Callable[..., Any], *arguments: Tree, has_aux: bool = False) -> tuple
     if has_aux:
         return value, pullback, tree.map(lambda leaf: _strip(leaf, tape), auxiliary)
     return value, pullback
+
+
+def refuse_references(leaves: Sequence[Any]) -> None:
+    """Refuse handles to differentiate by: what they stand for is read elsewhere, so gradients would be zeros."""
+    for leaf in leaves:
+        if isinstance(leaf, Reference):
+            raise TypeError(leaf.no_gradient)
 
 
 def _matched(cotangents: Tree, value: Tree) -> list[Any]:
@@ -964,7 +978,8 @@ def value_and_grad(
     Raises
     ------
     TypeError
-        If the value is not a 0-d floating array, an argument has no floating array, or `argnums` names one twice.
+        If the value is not a 0-d floating array, an argument has no floating array or a layer's `Parameter`, or
+        `argnums` names one twice. For a model's parameters see `Model.apply`.
 
     Examples
     --------

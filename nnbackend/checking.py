@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnbackend import tree
-from nnbackend.autodiff import GradientError, is_floating, vjp
+from nnbackend.autodiff import GradientError, is_floating, refuse_references, vjp
 from nnbackend.backend import backend_of, host, is_array, plain, to_numpy
 from nnbackend.random import Stream
 from nnbackend.typing import Tree
@@ -65,6 +65,7 @@ def gradcheck(
     >>> nn.gradcheck(nn.functional.tanh, xp.asarray([0.3, -1.2]))
     """
     flat, structure = tree.flatten(tuple(arguments))
+    refuse_references(flat)
     flat = [plain(leaf) for leaf in flat]
     floating = _floating_arguments(flat)
     backend = backend_of(flat[floating[0]])

@@ -132,9 +132,14 @@ class Configurable:
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Remember the arguments."""
+        cls._require_places(arguments, options)
         made = super().__new__(cls)
         made._arguments = (arguments, options)
         return made
+
+    @classmethod
+    def _require_places(cls, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+        """Refuse arguments that ``__init__`` has no place for, in better words than Python's."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -7,7 +7,7 @@ from typing import Any
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
 from nnbackend.elementwise import elementwise, rowwise
-from nnbackend.functional._rules import normalize_axis, without_gradient
+from nnbackend.functional.rules import normalize_axis, without_gradient
 from nnbackend.typing import Array, Backward
 
 __all__ = [

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import backend_of, namespace, plain
 from nnbackend.elementwise import elementwise, rowwise
-from nnbackend.functional._rules import sum_to, zeros
 from nnbackend.functional.activations import _softmax_gradient
 from nnbackend.functional.dropout import dropout
+from nnbackend.functional.rules import sum_to, zeros
 from nnbackend.typing import Array, Backward, Shape
 
 __all__ = ["additive_attention", "masked_softmax", "scaled_dot_product_attention"]

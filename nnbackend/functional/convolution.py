@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 from nnbackend.autodiff import Operators, Rule, differentiable
 from nnbackend.backend import backend_of, namespace, nearest
-from nnbackend.functional._rules import borders, composed, like, sizes, zeros
 from nnbackend.functional.resampling import surrounded
+from nnbackend.functional.rules import borders, composed, like, sizes, zeros
 from nnbackend.functional.shaping import reshape
 from nnbackend.typing import Array, Backward, Shape
 

@@ -7,8 +7,8 @@ from typing import Any
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
 from nnbackend.elementwise import elementwise
-from nnbackend.functional._rules import unbroadcast
 from nnbackend.functional.rectifiers import SELU_ALPHA, SELU_SCALE
+from nnbackend.functional.rules import unbroadcast
 from nnbackend.typing import Array, Backward
 
 __all__ = ["alpha_dropout", "dropout"]

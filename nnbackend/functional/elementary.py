@@ -7,8 +7,8 @@ from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
-from nnbackend.functional._rules import common_namespace, unbroadcast
 from nnbackend.functional.activations import sigmoid
+from nnbackend.functional.rules import common_namespace, unbroadcast
 from nnbackend.typing import Array, Backward
 
 __all__ = [

@@ -8,9 +8,9 @@ from typing import Any
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
 from nnbackend.elementwise import elementwise
-from nnbackend.functional._rules import normalize_axis
 from nnbackend.functional.activations import _sigmoid, softplus
 from nnbackend.functional.rectifiers import _hard_sigmoid
+from nnbackend.functional.rules import normalize_axis
 from nnbackend.functional.special import _erfc, is_single
 from nnbackend.typing import Array, Backward
 

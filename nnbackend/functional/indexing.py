@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import backend_of, host, namespace, plain
-from nnbackend.functional._rules import normalize_axis, zeros
+from nnbackend.functional.rules import normalize_axis, zeros
 from nnbackend.typing import Array, Backward, Shape
 
 __all__ = ["getitem", "scatter_add", "sort", "take", "take_along_axis"]

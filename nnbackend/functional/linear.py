@@ -9,7 +9,7 @@ from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
-from nnbackend.functional._rules import like, normalize_axes
+from nnbackend.functional.rules import like, normalize_axes
 from nnbackend.typing import Array, Backward
 
 __all__ = ["dense", "matmul", "outer", "tensordot", "vecdot"]

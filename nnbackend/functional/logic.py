@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnbackend.backend import namespace
-from nnbackend.functional._rules import common_namespace, dtype_of, without_gradient
+from nnbackend.functional.rules import common_namespace, dtype_of, without_gradient
 from nnbackend.typing import Array, Axis, DType, Scalar
 
 __all__ = [

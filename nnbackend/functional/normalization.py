@@ -15,7 +15,7 @@ from typing import Any
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace, plain
 from nnbackend.elementwise import elementwise, rowwise
-from nnbackend.functional._rules import normalize_axes, normalize_axis, reduced_size, without_gradient, zeros
+from nnbackend.functional.rules import normalize_axes, normalize_axis, reduced_size, without_gradient, zeros
 from nnbackend.functional.shaping import moveaxis, reshape
 from nnbackend.typing import Array, Backward, Shape
 

@@ -18,7 +18,7 @@ from typing import Any
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import backend_of, namespace, plain
 from nnbackend.elementwise import elementwise
-from nnbackend.functional._rules import zeros
+from nnbackend.functional.rules import zeros
 from nnbackend.typing import Array, Backward, Shape
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import backend_of, namespace, plain
 from nnbackend.elementwise import elementwise
-from nnbackend.functional._rules import without_gradient
+from nnbackend.functional.rules import without_gradient
 from nnbackend.typing import Array, Backward
 
 __all__ = ["rotary_embedding", "sinusoidal_positions"]

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
 from nnbackend.elementwise import elementwise
-from nnbackend.functional._rules import like, zeros
-from nnbackend.functional._scan import History, joined, scan, shifted
+from nnbackend.functional.rules import like, zeros
+from nnbackend.functional.scanning import History, joined, scan, shifted
 from nnbackend.typing import Array, Backward
 
 __all__ = ["gru", "lstm", "simple_rnn"]

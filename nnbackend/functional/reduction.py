@@ -6,7 +6,7 @@ from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
-from nnbackend.functional._rules import (
+from nnbackend.functional.rules import (
     dtype_of,
     normalize_axes,
     normalize_axis,

@@ -8,9 +8,9 @@ from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace, nearest
-from nnbackend.functional._rules import composed, sizes, zeros
 from nnbackend.functional.elementary import add, multiply
 from nnbackend.functional.indexing import getitem
+from nnbackend.functional.rules import composed, sizes, zeros
 from nnbackend.functional.shaping import broadcast_to, concat, reshape, stack
 from nnbackend.typing import Array, Backward
 

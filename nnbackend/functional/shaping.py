@@ -9,7 +9,7 @@ from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
-from nnbackend.functional._rules import dtype_of, normalize_axes, normalize_axis, sum_to
+from nnbackend.functional.rules import dtype_of, normalize_axes, normalize_axis, sum_to
 from nnbackend.typing import Array, Backward, DType, Shape
 
 __all__ = [

@@ -72,6 +72,7 @@ class _ListedAttention(Layer):
     ) -> Any:
         query, value = x[0], x[1]
         key = x[2] if len(x) > 2 else value
+        _check_samples(self, query, value, key)
         masks = [*mask, None, None] if isinstance(mask, (list, tuple)) else [None, mask]
         of_query = checked_mask(self, "mask[0]", masks[0], tuple(query.shape[:2]))
         of_value = checked_mask(self, "mask[1]", masks[1], tuple(value.shape[:2]), "n, s")
@@ -258,6 +259,16 @@ class AdditiveAttention(_ListedAttention):
         return functional.additive_attention(query, key, value, self.scale, allowed, kept, **options)
 
 
+def _check_samples(layer: Layer, query: Any, value: Any, key: Any) -> None:
+    """Refuse sequences of different numbers of samples."""
+    if len({x.shape[0] for x in (query, value, key)}) > 1:
+        raise ValueError(
+            f"{type(layer).__name__} {layer.path!r} expects as many samples of the query as of value and key, got "
+            f"{query.shape[0]}, {value.shape[0]} and {key.shape[0]}. Repeat the one that serves for all: "
+            "functional.repeat(x, n, axis=0)."
+        )
+
+
 class _HeadedAttention(Layer):
     """What layers with heads share: four projections around `scaled_dot_product_attention`."""
 
@@ -361,6 +372,7 @@ class _HeadedAttention(Layer):
         key = value if key is None else key
         shapes = [None if x is None else tuple(x.shape[1:]) for x in (query, value, key)]
         self._check_shapes(*shapes)  # type: ignore[arg-type]
+        _check_samples(self, query, value, key)
         heads, _, _, _ = self._sizes()
         shape = (query.shape[0], heads, query.shape[1], key.shape[1])
         of_query = checked_mask(self, "query_mask", query_mask, tuple(query.shape[:2]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -100,6 +100,15 @@ class Parameter(Reference):
         """The name of its dtype, such as ``"float32"``."""
         return self._dtype
 
+    @property
+    def no_gradient(self) -> str:
+        """Why no gradient is taken with respect to it, and what to do."""
+        return (
+            f"No gradient is taken with respect to the handle of {self.path!r}: layers would go on reading its own "
+            "value, which does not depend on the argument. Take the values, and give them to the model: parameters = "
+            "model.get_parameters(); nn.value_and_grad(lambda p: loss(model.apply(p, x), y))(parameters)."
+        )
+
     def __nnbackend_value__(self) -> Any:
         binding = _binding.get()
         if binding is not None:
@@ -152,7 +161,7 @@ class Binding:
     values : mapping of int to array
         The value of each parameter, by the parameter's ``id``.
     seed, step : int or array
-        The key and the step of the random streams drawn from in this run.
+        The key and the step of the random streams drawn from in this run; without a step none is drawn from.
     backend : Backend
         Where the run takes place.
     builds : bool
@@ -187,6 +196,11 @@ class Binding:
 
     def stream(self, path: str) -> Stream:
         """Return the random stream of that path; its draws are numbered through the run."""
+        if self.step is None:
+            raise ValueError(
+                f"{path} draws random numbers, which would be the same at each call. Say which step it is: "
+                "model.apply(parameters, x, training=True, step=number)."
+            )
         if path not in self._streams:
             self._streams[path] = Stream(self.seed, path, self.step, self.backend)
         return self._streams[path]
@@ -342,11 +356,7 @@ class Layer(Configurable):
         activity_regularizer: str | regularizers.Regularizer | None = None,
         **unknown: Any,
     ) -> None:
-        for argument in unknown:
-            known = self._configured - {"unknown", "options"}
-            raise TypeError(
-                f"{type(self).__name__} has no argument {argument!r}.{nearest(argument, sorted(known | {'trainable'}))}"
-            )
+        self._refuse_unknown(unknown, {*self._configured, "trainable"})
         if name is not None and (not name or "/" in name):
             raise ValueError(f"A layer's name is not empty and has no '/', got {name!r}.")
         if dtype not in (None, "float32", "float64"):
@@ -384,6 +394,32 @@ class Layer(Configurable):
             global _revision
             _revision += 1
         super().__setattr__(name, value)
+
+    @classmethod
+    def _require_places(cls, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+        """Refuse arguments that its ``__init__``, which may be that of a private class, has no place for."""
+        if not arguments and not options:  # a copy is made without any
+            return
+        kind = inspect.Parameter
+        signature = inspect.signature(cls.__init__)
+        places = list(signature.parameters.values())[1:]
+        if all(place.kind is not kind.VAR_KEYWORD for place in places):
+            known = {place.name for place in places}
+            cls._refuse_unknown([name for name in options if name not in known], known)
+        try:
+            signature.bind(None, *arguments, **options)
+        except TypeError as error:
+            variable = (kind.VAR_KEYWORD, kind.VAR_POSITIONAL)
+            names = ", ".join(place.name for place in places if place.kind not in variable)
+            raise TypeError(
+                f"{cls.__name__}: {error}. Its arguments are {names or 'those of Layer'}."
+            ) from None
+
+    @classmethod
+    def _refuse_unknown(cls, unknown: Iterable[str], known: Iterable[str]) -> None:
+        """Refuse arguments that the class has not; `known` are those that it may have been meant to get."""
+        for argument in unknown:
+            raise TypeError(f"{cls.__name__} has no argument {argument!r}.{nearest(argument, sorted(known))}")
 
     def __getattr__(self, name: str) -> Any:
         """Explain what is missing where a subclass forgot the ``__init__`` of this class."""
@@ -433,12 +469,18 @@ class Layer(Configurable):
         if not self.expects:
             return
         axes = self.expects.split()
+        if isinstance(input_shape, (list, dict)):
+            raise TypeError(
+                f"{type(self).__name__} {self.path!r} expects one input of shape ({', '.join(['n', *axes])}), got a "
+                f"{type(input_shape).__name__} of {len(input_shape)}."
+            )
         came = ", ".join(["n", *map(str, input_shape)])
         if len(input_shape) != len(axes):
-            channels = len(input_shape) == len(axes) - 1 and axes[-1] == "c"
             cure = "Check the layer before it."
-            if channels:
-                cure = "Where data have one channel, give them an axis for it: x[..., None]."
+            if len(input_shape) == len(axes) - 1:
+                cure = f"One sample is x[None]. {cure}"
+                if axes[-1] == "c":
+                    cure = "Where data have one channel, give them an axis for it: x[..., None]; one sample is x[None]."
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} expects inputs of shape ({', '.join(['n', *axes])}), got "
                 f"({came}). {cure}"
@@ -503,7 +545,7 @@ class Layer(Configurable):
         try:
             with frame.backend.scope(), Binding({}, frame.seed, 0, frame.backend, builds=True).bound():
                 given = dict(options or {}) | ({"training": False} if self._takes_training else {})
-                return _unmasked(self.forward(*zeros, **given))[0]
+                return self._returned(self.forward(*zeros, **given))[0]
         except Exception as error:
             self._note(error, zeros[0])
             raise
@@ -896,11 +938,7 @@ class Layer(Configurable):
             others = (_cast_floating(other, frame.dtype) for other in inputs[1:])
             if self._takes_training:
                 options = {**options, "training": frame.training}
-            y, mask, known = _unmasked(self.forward(x, *others, **options))
-            if y is None:
-                raise TypeError(
-                    f"The forward of {type(self).__name__} {self.path!r} returned None. End it with return."
-                )
+            y, mask, known = self._returned(self.forward(x, *others, **options))
             if self.output_shape is None:
                 self.output_shape = sample_shape(y)
             if self.activity_regularizer is not None:
@@ -914,6 +952,15 @@ class Layer(Configurable):
             raise
         finally:
             _frame.reset(token)
+
+    def _returned(self, y: Any) -> tuple[Any, Any, bool]:
+        """Return what ``forward`` returned: the output, its mask, and whether it said anything of a mask."""
+        value, mask, known = (y.value, y.mask, True) if isinstance(y, Masked) else (y, None, False)
+        if value is None:
+            raise TypeError(
+                f"The forward of {type(self).__name__} {self.path!r} returned None. End it with return."
+            )
+        return value, mask, known
 
     def add_loss(self, value: Any) -> None:
         """Add a number to the loss of the step that is being run; for use in ``forward``.
@@ -960,11 +1007,6 @@ class Layer(Configurable):
 
 def _without_tape(y: Any) -> Any:
     return plain(y) if isinstance(y, Tensor) and y.constant else y
-
-
-def _unmasked(y: Any) -> tuple[Any, Any, bool]:
-    """Return what ``forward`` returned: the output, its mask, and whether it said anything of a mask."""
-    return (y.value, y.mask, True) if isinstance(y, Masked) else (y, None, False)
 
 
 def _is_structure(x: Any) -> bool:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from nnbackend import activations, constraints, functional, initializers, regularizers
 from nnbackend.arguments import positive_integer
-from nnbackend.functional._rules import sizes
 from nnbackend.functional.convolution import (
     Geometry,
     Padding,
@@ -16,6 +15,7 @@ from nnbackend.functional.convolution import (
     paddings,
     transposed_geometry,
 )
+from nnbackend.functional.rules import sizes
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 

@@ -94,7 +94,7 @@ class Dense(Layer):
         if not input_shape:
             raise ValueError(
                 f"Dense {self.path!r} expects inputs of shape (samples, n), got one number per sample. Give the data a "
-                "last axis: x[:, None]."
+                "last axis: x[:, None]. One sample alone is x[None]."
             )
         width = input_shape[-1]
         self.kernel = self.add_weight(

@@ -53,9 +53,11 @@ class Embedding(Layer):
 
     Raises
     ------
-    IndexError
-        On NumPy, if a number is not from 0 to v - 1. Elsewhere its vector is NaN, which the loss shows: inside a
-        compiled step no value can be looked at, and outside of one that would wait for the device.
+    ValueError
+        If a number is not from 0 to v - 1: in ``fit``, ``evaluate`` and ``predict`` of a model that begins with the
+        layer, on every backend, since data are looked at on the host; where the layer is called in another way, on
+        NumPy alone. Elsewhere its vector is NaN, which the loss shows: looking at values would wait for the device.
+        (`nnbackend.functional.embedding` on NumPy raises IndexError.)
 
     Notes
     -----
@@ -127,7 +129,12 @@ class Embedding(Layer):
 
     def forward(self, x: Any) -> Any:
         """Take the vectors."""
-        return functional.embedding(functional.astype(x, "int64") if is_floating(x) else x, self.embeddings)
+        indices = functional.astype(x, "int64") if is_floating(x) else x
+        try:
+            return functional.embedding(indices, self.embeddings)
+        except IndexError:
+            self.check_values(plain(indices))
+            raise
 
 
 class PositionEmbedding(Layer):

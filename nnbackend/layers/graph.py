@@ -7,7 +7,7 @@ is to be called on what, and answers with symbols for its outputs. `nnbackend.Mo
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from nnbackend import functional, tree
@@ -16,7 +16,19 @@ from nnbackend.backend import host, is_array, to_numpy, use_backend
 from nnbackend.layers.base import Layer, map_arrays, map_shapes, sample_shape
 from nnbackend.typing import Shape
 
-__all__ = ["Input", "Node", "Symbol", "library_functions", "replace_symbols"]
+__all__ = [
+    "Input",
+    "Node",
+    "Symbol",
+    "library_functions",
+    "replace_symbols",
+    "require_declared",
+    "typical_shape",
+]
+
+
+#: The length for which shapes are worked out where an input may have any.
+TYPICAL_LENGTH = 32
 
 
 class Node:
@@ -56,7 +68,9 @@ class Symbol(Deferred):
     Attributes
     ----------
     sample_shape : tuple of int
-        Its shape without the axis of samples.
+        Its shape without the axis of samples; `TYPICAL_LENGTH` stands where an input may have any length.
+    declared : tuple of int or None
+        The same, with None where an input may have any length.
     node : Node or None
         The call that it is a result of; None for an input.
     name : str or None
@@ -65,16 +79,17 @@ class Symbol(Deferred):
         What an input is cast to; None for the model's dtype.
     """
 
-    __slots__ = ("__weakref__", "input_dtype", "name", "node", "sample_shape")
+    __slots__ = ("__weakref__", "declared", "input_dtype", "name", "node", "sample_shape")
 
     def __init__(
         self,
-        sample_shape: Shape,
+        sample_shape: Sequence[int | None],
         node: Node | None = None,
         name: str | None = None,
         input_dtype: str | None = None,
     ) -> None:
-        self.sample_shape = tuple(sample_shape)
+        self.declared = tuple(sample_shape)
+        self.sample_shape: Shape = typical_shape(self.declared)
         self.node = node
         self.name = name
         self.input_dtype = input_dtype
@@ -82,7 +97,7 @@ class Symbol(Deferred):
     @property
     def shape(self) -> Any:
         """Its shape, None standing for the number of samples."""
-        return (None, *self.sample_shape)
+        return (None, *self.declared)
 
     @property
     def ndim(self) -> int:
@@ -104,20 +119,21 @@ class Symbol(Deferred):
         raise TypeError("The number of samples is not known in a graph, so its arrays have no len().")
 
     def __repr__(self) -> str:
-        shown = ", ".join(["n", *map(str, self.sample_shape)])
+        shown = ", ".join(["n", *map(str, self.declared)])
         return f"<Symbol {self.name or ''}({shown})>"
 
 
 def Input(  # noqa: N802 - Keras's name
-    shape: Shape | int, *, dtype: str | None = None, name: str | None = None
+    shape: Sequence[int | None] | int | None, *, dtype: str | None = None, name: str | None = None
 ) -> Symbol:
     """Stand for the data that a graph of layers will be given.
 
     Parameters
     ----------
-    shape : tuple of int, or int
-        The shape of one sample. Where the length of sequences or the size of images may vary, give a typical one; the
-        last axis, of features, stays.
+    shape : tuple of int or None, or one of these
+        The shape of one sample; data of another are refused. None where any length will do, as that of sequences or the
+        size of images. Shapes behind it are worked out for a length of 32 there, so that a layer whose weights depend
+        on the length takes no other.
     dtype : str, optional
         ``"int64"`` for indices, which are not to be made reals; without it the model's dtype.
     name : str, optional
@@ -131,7 +147,7 @@ def Input(  # noqa: N802 - Keras's name
     Raises
     ------
     TypeError, ValueError
-        If the shape is not made of whole numbers above zero.
+        If the shape is not made of whole numbers above zero and None.
 
     Examples
     --------
@@ -142,20 +158,38 @@ def Input(  # noqa: N802 - Keras's name
     >>> model.predict([[1.0, 2.0, 3.0, 4.0]]).shape
     (1, 2)
     """
-    sizes: tuple[Any, ...] = (shape,) if isinstance(shape, int) else tuple(shape)
+    sizes: tuple[Any, ...] = (shape,) if isinstance(shape, int) or shape is None else tuple(shape)
     for size in sizes:
-        if size is None:
-            raise TypeError(
-                f"Input expects whole numbers, got {sizes}. Give a typical length in place of None: layers that do not "
-                "depend on a length take others as well."
-            )
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"Input expects whole numbers above zero, got {sizes}.")
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+            raise ValueError(f"Input expects whole numbers above zero, or None for any length, got {sizes}.")
     if dtype not in (None, "float32", "float64", "int32", "int64", "bool"):
         raise ValueError(
             f"Input expects dtype 'float32', 'float64', 'int32', 'int64' or 'bool', got {dtype!r}."
         )
     return Symbol(sizes, name=name, input_dtype=dtype)
+
+
+def typical_shape(declared: Sequence[int | None]) -> Shape:
+    """Return a shape with a length in the place of each None."""
+    return tuple(TYPICAL_LENGTH if size is None else size for size in declared)
+
+
+def require_declared(owner: str, declared: Sequence[int | None], came: Sequence[int]) -> None:
+    """Refuse samples of another shape than was declared.
+
+    Raises
+    ------
+    ValueError
+        With the shape that is expected and the one that came.
+    """
+    if len(came) != len(declared) or any(w not in (None, c) for w, c in zip(declared, came, strict=True)):
+        wanted = ", ".join(["n", *map(str, declared)])
+        cure = ""
+        if len(came) < len(declared):
+            cure = " One sample alone is x[None]."
+        elif len(came) == len(declared) and came[-1:] == tuple(declared)[-1:]:
+            cure = " Write None in nn.Input for an axis that may have any length."
+        raise ValueError(f"{owner} of shape ({wanted}), got ({', '.join(['n', *map(str, came)])}).{cure}")
 
 
 def library_functions() -> dict[str, Callable[..., Any]]:

@@ -119,6 +119,11 @@ class Dropout(_Dropping):  # numpydoc ignore=PR02
 
 class _SpatialDropout(Dropout):
     def __init__(self, rate: float, **options: Any) -> None:
+        if "noise_shape" in options:
+            raise TypeError(
+                f"{type(self).__name__} has no argument 'noise_shape': all places of a channel share one draw. For "
+                "other shapes take nn.Dropout(rate, noise_shape)."
+            )
         space = len(self.expects.split()) - 1
         super().__init__(rate, (None, *(1,) * space, None), **options)
 

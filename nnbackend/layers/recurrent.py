@@ -9,7 +9,7 @@ from nnbackend import functional
 from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Tensor
 from nnbackend.backend import host
-from nnbackend.functional._rules import floating_like, zeros
+from nnbackend.functional.rules import floating_like, zeros
 from nnbackend.layers.base import Layer, Parameter
 from nnbackend.layers.masks import mask_as_booleans
 from nnbackend.layers.recurrent_cells import (
@@ -273,7 +273,9 @@ class _OfUnits(RNN):
     expects = "t c"
     fixed = ("c",)
 
-    def __init__(self, kind: Callable[..., Layer], options: dict[str, Any]) -> None:
+    def __init__(self, kind: type[Layer], options: dict[str, Any]) -> None:
+        known = kind._configured | _OF_THE_LAYER
+        self._refuse_unknown([name for name in options if name not in known], known)
         of_the_cell = {name: value for name, value in options.items() if name not in _OF_THE_LAYER}
         own = {name: value for name, value in options.items() if name in _OF_THE_LAYER}
         super().__init__(kind(**of_the_cell), **own)

@@ -12,7 +12,7 @@ from typing import Any
 from nnbackend import functional
 from nnbackend.autodiff import Operators, Tensor, differentiable, is_floating, vjp
 from nnbackend.backend import backend_of, is_array, plain
-from nnbackend.functional._scan import joined, scan, shifted
+from nnbackend.functional.scanning import joined, scan, shifted
 from nnbackend.layers.base import Binding, Layer
 from nnbackend.layers.recurrent_cells import take_step
 from nnbackend.random import Stream

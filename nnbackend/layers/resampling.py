@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from nnbackend import functional
 from nnbackend.backend import nearest
-from nnbackend.functional._rules import borders, sizes
+from nnbackend.functional.rules import borders, sizes
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 

@@ -10,7 +10,7 @@ from typing import Any
 from nnbackend import functional
 from nnbackend.backend import Backend, plain
 from nnbackend.layers.base import Layer, Masked, cast
-from nnbackend.layers.graph import Node, Symbol, library_functions, replace_symbols
+from nnbackend.layers.graph import Node, Symbol, library_functions, replace_symbols, require_declared
 from nnbackend.models.model import Model
 from nnbackend.models.objective import in_order
 
@@ -106,9 +106,7 @@ class Graph(Model):
         rest = {n: v for n, v in super().get_config().items() if n not in ("inputs", "outputs")}
         return {
             **rest,
-            "inputs": [
-                {"shape": s.sample_shape, "dtype": s.input_dtype, "name": s.name} for s in self._inputs
-            ],
+            "inputs": [{"shape": s.declared, "dtype": s.input_dtype, "name": s.name} for s in self._inputs],
             "input_keys": self._input_keys,
             "calls": [
                 {
@@ -190,21 +188,16 @@ class Graph(Model):
         shapes = [symbol.sample_shape for symbol in self._inputs]
         return shapes[0] if self._single else shapes
 
+    @property
+    def takes_any_length(self) -> bool:
+        """Whether None stands in the shape of an `Input`."""
+        return any(None in symbol.declared for symbol in self._inputs)
+
     def check_input(self, input_shape: Any) -> None:
-        """Refuse data whose samples have other axes, or another number of features, than the inputs."""
+        """Refuse data whose samples have another shape than `Input` was given."""
         shapes = [input_shape] if self._single else in_order("inputs", input_shape, self.input_names)
         for name, symbol, shape in zip(self.input_names, self._inputs, shapes, strict=True):
-            features = (
-                self._input_dtype(symbol) is not None
-            )  # not so the length of sequences of numbers of things
-            same = shape[-1:] == symbol.sample_shape[-1:] or not features
-            if len(shape) != len(symbol.sample_shape) or not same:
-                wanted = ", ".join(["n", *map(str, symbol.sample_shape)])
-                came = ", ".join(["n", *map(str, shape)])
-                raise ValueError(
-                    f"Model {self.path!r} expects {name} of shape ({wanted}), got ({came})."
-                    + (" One sample alone is x[None]." if len(shape) < len(symbol.sample_shape) else "")
-                )
+            require_declared(f"Model {self.path!r} expects {name}", symbol.declared, shape)
 
     def check_values(self, x: Any) -> None:
         """Refuse data whose numbers the layers that take them refuse."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,8 +13,8 @@ from nnbackend import losses, optimizers, tree
 from nnbackend import metrics as measures
 from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Operators
-from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
-from nnbackend.callbacks import Callback, Callbacks, EpochLines, History, ProgressBar
+from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, nearest, plain, to_numpy
+from nnbackend.callbacks import Callback, Callbacks, EpochLines, History
 from nnbackend.data import (
     ArrayFeed,
     Batch,
@@ -35,6 +34,7 @@ from nnbackend.data import (
 from nnbackend.layers.base import Layer, Parameter, holds_tensors, revision, sample_shape
 from nnbackend.models.interrupts import deferred_interrupts
 from nnbackend.models.objective import Objective
+from nnbackend.models.reporting import reporter, watched, watcher_of
 from nnbackend.models.run import Run
 from nnbackend.models.state import TrainingState
 from nnbackend.models.steps import (
@@ -120,7 +120,9 @@ class Model(Layer):
         name: str | None = None,
         dtype: str | None = None,
         trainable: bool = True,
+        **unknown: Any,
     ) -> None:
+        self._refuse_unknown(unknown, {*self._configured, "trainable", "backend"} - {"activity_regularizer"})
         if inputs is not None or outputs is not None:
             raise TypeError(
                 f"{type(self).__name__} got inputs and outputs, which nnbackend.Model itself makes a graph of. A class "
@@ -197,9 +199,61 @@ class Model(Layer):
             return self._output_sample
         return super().compute_output_shape(input_shape, *others)
 
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """Return one of its layers.
+
+        Parameters
+        ----------
+        name : str, optional
+            Its name in the model, as `summary` shows it; that of a layer inside of others with their names before:
+            ``"encoder/dense_1"``.
+        index : int, optional
+            Instead of its name, its place among ``layers``; for a model of one's own, in the order of its attributes.
+
+        Raises
+        ------
+        TypeError
+            If there is not one of both.
+        ValueError, IndexError
+            If there is none.
+
+        Examples
+        --------
+        >>> import nnbackend as nn
+        >>> model = nn.Sequential([nn.Dense(4, name="hidden"), nn.Dense(2)])
+        >>> model.get_layer("hidden") is model.get_layer(index=0)
+        True
+        """
+        if (name is None) == (index is None):
+            raise TypeError("get_layer expects a name or an index: get_layer('dense'), get_layer(index=0).")
+        if index is not None:
+            own = isinstance(getattr(type(self), "layers", None), property)
+            layers = self.layers if own else self.sublayers()
+            if index not in range(-len(layers), len(layers)):
+                raise IndexError(
+                    f"{self.path!r} has the layers 0 to {len(layers) - 1}, got the index {index!r}."
+                )
+            found: Layer = layers[index]
+            return found
+        layer: Layer = self
+        for part in str(name).split("/"):
+            inside = {layer.child_name(child): child for child in layer.sublayers()}
+            if part not in inside:
+                raise ValueError(
+                    f"{layer.path!r} has no layer {part!r}; it has {', '.join(inside) or 'none'}."
+                    f"{nearest(part, inside)}"
+                )
+            layer = inside[part]
+        return layer
+
     def declared_shape(self) -> Any:
         """Return the shape of the inputs where it is known before there are data, else None."""
         return None
+
+    @property
+    def takes_any_length(self) -> bool:
+        """Whether an axis of its inputs was declared to have any length."""
+        return False
 
     def _require_built(self, what: str) -> None:
         declared = self.declared_shape()
@@ -224,7 +278,7 @@ class Model(Layer):
         """
         shape = sample_shape(x)
         single = isinstance(self.input_shape, tuple) and isinstance(shape, tuple)
-        if single and len(shape) < len(self.input_shape):
+        if single and len(shape) < len(self.input_shape) and self.declared_shape() is None:
             wanted = f"({', '.join(['n', *map(str, self.input_shape)])})"
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} expects inputs of shape {wanted}, got {tuple(x.shape)}. One "
@@ -288,8 +342,9 @@ class Model(Layer):
             Its state starts afresh.
         loss : str, Loss or callable; for several outputs a list or dict of them
             What is made small. A dict goes by the names of the outputs; what it leaves out has no loss.
-        metrics : sequence of str, Metric or callable; for several outputs a list or dict of such sequences
-            What is reported beside the loss; with several outputs under ``"<output>_<metric>"``.
+        metrics : str, Metric or callable, or a sequence of them; for several outputs a list or dict of such sequences
+            What is reported beside the loss; with several outputs under ``"<output>_<metric>"``, where one metric, or a
+            sequence of metrics alone, is for each of them.
         loss_weights : list or dict of float, optional
             For several outputs, how much each loss counts in the sum that is made small.
 
@@ -388,8 +443,10 @@ class Model(Layer):
     def _checked(self, owner: str, data: Dataset, finite: bool, prepare: bool = True) -> Dataset:
         """Build the model for a data set, and check that its targets fit the outputs."""
         if data.y is None:
+            listed = isinstance(data.x, list) and len(data.x) in (2, 3)
             raise TypeError(
                 f"{owner} expects targets: {owner}(x, y), or batches (x, y) from a loader or stream."
+                + (_LISTED if listed else "")
             )
         if finite:
             require_finite(data, owner)
@@ -431,12 +488,14 @@ class Model(Layer):
         if loader is not None:
             return self._pass_over(loader, owner, steps, finite)
         data = self._checked(owner, self._dataset(owner, *given), finite)
-        return _Measurable(partial(_first_batches, data, batch_size or MEASURED_AT_ONCE, steps))
+        size = batch_size or MEASURED_AT_ONCE
+        return _Measurable(partial(_first_batches, data, size, steps), length=_count(len(data), size, steps))
 
     def _pass_over(self, loader: DataLoader, owner: str, steps: int | None, finite: bool) -> _Measurable:
         """Return what gives each of a loader's samples once, on the backend, as often as it is called."""
         receive = self._receiver(owner, finite)
-        return _Measurable(lambda: map(receive, loader.in_order(steps)), loader.positionable)
+        count = _least(loader.steps, steps)
+        return _Measurable(lambda: map(receive, loader.in_order(steps)), loader.positionable, count)
 
     def fit(
         self,
@@ -466,7 +525,7 @@ class Model(Layer):
             Inputs and targets, one row for each sample; arrays of any backend. Memory-mapped arrays stay in their
             files, and only the rows of a batch are read. Instead of both, a `nnbackend.data.DataLoader`, or a stream of
             batches ``(x, y)`` or ``(x, y, sample_weight)``: an iterable, a function that returns an iterator, or an
-            iterator such as a generator.
+            iterator such as a generator. Batches are tuples; a list is several inputs.
         batch_size : int, optional
             Samples of a step, 32 without it; the last batch of an epoch has what is left. Loaders and streams have
             their own.
@@ -540,7 +599,7 @@ class Model(Layer):
         if validation_data is not None:
             validation = self._validation(validation_data, validation_size, validation_steps, check_finite)
         history = History()
-        watchers = Callbacks([*_reporter(verbose), *_listed(callbacks), history], self)
+        watchers = Callbacks([*reporter(verbose), *_listed(callbacks), history], self)
         self.stop_training = False
         self.feed = feed
         self.run = run = Run(
@@ -681,12 +740,16 @@ class Model(Layer):
         state, _ = step(self._training.gather(trained, fixed, measured), batch)
         return self._training.keep(state, trained, fixed)
 
-    def _measure_all(self, batches: Iterable[Batch]) -> dict[str, float]:
+    def _measure_all(
+        self, batches: Iterable[Batch], count: int | None = None, watcher: EpochLines | None = None
+    ) -> dict[str, float]:
         measured, given = self._no_metrics(), None
-        for batch in batches:
-            given = given or self._given()  # the first batch of a stream may have built the model
-            measured, carried = self._step("test")(measured, (given, batch))
-            given = self._carry(given, carried)
+        with watched(watcher, count, lambda: self._numbers(measured)) as took_one:
+            for batch in batches:
+                given = given or self._given()  # the first batch of a stream may have built the model
+                measured, carried = self._step("test")(measured, (given, batch))
+                given = self._carry(given, carried)
+                took_one()
         if given is None:
             raise ValueError(
                 "Measuring needs at least one batch, the data gave none. Can they be read only once?"
@@ -705,6 +768,7 @@ class Model(Layer):
         y: Any = None,
         batch_size: int | None = None,
         *,
+        verbose: str | int = 0,
         sample_weight: Any = None,
         steps: int | None = None,
         check_finite: bool = False,
@@ -717,6 +781,8 @@ class Model(Layer):
             Inputs and targets, as of `fit`; or a loader or stream, which gives each sample once, as they stand.
         batch_size : int, optional
             Samples at a time, 128 without it; it does not change the result.
+        verbose : {0, 1, 2, "auto"}
+            0 is silent, 1 a progress bar, 2 a line at the end; "auto" is 1 in terminals and notebooks, else 2.
         sample_weight : array of shape (n,), optional
             How much each sample weighs.
         steps : int, optional
@@ -733,11 +799,18 @@ class Model(Layer):
         steps = _optional_count("evaluate", "steps", steps)
         self._require_compiled("evaluate")
         given = (x, y, sample_weight)
+        watcher = watcher_of("evaluate", verbose)
         data = self._measurable("evaluate", given, batch_size, steps, check_finite)
-        return self._measure_all(data.batches())
+        return self._measure_all(data.batches(), data.length, watcher)
 
     def predict(
-        self, x: Any, batch_size: int | None = None, *, steps: int | None = None, check_finite: bool = False
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        *,
+        verbose: str | int = 0,
+        steps: int | None = None,
+        check_finite: bool = False,
     ) -> Any:
         """Compute the model's outputs.
 
@@ -747,6 +820,8 @@ class Model(Layer):
             Inputs, one row for each sample; or a loader or stream, of whose batches ``(x, y)`` only the inputs count.
         batch_size : int, optional
             Samples at a time, 128 without it; it does not change the result.
+        verbose : {0, 1, 2, "auto"}
+            0 is silent, 1 a progress bar, 2 a line at the end; "auto" is 1 in terminals and notebooks, else 2.
         steps : int, optional
             At most how many batches.
         check_finite : bool
@@ -759,6 +834,8 @@ class Model(Layer):
         """
         batch_size = _optional_count("predict", "batch_size", batch_size)
         steps = _optional_count("predict", "steps", steps)
+        watcher = watcher_of("predict", verbose)
+        count: int | None
         loader = loader_of("predict", x, None, None, batch_size, MEASURED_AT_ONCE)
         if loader is None:
             data = self._dataset("predict", x)
@@ -767,14 +844,18 @@ class Model(Layer):
             self._prepare(data.x)
             self.check_values(data.x)
             batches = _first_batches(data, batch_size or MEASURED_AT_ONCE, steps)
+            count = _count(len(data), batch_size or MEASURED_AT_ONCE, steps)
         else:
             batches = map(self._asked_receiver(check_finite), loader.in_order(steps))
+            count = _least(loader.steps, steps)
         parts, given = [], None
-        for batch in batches:
-            given = given or self._given()  # the first batch of a stream may have built the model
-            _, (output, carried) = self._step("predict")({}, (given, batch.x))
-            given = self._carry(given, carried)
-            parts.append(output)
+        with watched(watcher, count, dict) as took_one:
+            for batch in batches:
+                given = given or self._given()  # the first batch of a stream may have built the model
+                _, (output, carried) = self._step("predict")({}, (given, batch.x))
+                given = self._carry(given, carried)
+                parts.append(output)
+                took_one()
         if not parts:
             raise ValueError(
                 "predict needs at least one batch, the data gave none. Can they be read only once?"
@@ -946,10 +1027,137 @@ class Model(Layer):
             for path, array in before.items():
                 handles[path]._array = array
 
+    # As a function of its parameters
+
+    def get_parameters(self) -> dict[str, Any]:
+        """Return copies of the values that training changes by gradients, by path, on the model's device.
+
+        Returns
+        -------
+        dict of str to array
+            A tree for `nnbackend.value_and_grad`, the ``init`` and ``update`` of an optimizer, and `apply`.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        """
+        from nnbackend.models.applying import parameter_values
+
+        return parameter_values(self, "get_parameters", trained=True)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return copies of the values that gradients do not train, by path: running statistics and frozen weights.
+
+        Returns
+        -------
+        dict of str to array
+            For the `state` of `apply`. With `get_parameters` it is all that the model has.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        """
+        from nnbackend.models.applying import parameter_values
+
+        return parameter_values(self, "get_state", trained=False)
+
+    def set_parameters(self, values: Mapping[str, Any]) -> None:
+        """Give parameters copies of new values; those of other paths stay.
+
+        Parameters
+        ----------
+        values : mapping of str to array
+            By path, as of `get_parameters` and `get_state`; arrays of any backend.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        ValueError, TypeError
+            If a path is unknown, a shape differs, or a value is being differentiated; then nothing is changed.
+        """
+        from nnbackend.models.applying import set_parameters
+
+        set_parameters(self, values)
+
+    def apply(
+        self,
+        parameters: Mapping[str, Any],
+        x: Any,
+        *,
+        state: Mapping[str, Any] | None = None,
+        training: bool = False,
+        step: Any = None,
+    ) -> Any:
+        """Compute the output as a pure function of parameters, for gradients and training loops written by hand.
+
+        Parameters
+        ----------
+        parameters : mapping of str to array or Tensor
+            Values by path, as of `get_parameters`; for those left out the model's own are read.
+        x : array, list or Tensor of shape (n, ...)
+            The inputs.
+        state : mapping of str to array, optional
+            Values by path, as of `get_state`. Needed where layers compute new ones, such as the running statistics of
+            batch normalization in training.
+        training : bool
+            Whether layers compute as in training.
+        step : int or 0-d integer array, optional
+            The number of the step, from which with the model's seed random numbers come. Needed where some are drawn,
+            such as dropout's in training.
+
+        Returns
+        -------
+        output : array or Tensor
+            A tensor where `parameters` or `x` hold one.
+        state : dict of str to array, only with `state`
+            The new state. Return it beside the loss, with ``has_aux=True``.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        ValueError, TypeError
+            If a path is unknown, a shape, dtype or backend differs, or new state or random numbers come up that
+            nothing was said of.
+
+        Notes
+        -----
+        The model itself is left as it is. Penalties of regularizers are not in the output, and constraints are not
+        looked at: both belong to the loss and the update, which here are yours.
+
+        Examples
+        --------
+        >>> import nnbackend as nn
+        >>> x, y = (
+        ...     nn.get_backend("numpy").xp.asarray([[0.0], [1.0]]),
+        ...     nn.get_backend("numpy").xp.asarray([[1.0], [3.0]]),
+        ... )
+        >>> model = nn.Sequential([nn.Dense(1)], seed=0, input_shape=(1,))
+        >>> optimizer = nn.optimizers.SGD(0.5)
+        >>> def loss(parameters):
+        ...     return nn.functional.mean((model.apply(parameters, x, training=True) - y) ** 2)
+        >>> parameters = model.get_parameters()
+        >>> slots = optimizer.init(parameters)
+        >>> for step in range(100):
+        ...     value, gradients = nn.value_and_grad(loss)(parameters)
+        ...     parameters, slots = optimizer.update(gradients, slots, parameters)
+        >>> model.set_parameters(parameters)
+        >>> model.predict([[2.0]]).round(3)
+        array([[5.]], dtype=float32)
+        """
+        from nnbackend.models.applying import apply
+
+        return apply(self, parameters, x, state=state, training=training, step=step)
+
     # Words and files
 
     def summary(self, print_fn: Callable[[str], None] = print) -> None:
-        """Print the layers with their output shapes and parameters, and how the model is trained.
+        """Print the layers with their output shapes, parameters and multiply-adds, and how the model is trained.
+
+        The row of a layer that holds others includes what these have; the sums at the end count everything once.
 
         Parameters
         ----------
@@ -971,6 +1179,8 @@ class Model(Layer):
 
         Raises
         ------
+        ValueError
+            If the name ends as those of another format do, such as ``".h5"``.
         TypeError
             If it uses a class or function that is not registered (`nnbackend.register`).
         """
@@ -988,6 +1198,8 @@ class Model(Layer):
 
         Raises
         ------
+        ValueError
+            If the name ends as those of another format do, such as ``".pt"``.
         RuntimeError
             If the model has not been built.
         """
@@ -1015,15 +1227,29 @@ class Model(Layer):
         load_weights(self, path)
 
 
+#: The cure where a stream gave a list.
+_LISTED = " A list stands for several inputs, so a stream that yields [x, y] gives no targets: yield a tuple, (x, y)."
+
+
 class _Measurable(NamedTuple):
-    """What gives batches to measure a model on, and whether it can give them again, in another process, too."""
+    """What gives batches to measure a model on, whether another process can give them again, and how many there are."""
 
     batches: Callable[[], Iterable[Batch]]
     replayable: bool = True
+    length: int | None = None
 
 
 def _first_batches(data: Dataset, size: int, steps: int | None) -> Iterable[Batch]:
     return itertools.islice(data.batches(size), steps)
+
+
+def _count(samples: int, size: int, steps: int | None) -> int:
+    whole = -(-samples // size)
+    return whole if steps is None else min(whole, steps)
+
+
+def _least(known: int | None, steps: int | None) -> int | None:
+    return steps if known is None else known if steps is None else min(known, steps)
 
 
 def _by_path(placed: list[tuple[str, Parameter, tuple[Layer, ...]]]) -> dict[str, Parameter]:
@@ -1049,12 +1275,3 @@ def _rows(x: Any) -> int:
     if isinstance(x, dict) or (isinstance(x, (list, tuple)) and all(is_array(part) for part in x)):
         x = next(iter(x.values() if isinstance(x, dict) else x))
     return int(x.shape[0]) if hasattr(x, "shape") and len(x.shape) else len(x)
-
-
-def _reporter(verbose: str | int) -> list[Callback]:
-    if verbose == "auto":
-        shown = "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
-        verbose = 1 if shown else 2
-    if verbose not in (0, 1, 2):
-        raise ValueError(f"fit expects verbose to be 'auto', 0, 1 or 2, got {verbose!r}.")
-    return [] if verbose == 0 else [ProgressBar() if verbose == 1 else EpochLines()]

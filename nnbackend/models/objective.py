@@ -26,7 +26,7 @@ class Objective:
     ----------
     loss : str, Loss or callable; or a list or dict of them
         One for the only output, or for each of several; None in a list or dict leaves an output without one.
-    metrics : sequence, or for several outputs a list or dict of sequences
+    metrics : str, Metric or callable, or a sequence of them; for several outputs a list or dict of sequences
         What is reported beside the loss.
     loss_weights : list or dict of float, optional
         How much each output's loss counts in the sum; 1 without it.

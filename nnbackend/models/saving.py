@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnbackend import config, losses, metrics, optimizers, tree
@@ -26,6 +27,7 @@ __all__ = [
     "load_model",
     "load_weights",
     "read_backup",
+    "require_own_name",
     "resume",
     "save_backup",
     "save_model",
@@ -74,8 +76,43 @@ _METADATA: dict[str, Callable[[Any], bool]] = {
 }
 
 
+#: Names of files that other programs would take for theirs, and whose format that is.
+_OTHERS = {
+    ".h5": "HDF5",
+    ".hdf5": "HDF5",
+    ".keras": "Keras",
+    ".npy": "NumPy",
+    ".npz": "NumPy",
+    ".onnx": "ONNX",
+    ".pb": "TensorFlow",
+    ".pickle": "pickle",
+    ".pkl": "pickle",
+    ".pt": "PyTorch",
+    ".pth": "PyTorch",
+    ".tflite": "TensorFlow",
+}
+
+
+def require_own_name(owner: str, path: str | PathLike[str]) -> None:
+    """Refuse a file's name that says another format than the one it is written in.
+
+    Raises
+    ------
+    ValueError
+        With the name that is right.
+    """
+    place = Path(path)
+    other = _OTHERS.get(place.suffix.lower())
+    if other is not None:
+        raise ValueError(
+            f"{owner} writes safetensors, but a name that ends in {place.suffix!r} says {other}. Name it "
+            f"{place.with_suffix('.safetensors').name!r}."
+        )
+
+
 def save_model(model: Model, path: str | PathLike[str]) -> None:
     """Write a model to a file; see `Model.save`."""
+    require_own_name("save", path)
     write(path, _tensors(model), _numbers(model) | _description(model))
 
 
@@ -96,6 +133,7 @@ def save_backup(run: Run, path: str | PathLike[str], surroundings: Json) -> None
 
 def save_weights(model: Model, path: str | PathLike[str]) -> None:
     """Write a model's parameters and statistics to a file; see `Model.save_weights`."""
+    require_own_name("save_weights", path)
     model._require_built("save_weights")
     write(path, _parameters(model), {"weights": True})
 

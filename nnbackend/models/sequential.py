@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackend.layers.base import Layer, Masked
-from nnbackend.layers.graph import Input, Symbol
+from nnbackend.layers.graph import Input, Symbol, require_declared, typical_shape
 from nnbackend.models.model import Model
-from nnbackend.typing import Shape
 
 __all__ = ["Sequential"]
 
@@ -20,7 +19,7 @@ class Sequential(Model):
     ----------
     layers : sequence of Layer
         In order; the same layer may stand twice and then shares its weights. What `Input` returns may stand first.
-    input_shape : tuple of int, optional
+    input_shape : tuple of int or None, optional
         The shape of one sample, where it is to be known before there are data; the same as an `Input` at first.
     **options
         ``backend``, ``seed``, ``name``, ``dtype`` and ``trainable`` of `Model`.
@@ -39,11 +38,13 @@ class Sequential(Model):
         self,
         layers: Sequence[Layer | Symbol] = (),
         *,
-        input_shape: Shape | None = None,
+        input_shape: Sequence[int | None] | int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._declared = None if input_shape is None else Input(input_shape).sample_shape
+        self._declared: tuple[int | None, ...] | None = (
+            None if input_shape is None else Input(input_shape).declared
+        )
         if isinstance(layers, Layer):
             raise TypeError(
                 "Sequential expects a list of layers: nn.Sequential([nn.Dense(3), ...]), got one layer."
@@ -63,7 +64,19 @@ class Sequential(Model):
 
     def declared_shape(self) -> Any:
         """Return the shape of one sample, where it was given."""
-        return self._declared
+        return None if self._declared is None else typical_shape(self._declared)
+
+    @property
+    def takes_any_length(self) -> bool:
+        """Whether None stands in the shape that was given."""
+        return self._declared is not None and None in self._declared
+
+    def check_input(self, input_shape: Any) -> None:
+        """Refuse data whose samples have another shape than was declared."""
+        if self._declared is not None and isinstance(input_shape, tuple):
+            require_declared(
+                f"{type(self).__name__} {self.path!r} expects inputs", self._declared, input_shape
+            )
 
     def add(self, layer: Layer | Symbol) -> None:
         """Put a layer at the end; what `Input` returns may come first.
@@ -76,7 +89,7 @@ class Sequential(Model):
             If the model has been built.
         """
         if isinstance(layer, Symbol) and layer.node is None and not self._layers and self._declared is None:
-            self._declared = layer.sample_shape
+            self._declared = layer.declared
             return
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential expects layers, got {type(layer).__name__}.")
@@ -91,14 +104,23 @@ class Sequential(Model):
         """Whether inputs are cast, as its first layer says."""
         return self._layers[0].casts_input if self._layers else True
 
-    def build(self, input_shape: Shape) -> None:
+    def build(self, input_shape: Any) -> None:
         """Make all parameters, for samples of this shape."""
         if not self._layers:
             raise ValueError("A Sequential model needs at least one layer.")
-        shape = tuple(input_shape)
+        shape: Any = input_shape if isinstance(input_shape, (list, dict)) else tuple(input_shape)
         for layer in self._layers:
-            layer.build(shape)
-            shape = layer.output_shape = layer.compute_output_shape(shape)
+            try:
+                layer.build(shape)
+                layer.output_shape = layer.compute_output_shape(shape)
+            except TypeError as error:
+                if not isinstance(shape, (list, dict)):
+                    raise
+                raise TypeError(
+                    f"{type(self).__name__} {self.path!r} got {len(shape)} inputs, of which {type(layer).__name__} "
+                    f"{layer.path!r} takes one. Where a stream yields lists [x, y], yield tuples: (x, y)."
+                ) from error
+            shape = layer.output_shape
         self._output_sample = shape
 
     def check_values(self, x: Any) -> None:

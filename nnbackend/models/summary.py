@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnbackend.autodiff import counting_multiply_adds
 from nnbackend.layers.base import Layer, current_layer
+from nnbackend.layers.graph import TYPICAL_LENGTH
 
 if TYPE_CHECKING:
     from nnbackend.models.model import Model
@@ -27,11 +28,12 @@ def table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> list[str]:
 
 
 def _walk(layer: Layer, depth: int, costs: Mapping[Layer, int]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each layer inside, with what it and the layers inside it have."""
     for child in layer.sublayers():
-        own = sum(p.size for p in child.own_parameters())
-        cost = f"{costs[child]:,}" if costs.get(child) else "0" if costs else "?"
+        held = sum(p.size for p in child.parameters)
+        cost = f"{sum(costs.get(inner, 0) for inner in child.family()):,}" if costs else "?"
         name = "  " * depth + layer.child_name(child)
-        yield name, type(child).__name__, shape_words(child.output_shape), f"{own:,}", cost
+        yield name, type(child).__name__, shape_words(child.output_shape), f"{held:,}", cost
         yield from _walk(child, depth + 1, costs)
 
 
@@ -73,6 +75,10 @@ def summarize(model: Model) -> Iterator[str]:  # numpydoc ignore=YD01
     yield f"{type(model).__name__} on {model.backend.name}, {model.dtype or 'float32'}"
     header = ("Layer", "Type", "Output shape", "Parameters", "Multiply-adds")
     yield from table(list(_walk(model, 0, costs)), header)
+    if model.takes_any_length:
+        yield f"Where Input says None, shapes and multiply-adds are those for a length of {TYPICAL_LENGTH}."
+    if any(layer.sublayers() for layer in model.sublayers()):
+        yield "The rows of layers that hold others include these; the sums count each once."
     if not model.built:
         yield (
             "Not built: shapes and parameters are known after build(input_shape), with an nn.Input at first, or once "

@@ -353,3 +353,17 @@ def test_a_model_with_attention_learns(backend, rng):
     epochs = 10 if backend.name in ("jax", "strict") else 80
     history = model.fit(data, y, epochs=epochs, batch_size=64, verbose=0).history["loss"]
     assert history[-1] < (0.9 if epochs == 10 else 0.3) * history[0]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda q, v: nn.MultiHeadAttention(2, 4)(q, v), "MultiHeadAttention 'multi_head_attention'"),
+        (lambda q, v: nn.Attention()([q, v]), "Attention 'attention'"),
+    ],
+)
+def test_query_and_value_of_different_numbers_of_samples_are_refused(call, name, put):
+    with pytest.raises(
+        ValueError, match=rf"{name} expects as many samples .*, got 2, 3 and 3. Repeat the one"
+    ):
+        call(put(np.ones((2, 4, 5))), put(np.ones((3, 4, 5))))

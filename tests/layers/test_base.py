@@ -1,5 +1,7 @@
 """Layers: names, paths, parameters, calls alone and inside others."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -262,3 +264,93 @@ def test_weights_that_are_being_differentiated_are_not_taken_as_numbers(put):
 
     with pytest.raises(TypeError, match="whose gradient would be lost"):
         nn.grad(loss)(layer.get_weights())
+
+
+class Forgets(nn.Layer):
+    def forward(self, x):
+        x * 2.0
+
+
+@pytest.mark.parametrize("call", ["fit", "predict", "build"])
+def test_a_forward_without_return_is_named_by_every_call(call, backend):
+    model = nn.Sequential([nn.Dense(3), Forgets(name="twice"), nn.Dense(1)], backend=backend)
+    model.compile("sgd", "mse")
+    x = np.ones((4, 2))
+    with pytest.raises(TypeError, match="The forward of Forgets 'twice' returned None. End it with return."):
+        {
+            "fit": lambda: model.fit(x, x[:, :1]),
+            "predict": lambda: model.predict(x),
+            "build": lambda: model.build((2,)),
+        }[call]()
+
+
+def test_a_model_without_return_is_named_before_its_targets_are(backend):
+    class Network(nn.Model):
+        def forward(self, x):
+            x * 2.0
+
+    model = Network(backend=backend)
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="The forward of Network 'network' returned None"):
+        model.fit(np.ones((4, 2)), np.ones((4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "cure"),
+    [
+        (lambda: nn.Dense(2), np.ones(4), r"Dense 'dense' .* x\[:, None\]. One sample alone is x\[None\]"),
+        (lambda: nn.LSTM(2), np.ones((5, 3)), r"LSTM 'lstm' .* got \(n, 3\).*one sample is x\[None\]"),
+        (
+            lambda: nn.Conv2D(2, 3),
+            np.ones((8, 8, 3)),
+            r"Conv2D 'conv2d' .* got \(n, 8, 3\).*one sample is x\[None\]",
+        ),
+    ],
+)
+def test_one_sample_alone_gets_the_cure_also_before_a_model_is_built(layer, x, cure, backend):
+    with pytest.raises(ValueError, match=cure):
+        nn.Sequential([layer()], backend=backend).predict(x)
+
+
+class Narrow(nn.Layer):
+    def __init__(self, units):
+        super().__init__()
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: nn.LSTM(3, unit=4), r"^LSTM has no argument 'unit'. Did you mean 'units'\?$"),
+        (lambda: nn.LSTM(3, return_sequence=True), r"^LSTM has .* Did you mean 'return_sequences'\?$"),
+        (lambda: nn.GRU(3, dropuot=0.1), r"^GRU has no argument 'dropuot'. Did you mean 'dropout'\?$"),
+        (lambda: nn.SimpleRNN(3, nmae="a"), r"^SimpleRNN has no argument 'nmae'. Did you mean 'name'\?$"),
+        (
+            lambda: nn.TransformerEncoder(3),
+            r"^TransformerEncoder: missing a required argument: 'num_heads'. Its arguments are intermediate_dim, num_h",
+        ),
+        (
+            lambda: nn.Dense(3, "relu", True, 4),
+            r"^Dense: too many positional arguments. Its arguments are units, act",
+        ),
+        (
+            lambda: nn.SpatialDropout1D(0.5, noise_shape=(None, 1, None)),
+            r"^SpatialDropout1D has no argument 'noise_shape'.*nn.Dropout\(rate, noise_shape\)",
+        ),
+        (
+            lambda: nn.SpatialDropout2D(0.5, (None, 1)),
+            r"^SpatialDropout2D: too many .* Its arguments are rate.$",
+        ),
+        (lambda: nn.Sequential([], sede=0), r"^Sequential has no argument 'sede'. Did you mean 'seed'\?$"),
+        (lambda: nn.Sequential([], backnd="numpy"), r"Did you mean 'backend'\?$"),
+        (lambda: Narrow(unit=3), r"^Narrow has no argument 'unit'. Did you mean 'units'\?$"),
+        (lambda: Narrow(3, name="a"), r"^Narrow has no argument 'name'.$"),
+    ],
+)
+def test_a_wrong_argument_is_laid_to_the_class_that_was_called(make, match):
+    with pytest.raises(TypeError, match=match):
+        make()
+
+
+def test_layers_may_be_copied():
+    layer = copy.deepcopy(nn.Dense(3, "relu"))
+    assert layer.units == 3

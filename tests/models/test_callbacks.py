@@ -152,13 +152,13 @@ def test_stop_training_ends_fit_after_the_epoch(backend):
 
 @pytest.mark.parametrize(("terminal", "kind"), [(True, progress.ProgressBar), (False, progress.EpochLines)])
 def test_auto_is_a_bar_in_terminals_and_lines_in_files(monkeypatch, terminal, kind):
-    from nnbackend.models import model
+    from nnbackend.models import reporting
 
     stream = io.StringIO()
     stream.isatty = lambda: terminal
-    monkeypatch.setattr(model.sys, "stderr", stream)
-    monkeypatch.delitem(model.sys.modules, "ipykernel", raising=False)
-    assert [type(callback) for callback in model._reporter("auto")] == [kind]
+    monkeypatch.setattr(reporting.sys, "stderr", stream)
+    monkeypatch.delitem(reporting.sys.modules, "ipykernel", raising=False)
+    assert [type(callback) for callback in reporting.reporter("auto")] == [kind]
 
 
 def test_history_says_its_last_numbers(backend):

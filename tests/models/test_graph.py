@@ -133,7 +133,7 @@ def test_a_sequential_model_may_begin_with_an_input(backend):
     other = nn.Sequential([nn.Dense(3), nn.Dense(1)], input_shape=(5,), backend=backend, seed=0)
     for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    with pytest.raises(ValueError, match=r"Dense 'dense' expects inputs whose last axis is 5"):
+    with pytest.raises(ValueError, match=r"'sequential' expects inputs of shape \(n, 5\), got \(n, 4\)"):
         model.predict(np.ones((2, 4)))
 
 
@@ -210,8 +210,16 @@ def test_a_symbol_has_no_value_and_says_so():
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: nn.Input((None, 3)), TypeError, "Give a typical length in place of None"),
-        (lambda: nn.Input((0,)), ValueError, r"whole numbers above zero, got \(0,\)"),
+        (
+            lambda: nn.Input((3, 0)),
+            ValueError,
+            r"whole numbers above zero, or None for any length, got \(3, 0\)",
+        ),
+        (
+            lambda: nn.Input((2.0,)),
+            ValueError,
+            r"whole numbers above zero, or None for any length, got \(2.0,\)",
+        ),
         (lambda: nn.Input((3,), dtype="text"), ValueError, "expects dtype 'float32'"),
         (lambda: nn.Model(nn.Input((3,)), nn.Input((3,))), ValueError, "which is not among its inputs"),
         (
@@ -266,7 +274,7 @@ def test_a_deep_graph_needs_no_deep_stack(backend):
 
 
 def masked_pair(backend, combine):
-    a, b = nn.Input((5,), dtype="int64"), nn.Input((5,), dtype="int64")
+    a, b = nn.Input((None,), dtype="int64"), nn.Input(None, dtype="int64")
     first, second = (nn.Embedding(9, 3, mask_zero=True)(x) for x in (a, b))
     model = nn.Model([a, b], nn.LSTM(2)(combine(first, second)), backend=backend, seed=0, dtype="float64")
     x, y = np.asarray([[1, 2, 3, 0, 0]]), np.asarray([[4, 5, 6, 7, 0]])
@@ -290,7 +298,7 @@ def test_steps_count_where_all_that_is_put_together_counts(combine, backend):
 
 
 def test_inputs_by_name_bring_their_masks(backend, rng):
-    words = nn.Input((6,), dtype="int64")
+    words = nn.Input((None,), dtype="int64")
     queries = nn.Input((2, 4))
     made = nn.Embedding(10, 4, mask_zero=True)(words)
     attention = nn.MultiHeadAttention(2, 3)
@@ -320,6 +328,60 @@ def test_another_number_of_features_than_declared_is_refused(backend):
     model = nn.Model([a, b], nn.Concatenate()([a, b]), backend=backend, seed=0)
     with pytest.raises(ValueError, match=r"expects b of shape \(n, 3\), got \(n, 4\)"):
         model.predict([np.ones((2, 4)), np.ones((2, 4))])
+
+
+def by_graph(shape, *layers, **options):
+    x = made = nn.Input(shape, name="steps")
+    for layer in layers:
+        made = layer(made)
+    return nn.Model(x, made, **options)
+
+
+def in_a_row(shape, *layers, **options):
+    return nn.Sequential([nn.Input(shape), *layers], **options)
+
+
+def by_argument(shape, *layers, **options):
+    return nn.Sequential(layers, input_shape=shape, **options)
+
+
+@pytest.mark.parametrize("make", [by_graph, in_a_row, by_argument])
+def test_every_declared_axis_is_held_and_none_is_any_length(make, backend, tmp_path):
+    def layers():
+        return nn.LSTM(3, return_sequences=True), nn.Dense(2)
+
+    fixed = make((5, 4), *layers(), backend=backend, seed=0)
+    words = r" of shape \(n, 5, 4\), got \(n, 7, 4\). Write None in nn.Input"
+    for call in (lambda x: fixed.build(x.shape[1:]), fixed.predict, fixed):
+        with pytest.raises(ValueError, match=words):
+            call(np.ones((2, 7, 4), "float32"))
+    with pytest.raises(
+        ValueError, match=r"of shape \(n, 5, 4\), got \(n, 4\). One sample alone is x\[None\]"
+    ):
+        fixed.predict(np.ones((5, 4)))
+    free = make((None, 4), *layers(), backend=backend, seed=0)
+    assert fixed.predict(np.ones((2, 5, 4))).shape == (2, 5, 2)
+    assert [free.predict(np.ones((2, steps, 4))).shape for steps in (7, 5, 1)] == [
+        (2, 7, 2),
+        (2, 5, 2),
+        (2, 1, 2),
+    ]
+    with pytest.raises(ValueError, match=r"of shape \(n, None, 4\), got \(n, 7, 3\)"):
+        free.predict(np.ones((2, 7, 3)))
+    np.testing.assert_array_equal(free.predict(np.ones((2, 5, 4))), fixed.predict(np.ones((2, 5, 4))))
+    printed = []
+    free.summary(printed.append)
+    assert "Where Input says None, shapes and multiply-adds are those for a length of 32." in printed
+    free.save(tmp_path / "free")
+    loaded = nn.load_model(tmp_path / "free", backend=backend)
+    np.testing.assert_array_equal(loaded.predict(np.ones((2, 9, 4))), free.predict(np.ones((2, 9, 4))))
+    with pytest.raises(ValueError, match=r"\(n, None, 4\)"):
+        loaded.predict(np.ones((2, 7, 3)))
+
+
+def test_a_symbol_of_any_length_says_so():
+    assert nn.Input((None, 4)).shape == (None, None, 4)
+    assert repr(nn.Input((None, 4), name="x")) == "<Symbol x(n, None, 4)>"
 
 
 def test_an_unknown_argument_of_a_layer_is_named_with_the_nearest_known_one():

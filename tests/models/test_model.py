@@ -372,6 +372,135 @@ def test_summary_shows_layers_inside(backend):
     assert "  inner" in text
 
 
+def test_summary_shows_what_layers_inside_hold_and_counts_it_once(backend):
+    shared = nn.Dense(2)
+    inner = nn.Sequential([shared, nn.Dense(3)])
+    model = nn.Sequential([nn.Bidirectional(nn.LSTM(2)), inner], backend=backend, input_shape=(5, 4))
+    rows = {row.split()[0]: row.split() for row in lines(model).splitlines() if "(n" in row}
+    assert rows["bidirectional"][-2:] == ["112", str(2 * 5 * (4 * 4 * 2 + 4 * 2 * 2))]
+    assert rows["sequential"][-2:] == [str(10 + 9), str(4 * 2 + 2 * 3)]
+    assert f"Parameters: {112 + 19} (" in lines(model)
+    assert model.count_params() == 112 + 19
+    assert "The rows of layers that hold others include these" in lines(model)
+    assert "hold others" not in lines(small(backend))
+
+
+def test_get_layer_finds_by_name_path_and_index(backend):
+    inner = nn.Sequential([nn.Dense(2), nn.Dense(3)], name="encoder")
+    model = nn.Sequential([inner, nn.Dense(1, name="head")], backend=backend)
+    assert model.get_layer("head") is model.get_layer(index=1) is model.get_layer(index=-1) is model.layers[1]
+    assert model.get_layer("encoder/dense_1") is inner.layers[1]
+
+    class Own(nn.Model):
+        def __init__(self):
+            super().__init__()
+            self.layers = {"a": nn.Dense(1), "b": nn.Dense(1)}
+
+    own = Own()
+    assert own.get_layer(index=1) is own.get_layer("dense_1") is own.layers["b"]
+    with pytest.raises(ValueError, match=r"has no layer 'haed'; it has encoder, head. Did you mean 'head'\?"):
+        model.get_layer("haed")
+    with pytest.raises(ValueError, match="'encoder' has no layer 'x'"):
+        model.get_layer("encoder/x")
+    with pytest.raises(IndexError, match="has the layers 0 to 1, got the index 2"):
+        model.get_layer(index=2)
+    with pytest.raises(TypeError, match="a name or an index"):
+        model.get_layer()
+
+
+@pytest.mark.parametrize("call", ["evaluate", "predict"])
+def test_measuring_and_predicting_show_what_verbose_says(call, backend, capsys):
+    model = small(backend)
+    given = (X, Y) if call == "evaluate" else (X,)
+    quiet = getattr(model, call)(*given, batch_size=3)
+    assert capsys.readouterr() == ("", "")
+    for verbose in (1, 2, "auto"):
+        shown = getattr(model, call)(*given, batch_size=3, verbose=verbose)
+        np.testing.assert_equal(shown, quiet)
+        out, err = capsys.readouterr()
+        assert out.startswith(f"{call}  ")
+        assert ("loss " in out) is (call == "evaluate")
+        assert ("/3 [" in err) is (verbose == 1)
+    loader = nn.data.DataLoader(*given, batch_size=4)
+    getattr(model, call)(loader, verbose=1)
+    assert "/2 [" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=f"{call} expects verbose to be 'auto', 0, 1 or 2, got 3"):
+        getattr(model, call)(*given, verbose=3)
+
+
+def test_one_metric_needs_no_list(backend):
+    model = small(backend)
+    model.compile("sgd", "mse", "mae")
+    assert set(model.evaluate(X, np.zeros((8, 2)))) == {"loss", "mae"}
+    x = nn.Input((3,))
+    two = nn.Model(x, {"a": nn.Dense(1)(x), "b": nn.Dense(1)(x)}, backend=backend)
+    two.compile("sgd", "mse", "mae")
+    zeros = np.zeros((8, 1))
+    assert {"a_mae", "b_mae"} < set(two.evaluate(X, {"a": zeros, "b": zeros}))
+
+
+@pytest.mark.parametrize(
+    ("loss", "metrics", "words"),
+    [
+        ("mean_square_error", (), "Unknown loss .* Did you mean 'mean_squared_error'"),
+        ("mse", "acuracy", "Unknown metric .* Did you mean 'accuracy'"),
+    ],
+)
+def test_misspelt_losses_and_metrics_get_the_nearest_name(loss, metrics, words):
+    with pytest.raises(ValueError, match=words):
+        nn.Sequential([nn.Dense(1)]).compile("sgd", loss, metrics)
+
+
+def test_logits_that_are_probabilities_are_warned_of_at_the_first_fit(backend):
+    loss = nn.losses.SparseCategoricalCrossentropy(from_logits=True)
+    right, wrong = (nn.Sequential([nn.Dense(2, end)], backend=backend) for end in (None, "softmax"))
+    right.compile("sgd", loss)
+    right.fit(X, Y, verbose=0)
+    wrong.compile("sgd", loss)
+    with pytest.warns(UserWarning, match="has from_logits=True, but gets the output of softmax"):
+        wrong.fit(X, Y, epochs=2, verbose=0)
+
+
+def test_a_list_of_inputs_goes_to_a_first_layer_that_takes_it_and_is_no_batch_elsewhere(backend):
+    model = nn.Sequential([nn.Concatenate(), nn.Dense(1)], backend=backend)
+    assert model.predict([X, X]).shape == (8, 1)
+    model = nn.Sequential([nn.Dense(1)], backend=backend)
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match=r"A list stands for several inputs, .*yield a tuple, \(x, y\)"):
+        model.fit(iter([[X, X]]))
+    for layer in (nn.Dense(1), nn.Flatten(), nn.LSTM(2)):
+        with pytest.raises(TypeError, match=r"got 2 inputs, of which .* takes one.*yield tuples: \(x, y\)"):
+            nn.Sequential([layer], backend=backend).predict(iter([[X, X]]))
+
+
+def test_the_summary_knows_all_before_there_are_data_and_wrong_shapes_are_refused_at_build(backend):
+    """What summary knows without data, for layers of all kinds, and what is refused before there are any."""
+    model = nn.Sequential(
+        [
+            nn.Conv2D(4, 3, padding="same"),
+            nn.BatchNormalization(),
+            nn.MaxPooling2D(2),
+            nn.Reshape((9, 4)),
+            nn.GRU(5, return_sequences=True),
+            nn.TransformerEncoder(8, 1),
+            nn.GlobalAveragePooling1D(),
+            nn.Dense(2),
+        ],
+        backend=backend,
+        input_shape=(6, 6, 1),
+    )
+    rows = [row for row in lines(model).splitlines() if "  (n" in row]
+    assert len(rows) >= len(model.layers)
+    assert not any("?" in row for row in rows)
+    row = next(row.split() for row in rows if row.startswith("conv2d "))
+    assert row == ["conv2d", "Conv2D", "(n,", "6,", "6,", "4)", "40", "1,296"]
+    wrong = nn.Sequential([nn.Dense(4), nn.Conv2D(4, 3, name="second")], backend=backend, input_shape=(6,))
+    with pytest.raises(
+        ValueError, match=r"Conv2D 'second' expects inputs of shape \(n, h, w, c\), got \(n, 4\)"
+    ):
+        wrong.summary()
+
+
 def test_a_model_looked_at_before_it_was_built_trains(backend, tmp_path):
     model = small(backend)
     model.save(tmp_path / "new")

@@ -337,3 +337,18 @@ def test_a_file_that_does_not_fit_itself_is_refused(file, change, message):
     write(file, tensors, metadata)
     with pytest.raises(ModelFileError, match=message):
         nn.load_model(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "format_"),
+    [("a.h5", "HDF5"), ("a.keras", "Keras"), ("a.PT", "PyTorch"), ("a.pkl", "pickle"), ("b.npz", "NumPy")],
+)
+def test_names_of_other_formats_are_refused(name, format_, tmp_path):
+    model = nn.Sequential([nn.Dense(1)], seed=0, input_shape=(2,))
+    model.build((2,))
+    for save in (model.save, model.save_weights):
+        with pytest.raises(
+            ValueError, match=rf"writes safetensors, .* says {format_}. Name it '.\.safetensors'"
+        ):
+            save(tmp_path / name)
+    assert not list(tmp_path.iterdir())

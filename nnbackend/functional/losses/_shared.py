@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackend.backend import backend_of, namespace, plain
-from nnbackend.functional._rules import floating_like
+from nnbackend.functional.rules import floating_like
 
 __all__ = ["EPSILON"]
 

@@ -7,10 +7,10 @@ from typing import Any
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import backend_of, namespace, plain
 from nnbackend.elementwise import elementwise
-from nnbackend.functional._rules import zeros
 from nnbackend.functional.elementary import exp, multiply, where
 from nnbackend.functional.linear import matmul
 from nnbackend.functional.losses._shared import _count_up, _whole_numbers
+from nnbackend.functional.rules import zeros
 from nnbackend.functional.shaping import concat, reshape, stack
 from nnbackend.typing import Array, Backward
 

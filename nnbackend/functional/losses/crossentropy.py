@@ -13,7 +13,6 @@ from typing import Any
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
 from nnbackend.elementwise import elementwise, rowwise
-from nnbackend.functional._rules import composed, like
 from nnbackend.functional.activations import _log_softmax, _sigmoid, _softmax, log_softmax, sigmoid
 from nnbackend.functional.elementary import expm1, log, maximum, where
 from nnbackend.functional.losses._shared import (
@@ -26,6 +25,7 @@ from nnbackend.functional.losses._shared import (
 )
 from nnbackend.functional.reduction import mean
 from nnbackend.functional.reduction import sum as sum_over
+from nnbackend.functional.rules import composed, like
 from nnbackend.typing import Array, Backward
 
 __all__ = [

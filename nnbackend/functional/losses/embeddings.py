@@ -7,7 +7,6 @@ from typing import Any
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace, plain
 from nnbackend.elementwise import rowwise
-from nnbackend.functional._rules import composed, like
 from nnbackend.functional.elementary import logaddexp, maximum, sqrt, square, where
 from nnbackend.functional.linear import matmul
 from nnbackend.functional.logic import any as any_of
@@ -22,6 +21,7 @@ from nnbackend.functional.reduction import logsumexp, mean
 from nnbackend.functional.reduction import max as largest
 from nnbackend.functional.reduction import min as smallest
 from nnbackend.functional.reduction import sum as sum_over
+from nnbackend.functional.rules import composed, like
 from nnbackend.functional.shaping import expand_dims, matrix_transpose
 from nnbackend.typing import Array, Backward
 

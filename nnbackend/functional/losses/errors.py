@@ -11,8 +11,8 @@ from typing import Any
 from nnbackend.autodiff import Rule, differentiable
 from nnbackend.backend import namespace
 from nnbackend.elementwise import Elementwise, elementwise, rowwise
-from nnbackend.functional._rules import floating_like, like, unbroadcast
 from nnbackend.functional.losses._shared import EPSILON, _column, _per_sample, _targets_like
+from nnbackend.functional.rules import floating_like, like, unbroadcast
 from nnbackend.typing import Array, Backward
 
 __all__ = [

@@ -2,9 +2,9 @@ r"""Losses of overlap, for outputs that mark regions."""
 
 from __future__ import annotations
 
-from nnbackend.functional._rules import composed, normalize_axes
 from nnbackend.functional.losses._shared import EPSILON, _targets_like
 from nnbackend.functional.reduction import sum as sum_over
+from nnbackend.functional.rules import composed, normalize_axes
 from nnbackend.typing import Array
 
 __all__ = ["tversky"]
