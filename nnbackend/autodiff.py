@@ -165,9 +165,25 @@ class Operators(StandIn):
     """The array API standard's operators and properties, by way of the rules of `nnbackend.functional`."""
 
     __slots__ = ()
-    __array_ufunc__ = None  # NumPy and CuPy leave mixed operations to the methods below
-    __array_priority__ = 1000
+    __array_priority__ = 1000  # CuPy leaves mixed operations to the methods below
     __hash__ = object.__hash__
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """Take over NumPy's operators with an array on the left; refuse its functions, which know no gradients."""
+        rule = _RULES_OF_UFUNCS.get(ufunc.__name__)
+        if rule is not None and method == "__call__" and not options:
+            return getattr(_namespace, rule)(*inputs)
+        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        if "out" in options:
+            raise TypeError(
+                f"NumPy's {name} would put a {type(self).__name__} in an array, where its gradient would be lost. Make "
+                "a new one: a = a + x in place of a += x."
+            )
+        same = f".{name}" if hasattr(_namespace, name) else ""
+        raise TypeError(
+            f"NumPy's {name} does not take a {type(self).__name__}, since its gradient would be lost. Use "
+            f"nn.functional{same}, or in code for every library xp = x.__array_namespace__() and its functions."
+        )
 
     def __nnbackend_value__(self) -> Any:
         raise NotImplementedError  # pragma: no cover - every subclass holds a value
@@ -257,6 +273,15 @@ _ARITHMETIC = ARITHMETIC_OPERATORS | {
     "matmul": "matmul",
     "floordiv": "floor_divide",
     "mod": "remainder",
+}
+
+
+#: The rule of each operator, by the name of the function that NumPy's operator calls.
+_RULES_OF_UFUNCS = {rule: rule for rule in (_ARITHMETIC | COMPARISON_OPERATORS).values()} | {
+    "power": "pow",
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
+    "bitwise_xor": "logical_xor",
 }
 
 

@@ -1,6 +1,7 @@
 """The tape: what wires rules together, whatever the rules are."""
 
 import gc
+import operator
 import weakref
 from typing import NamedTuple
 
@@ -645,3 +646,30 @@ def test_a_tensor_tells_the_rule_that_made_it(put):
 
     nn.grad(f)(put([1.0]))
     assert made == [None, "tanh", None]
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (
+            np.exp,
+            r"NumPy's exp does not take a Tensor, .*nn.functional.exp, or .* xp = x.__array_namespace__\(\)",
+        ),
+        (np.sum, r"NumPy's add.reduce does not take a Tensor, .*Use nn.functional, or"),
+        (np.cbrt, r"NumPy's cbrt does not take a Tensor, .*Use nn.functional, or"),
+        (np.mean, "not converted to an array on its own"),
+        (lambda x: np.add(np.ones(2), x, out=np.ones(2)), r"a = a \+ x in place of a \+= x"),
+    ],
+)
+def test_numpys_functions_refuse_tensors_and_name_ours(call, match):
+    with pytest.raises(TypeError, match=match):
+        nn.grad(lambda x: nn.functional.sum(call(x)))(np.asarray([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("name", "add sub mul truediv floordiv mod pow matmul lt le eq ne gt ge".split())
+def test_numpys_operators_with_an_array_on_the_left_are_the_rules(name):
+    left, right = np.asarray([1.5, 2.0]), np.asarray([2.0, 2.0])
+    apply = getattr(operator, name)
+    result = apply(left, nn.Tensor(right))
+    assert isinstance(result, nn.Tensor)
+    np.testing.assert_array_equal(result.value, apply(left, right))
