@@ -19,7 +19,7 @@ import numpy as np
 
 from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Value
 
-__all__ = ["Call", "Evaluator", "select"]
+__all__ = ["Call", "Evaluator", "select", "selection"]
 
 #: A function and what it is called with.
 Call: TypeAlias = tuple[Callable[..., Any], list[Any]]
@@ -246,7 +246,7 @@ def _sweep(
                 out = memory[: math.prod(shape)].reshape(shape)
             operands = [values[index] for index in step.operands]
             if step.where:
-                yield select, [*operands, out]
+                yield from selection(operands[0], operands[1], operands[2], out)
             elif step.reduces:
                 # a row of its own is summed once, for all rows
                 target = out if operands[0].shape[0] == out.shape[0] else out[:1]
@@ -425,7 +425,13 @@ def _buffers(
 
 
 def select(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, Any]) -> None:
-    """Write into `out`, which is none of the operands, what `np.where` gives.
+    """Write into `out`, which is none of the operands, what `np.where` gives."""
+    for function, operands in selection(condition, chosen, otherwise, out):
+        function(*operands)
+
+
+def selection(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, Any]) -> list[Call]:
+    """Return the calls that write into `out`, which is none of the operands, what `np.where` gives.
 
     It is done on the bits: other ^ ((chosen ^ other) * condition). NumPy's own loops branch on each element, which
     takes about ten times as long where the condition is not to be foreseen.
@@ -434,14 +440,14 @@ def select(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, Any
     first, second = (np.asarray(value, out.dtype).view(words) for value in (chosen, otherwise))
     bits = out.view(words)
     if not second.ndim and not second:  # the bits of 0.0 are none
-        np.multiply(first, condition, out=bits)
-        return
+        return [(np.multiply, [first, condition, bits])]
     if not first.ndim and not first:
-        np.multiply(second, np.logical_not(condition), out=bits)
-        return
-    np.bitwise_xor(first, second, out=bits)
-    np.multiply(bits, condition, out=bits)
-    np.bitwise_xor(bits, second, out=bits)
+        return [(np.multiply, [second, condition, bits]), (np.bitwise_xor, [bits, second, bits])]
+    return [
+        (np.bitwise_xor, [first, second, bits]),
+        (np.multiply, [bits, condition, bits]),
+        (np.bitwise_xor, [bits, second, bits]),
+    ]
 
 
 def _writes_early(instruction: Instruction) -> bool:

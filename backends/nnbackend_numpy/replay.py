@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from nnbackend_numpy.blocks import Evaluator, select
+from nnbackend_numpy.blocks import Evaluator, select, selection
 from nnbackend_numpy.recording import (
     Form,
     NotRecordableError,
@@ -478,7 +478,10 @@ class Replay:
         place = op.results[0]
         assert place is not None
         for function, arguments in _lowered(op, self._forms, self._cut(place)):
-            self._add(function, arguments)
+            if function is select and not any(map(self._is_fed, arguments)):
+                self._calls.extend(selection(*_filled(arguments, self._arrays)))
+            else:
+                self._add(function, arguments)
 
     def _bind_program(self, op: Operation) -> None:
         targets = [self._cut(place) for place in op.results if place is not None]

@@ -32,7 +32,7 @@ from nnbackend.data import (
     weigh_classes,
 )
 from nnbackend.layers.base import Layer, Parameter, holds_tensors, revision, sample_shape
-from nnbackend.models.interrupts import deferred_interrupts
+from nnbackend.models.interrupts import whole_steps
 from nnbackend.models.objective import Objective
 from nnbackend.models.reporting import reporter, watched, watcher_of
 from nnbackend.models.run import Run
@@ -645,13 +645,14 @@ class Model(Layer):
             run.measured, run.within = self._no_metrics(), True
             watchers.epoch_begin(run.epoch)
         batches = iter(() if stopped else run.feed)
-        for number, batch in enumerate(batches, run.feed.state()["batch"]):
-            watchers.batch_begin(number, batch)
-            with deferred_interrupts():  # a step is taken as a whole
-                run.measured = self._train(batch, run.measured)
-            watchers.batch_end(number, lambda now=run.measured: self._numbers(now))
-            if self.stop_training:
-                break
+        with whole_steps() as whole:
+            for number, batch in enumerate(batches, run.feed.state()["batch"]):
+                watchers.batch_begin(number, batch)
+                with whole:
+                    run.measured = self._train(batch, run.measured)
+                watchers.batch_end(number, lambda now=run.measured: self._numbers(now))
+                if self.stop_training:
+                    break
         self.epochs_trained += 1
         logs = self._numbers(run.measured)
         if validation is not None:
@@ -911,7 +912,7 @@ class Model(Layer):
                 "train_on_batch",
                 self.compute_output_shape(sample_shape(data.x)),
             )
-        with deferred_interrupts():
+        with whole_steps() as whole, whole:
             measured = self._train(Batch(data.x, data.y, data.weight), self._no_metrics())
         return self._numbers(measured)
 

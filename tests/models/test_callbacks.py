@@ -9,7 +9,7 @@ import pytest
 
 import nnbackend as nn
 from nnbackend.callbacks import progress
-from nnbackend.models.interrupts import deferred_interrupts
+from nnbackend.models.interrupts import whole_steps
 
 X = np.sin(np.arange(24.0)).reshape(8, 3)
 Y = np.arange(8) % 2
@@ -231,11 +231,34 @@ def test_ctrl_c_takes_effect_within_validation(backend):
 def test_a_handler_of_ones_own_is_left_alone():
     mine = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        with deferred_interrupts() as interrupts:
-            signal.raise_signal(signal.SIGINT)
-            assert not interrupts.pending
+        with whole_steps() as whole, whole:
+            signal.raise_signal(signal.SIGINT)  # nothing is raised, now or at the end
     finally:
         signal.signal(signal.SIGINT, mine)
+
+
+def test_ctrl_c_waits_for_the_end_of_a_step_only():
+    with whole_steps() as whole:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        done = []
+        with pytest.raises(KeyboardInterrupt), whole:
+            signal.raise_signal(signal.SIGINT)
+            done.append("the rest of the step")
+        assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_that_a_callback_sets_stays():
+    def mine(number, frame):
+        pass
+
+    try:
+        with whole_steps():
+            signal.signal(signal.SIGINT, mine)
+        assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_fit_works_in_a_thread(backend):
