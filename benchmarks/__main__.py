@@ -56,7 +56,7 @@ def measure(
         finally:
             for contestant in contestants.values():
                 contestant.close()
-    return results
+    return {name: results[name] for name in COMPETITORS if name in results}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-#: ``run(steps)`` takes so many steps and returns the loss of the last one as a float; "inference" returns the first
-#: output, "update" the first parameter, "fit" the loss on the validation data.
+#: ``run(steps)`` takes so many steps and returns the loss of the last one as a float; for "inference" the difference of
+#: the first two logits, for "update" the first parameter, for "fit" the loss on the validation data.
 Run: TypeAlias = Callable[[int], float]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -40,7 +41,7 @@ def table(workload: Workload, threads: int, results: Mapping[str, Result]) -> It
             in_words(result.median),
             of_medians,
             of_rounds,
-            in_words(sorted(result.cpu)[len(result.cpu) // 2]),
+            in_words(statistics.median(result.cpu)),
             in_words(result.first),
             f"{result.memory / 2**20:.0f} MiB",
             f"{result.losses[-1]:.5f}",

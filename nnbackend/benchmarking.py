@@ -22,7 +22,7 @@ from nnbackend.random import Stream
 __all__ = ["QUICK", "SCALING", "WORKLOADS", "Run", "Workload", "bench", "look_up", "start"]
 
 #: ``run(steps)`` takes so many steps and returns a number that all of them lead to, which makes it wait for the device:
-#: the loss (of the last step, or the mean over the steps), an output, or a parameter.
+#: the loss (of the last step, or the mean over the steps), the difference of two outputs, or a parameter.
 Run: TypeAlias = Callable[[int], float]
 
 #: Of the optimizers, the same for all.
@@ -256,7 +256,7 @@ def _predictions(model: Model, x: Any) -> Run:
     def run(steps: int) -> float:
         for _ in range(steps):
             output = model.predict(x, batch_size=samples)
-        return float(output[0, 0])
+        return float(output[0, 0] - output[0, 1])
 
     return run
 

@@ -1,4 +1,4 @@
-"""This library, on any of its backends."""
+"""The library measured, on any of its backends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nnbackend import benchmarking
 
 
 def start(case: Case, backend: str, **options: str) -> Run:
-    """Start from the workload's own definition, which the case was written from."""
+    # from the workload's own definition, which the case was written from
     chosen = nn.get_backend(backend, **options)
     return benchmarking.start(benchmarking.look_up(case.name), chosen)
 
