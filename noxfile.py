@@ -192,7 +192,7 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure this library and its peers side by side; workloads and options go after ``--``, such as W1 --threads 1."""
+    """Measure this library and its peers side by side; what follows ``--`` chooses: W1 W2 --threads 1."""
     install(session, "torch", *PEERS, extras=("jax", "numba"))
     session.run("python", "-m", "benchmarks", *session.posargs, env={"NNBACKEND": None, "PYTHONPATH": None})
 

@@ -21,7 +21,7 @@ from nnbackend.benchmarking import SCALING, WORKLOADS, Workload, look_up
 RESULTS = Path(__file__).parent / "results"
 #: Rest between turns on several threads: OpenBLAS and OpenMP let idle threads spin for a while.
 PAUSE = 0.05
-#: A step of these takes seconds, so that few rounds must do.
+#: A whole fit takes seconds, so that few rounds must do.
 FEW_ROUNDS = 3
 
 
@@ -51,7 +51,7 @@ def measure(
                     results[competitor.name] = Result(reason=words)
                     continue
                 contestants[competitor.name] = contestant
-            turns = (FEW_ROUNDS, 0.0) if workload.kind == "fit" else (rounds, seconds)
+            turns = (min(rounds, FEW_ROUNDS), 0.0) if workload.kind == "fit" else (rounds, seconds)
             results |= compete(contestants, *turns, pause=PAUSE if threads > 1 else 0.0)
         finally:
             for contestant in contestants.values():
@@ -92,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results = measure(workload, competitors, threads, given.rounds, given.seconds)
             measured[workload.name, threads] = results
             print("\n".join(report.table(workload, threads, results)), flush=True)
-    path = report.write(given.output, measured, vars(given))
-    print(f"Written to {path}.")
+            report.write(given.output, measured, vars(given))  # after each, so that none is lost
+    print(f"Written to {given.output}.")
     return 0
 
 

@@ -96,7 +96,7 @@ class Process:
         reason = competitor.missing()
         if reason:
             raise LeftOutError(reason)
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `close` closes it
         folders = [str(ROOT), str(ROOT / "backends"), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", competitor.name, str(path)],
@@ -108,6 +108,7 @@ class Process:
                 **os.environ,
                 **environment(threads),
                 **competitor.environment,
+                "TORCHINDUCTOR_CACHE_DIR": str(path.parent / "inductor"),  # so that its first step compiles
                 "PYTHONPATH": os.pathsep.join(filter(None, folders)),
             },
         )
