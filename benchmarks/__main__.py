@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not given.only or any(word.lower() in competitor.name.lower() for word in given.only)
     ]
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    measured: report.Measured = {}
+    measured: dict[tuple[str, int], dict[str, Result]] = {}
     for threads in given.threads:
         if threads > allowed:
             print(f"{threads} threads are left out: {allowed} processors are allowed.", file=sys.stderr)

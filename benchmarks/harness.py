@@ -167,7 +167,7 @@ def compete(
     steps = {name: _steps(contestant, seconds) for name, contestant in contestants.items()}
     for round_ in range(rounds):
         names = list(contestants)
-        start = round_ % len(names)  # nobody always follows the same one from a quiet or a busy machine
+        start = round_ % max(1, len(names))  # so that nobody is always the first
         for name in names[start:] + names[:start]:
             count = steps[name]
             wall, cpu = contestants[name].turn(count, warm=count // 4 if seconds else 0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -49,6 +48,8 @@ def peak_memory() -> int:
     try:
         return _bytes_of("VmHWM")  # unlike ru_maxrss not inherited from the process that started this one
     except OSError:
+        import resource  # which Windows has not
+
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

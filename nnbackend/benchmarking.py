@@ -26,8 +26,8 @@ __all__ = ["QUICK", "SCALING", "WORKLOADS", "Run", "Workload", "bench", "look_up
 Run: TypeAlias = Callable[[int], float]
 
 #: Of the optimizers, the same for all.
-ADAM = {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
-SGD = {"learning_rate": 1e-2, "momentum": 0.9}
+ADAM: dict[str, Any] = {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
+SGD: dict[str, Any] = {"learning_rate": 1e-2, "momentum": 0.9}
 CLASSES = 10
 
 
@@ -304,7 +304,7 @@ def _fits(workload: Workload, model: Model, x: Any, y: Any) -> Run:
 def bench(
     names: Sequence[str] = QUICK, backends: Sequence[str] = ("numpy",), seconds: float = 1.0
 ) -> Iterator[str]:
-    """Measure workloads on backends, in turns, and return the lines of a table, one after the other.
+    """Measure workloads on backends, in turns, and yield the lines of a table as they come.
 
     Parameters
     ----------
@@ -315,9 +315,9 @@ def bench(
     seconds : float
         About how long each of them runs.
 
-    Returns
-    -------
-    iterator of str
+    Yields
+    ------
+    str
         For each workload and backend the first step, the median of the others, and samples a second.
 
     Raises

@@ -298,8 +298,8 @@ def fit(case: Case) -> Run:
                 network.train(x[rows], y[rows])
             total = 0.0
             for begin in range(0, kept, batch):
-                rows = slice(begin, begin + batch)
-                total += network.loss.forward(network.forward(x_val[rows]), y_val[rows]) * len(x_val[rows])
+                some, targets = x_val[begin : begin + batch], y_val[begin : begin + batch]
+                total += network.loss.forward(network.forward(some), targets) * len(some)
         return total / kept
 
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnbackend import tree
 from nnbackend.autodiff import metering
-from nnbackend.backend import Backend, backend_of, is_array, plain
+from nnbackend.backend import Backend, backend_of, is_array, namespace, plain
 from nnbackend.data import Batch
 from nnbackend.layers.base import Layer, current_layer
 from nnbackend.models.probing import probe
@@ -77,7 +78,7 @@ class Profile:
         """Seconds of the backward pass."""
         return sum(layer.backward for layer in self.layers)
 
-    def lines(self) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:  # numpydoc ignore=YD01
         """Yield the lines of a table."""
         total = LayerProfile(
             "all",
@@ -88,7 +89,7 @@ class Profile:
             sum(layer.backward_bytes for layer in self.layers),
         )
         seconds = self.forward + self.backward
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 layer.path,
                 layer.kind,
@@ -135,7 +136,7 @@ class _Watch:
         self.forward_bytes[layer] += _fresh_bytes(value, arguments)
         self.last = self._now()  # counting is not the layer's work
 
-        def measured(dy: Any, needs: Sequence[bool]) -> Any:
+        def measured(dy: Any, needs: tuple[bool, ...]) -> Any:
             gradients = backward(dy, needs)
             self.read(self.backward, layer)
             self.backward_bytes[layer] += _fresh_bytes(gradients, tree.leaves(dy))
@@ -151,18 +152,24 @@ class _Watch:
 
 def _fresh_bytes(made: Any, given: Sequence[Any]) -> int:
     """Return the bytes of arrays, without those that share the memory of what was given."""
-    there = {_memory(array) for array in given if is_array(plain(array))}
+    there = {backend_of(array).memory(array) for array in given if is_array(array)}
     total = 0
-    for array in tree.leaves(made):
-        if is_array(plain(array)) and _memory(array) not in there:
-            there.add(_memory(array))
-            total += plain(array).size * plain(array).dtype.itemsize
+    for array in filter(is_array, map(plain, tree.leaves(made))):
+        memory = backend_of(array).memory(array)
+        if memory not in there:
+            there.add(memory)
+            total += math.prod(array.shape) * _bits(array) // 8
     return total
 
 
-def _memory(array: Any) -> object:
-    value = plain(array)
-    return backend_of(value).memory(value)
+def _bits(array: Any) -> int:
+    """Return how many bits an element takes."""
+    xp, dtype = namespace(array), array.dtype
+    if xp.isdtype(dtype, "bool"):
+        return 8
+    limits = xp.finfo if xp.isdtype(dtype, "real floating") else xp.iinfo
+    bits: int = limits(dtype).bits
+    return bits
 
 
 def profile_of(model: Model, x: Any, y: Any, repeats: int) -> Profile:
