@@ -21,7 +21,8 @@ def _network(case: Case) -> Any:
         beta_1=given["beta_1"],
         beta_2=given["beta_2"],
         epsilon=given["epsilon"],
-        shuffle=False,
+        shuffle=case.kind == "fit",
+        random_state=0,
     )
     classes = np.arange(case.sizes[-1])
     model.partial_fit(case.x[: case.batch], case.y[: case.batch], classes=classes)  # makes the weights
@@ -56,4 +57,21 @@ def inference(case: Case) -> Run:
     return run
 
 
-KINDS = {"mlp": mlp, "inference": inference}
+def fit(case: Case) -> Run:
+    model, kept, batch = _network(case), case.validation, case.batch
+    x, y, x_val, y_val = case.x[:-kept], case.y[:-kept], case.x[-kept:], case.y[-kept:]
+
+    def run(steps: int) -> float:
+        for _ in range(steps * case.epochs):
+            model.partial_fit(x, y)  # one epoch
+            total = 0.0
+            for begin in range(0, kept, batch):
+                probabilities = model.predict_proba(x_val[begin : begin + batch])
+                chosen = probabilities[np.arange(len(probabilities)), y_val[begin : begin + batch]]
+                total -= float(np.sum(np.log(chosen)))
+        return total / kept
+
+    return run
+
+
+KINDS = {"mlp": mlp, "inference": inference, "fit": fit}

@@ -21,9 +21,9 @@ def _network(case: Case) -> Any:
     return model
 
 
-def mlp(case: Case) -> Run:
-    model, given, samples = _network(case), case.optimizer, len(case.x)
-    optimizer = Adam(
+def _optimizer(case: Case) -> Adam:
+    given = case.optimizer
+    return Adam(
         given["learning_rate"],
         beta1=given["beta_1"],
         beta2=given["beta_2"],
@@ -32,17 +32,50 @@ def mlp(case: Case) -> Run:
         grad_clip=0.0,
         use_averages=False,
     )
-    rows = np.arange(samples)
+
+
+def _cross_entropy(probabilities: Any, y: Any) -> float:
+    return float(-np.mean(np.log(probabilities[np.arange(len(y)), y])))
+
+
+def _train(model: Any, optimizer: Adam, x: Any, y: Any) -> float:
+    logits, backprop = model.begin_update(x)
+    probabilities = model.ops.softmax(logits)  # its own cross-entropy takes these
+    loss = _cross_entropy(probabilities, y)
+    probabilities[np.arange(len(y)), y] -= 1.0
+    backprop(probabilities / len(y))
+    model.finish_update(optimizer)
+    return loss
+
+
+def mlp(case: Case) -> Run:
+    model, optimizer = _network(case), _optimizer(case)
 
     def run(steps: int) -> float:
         for _ in range(steps):
-            logits, backprop = model.begin_update(case.x)
-            probabilities = model.ops.softmax(logits)  # its cross-entropy takes these
-            loss = -np.mean(np.log(probabilities[rows, case.y]))
-            probabilities[rows, case.y] -= 1.0
-            backprop(probabilities / samples)
-            model.finish_update(optimizer)
-        return float(loss)
+            loss = _train(model, optimizer, case.x, case.y)
+        return loss
+
+    return run
+
+
+def fit(case: Case) -> Run:
+    model, optimizer, kept, batch = _network(case), _optimizer(case), case.validation, case.batch
+    x, y, x_val, y_val = case.x[:-kept], case.y[:-kept], case.x[-kept:], case.y[-kept:]
+    rng = np.random.default_rng(0)
+
+    def run(steps: int) -> float:
+        for _ in range(steps * case.epochs):
+            order = rng.permutation(len(x))
+            for begin in range(0, len(x), batch):
+                rows = order[begin : begin + batch]
+                _train(model, optimizer, x[rows], y[rows])
+            total = 0.0
+            for begin in range(0, kept, batch):
+                probabilities = model.ops.softmax(model.predict(x_val[begin : begin + batch]))
+                targets = y_val[begin : begin + batch]
+                total += _cross_entropy(probabilities, targets) * len(targets)
+        return total / kept
 
     return run
 
@@ -58,4 +91,4 @@ def inference(case: Case) -> Run:
     return run
 
 
-KINDS = {"mlp": mlp, "inference": inference}
+KINDS = {"mlp": mlp, "inference": inference, "fit": fit}
