@@ -93,10 +93,10 @@ def write(folder: Path, measured: Measured, options: Mapping[str, Any]) -> Path:
         "",
         "In turns, each in a process of its own, in float32 and from the same weights. *Ratio*: of the median step to "
         "that of the fastest of PyTorch, JAX and Keras (bold); *of rounds*: the median of the ratios of each round, "
-        "which a change in the machine's load hurts less; *processor*: the median time on all processors; where it is far below the step on one thread, others used the "
-        "machine, and what several threads took says nothing; *first "
-        "step*: with making the model and compiling it; *memory*: the peak over imports and data; *loss*: after the "
-        "same number of steps.",
+        "which a change in the machine's load hurts less; *processor*: the median time on all processors, and where it "
+        "is far below the step on one thread, others used the machine, so that what several threads took says "
+        "nothing; *first step*: with making the model and compiling it; *memory*: the peak over imports and data; "
+        "*loss*: after the same number of steps.",
         "",
         "## Ratios",
         "",
