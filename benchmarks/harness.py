@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from benchmarks.competitors import Competitor
 
@@ -197,15 +197,24 @@ def fastest(results: Mapping[str, Result], among: Sequence[str]) -> str | None:
     return min(took_part, key=lambda name: results[name].median, default=None)
 
 
-def ratios(results: Mapping[str, Result], to: str | None) -> dict[str, tuple[float, float]]:
-    """Return, by competitor, the ratio of its median to that of `to`, and the median of the ratios of each round."""
+class Ratio(NamedTuple):
+    """How many times as long as another one takes: by the medians, round by round, and by processor time."""
+
+    of_medians: float
+    of_rounds: float
+    of_processor: float
+
+
+def ratios(results: Mapping[str, Result], to: str | None) -> dict[str, Ratio]:
+    """Return, by competitor, the ratios to what `to` took."""
     if to is None:
         return {}
     base = results[to]
     return {
-        name: (
+        name: Ratio(
             result.median / base.median,
             statistics.median(a / b for a, b in zip(result.wall, base.wall, strict=True)),
+            statistics.median(result.cpu) / statistics.median(base.cpu),
         )
         for name, result in results.items()
         if not result.reason

@@ -29,19 +29,19 @@ def table(workload: Workload, threads: int, results: Mapping[str, Result]) -> It
     found = ratios(results, base)
     yield f"### {workload.name}: {workload.words}; {threads} thread{'s' if threads > 1 else ''}"
     yield ""
-    yield "| | step | ratio | of rounds | processor | first step | memory | loss |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| | step | ratio | of rounds | processor | ratio | first step | memory | loss |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for name, result in results.items():
         if result.reason:
-            yield f"| {name} | left out: {result.reason} | | | | | | |"
+            yield f"| {name} | left out: {result.reason} | | | | | | | |"
             continue
-        of_medians, of_rounds = (f"{r:.2f}" for r in found[name]) if name in found else ("", "")
+        shown = [f"{ratio:.2f}" for ratio in found[name]] if name in found else [""] * 3
         cells = [
             f"**{name}**" if name == base else name,
             in_words(result.median),
-            of_medians,
-            of_rounds,
+            *shown[:2],
             in_words(statistics.median(result.cpu)),
+            shown[2],
             in_words(result.first),
             f"{result.memory / 2**20:.0f} MiB",
             f"{result.losses[-1]:.5f}",
@@ -58,7 +58,9 @@ def summary(measured: Measured) -> Iterator[str]:
     yield f"| | {' | '.join(f'{name}, {threads}' for name, threads in columns)} |"
     yield f"|---|{'---|' * len(columns)}"
     for name in names:
-        cells = [f"{found[column][name][0]:.2f}" if name in found[column] else "" for column in columns]
+        cells = [
+            f"{found[column][name].of_medians:.2f}" if name in found[column] else "" for column in columns
+        ]
         yield f"| {name} | {' | '.join(cells)} |"
     yield ""
 

@@ -54,7 +54,7 @@ def test_medians_and_ratios_are_those_of_the_rounds():
     assert results["a"].cpu == [2.0, 12.0, 4.0]
     assert (results["a"].median, results["b"].median) == (2.0, 3.0)
     assert fastest(results, ["a", "b"]) == "a"
-    assert ratios(results, "a")["b"] == (1.5, 2.0)  # of medians, and the median of 2, 0.5 and 5
+    assert ratios(results, "a")["b"] == (1.5, 2.0, 1.5)  # of rounds: the median of 2, 0.5 and 5
     assert (results["a"].first, results["a"].losses, results["a"].memory) == (1.0, [0.5], 7)
 
 
