@@ -47,6 +47,9 @@ TEST_TOOLS = [
 #: Give pip another build of PyTorch, for instance one without CUDA (see CONTRIBUTING.md).
 TORCH = os.environ.get("NNBACKEND_TORCH", "torch==2.13.0")
 
+#: What the benchmark measures beside this library and PyTorch; JAX comes with an extra.
+PEERS = [REQUIREMENTS[name] for name in ("keras", "optax", "scikit-learn", "thinc")]
+
 #: Two tests at a time; those of one group stay together.
 WORKERS = ("-n", "2", "--dist", "loadgroup")
 #: JAX compiles each operation on its own outside of steps: the tests of single rules and layers take it half an hour.
@@ -185,6 +188,13 @@ def examples(session: nox.Session) -> None:
     scripts = [script for folder in ("examples", "examples/nnfs") for script in Path(folder).glob("[!_]*.py")]
     for script in sorted(scripts):
         session.run("python", str(script), "--backend", backend, "--quick", env=ENVIRONMENT)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure this library and its peers side by side; what follows ``--`` chooses: W1 W2 --threads 1."""
+    install(session, "torch", *PEERS, extras=("jax", "numba"))
+    session.run("python", "-m", "benchmarks", *session.posargs, env={"NNBACKEND": None, "PYTHONPATH": None})
 
 
 @nox.session

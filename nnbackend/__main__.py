@@ -1,4 +1,4 @@
-"""``python -m nnbackend info | agree | layers``: what this machine has, whether its backends agree, what there is."""
+"""``python -m nnbackend info | agree | bench | layers``: what is here, whether backends agree, how fast they are."""
 
 from __future__ import annotations
 
@@ -54,6 +54,18 @@ def layer_table() -> list[str]:
     return lines
 
 
+def _bench(workloads: Sequence[str], backends: Sequence[str] | None, seconds: float) -> int:
+    from nnbackend.benchmarking import QUICK, bench
+
+    try:
+        for line in bench(workloads or QUICK, backends or [get_backend().name], seconds):
+            print(line, flush=True)
+    except (BackendUnavailableError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m nnbackend", description=__doc__)
@@ -69,7 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     comparing.add_argument(
         "--summary", action="store_true", help="print the worst errors by topic, as Markdown"
     )
+    timing = commands.add_parser("bench", help="measure how long steps of some models take")
+    timing.add_argument(
+        "workloads", nargs="*", help="such as W1; with a wrong name the known ones are listed"
+    )
+    timing.add_argument("--backend", nargs="+", help="backends that take turns (default: the one in force)")
+    timing.add_argument("--seconds", type=float, default=1.0, help="about how long each one runs")
     given = parser.parse_args(arguments)
+    if given.command == "bench":
+        return _bench(given.workloads, given.backend, given.seconds)
     if given.command in ("info", "layers"):
         print("\n".join(info() if given.command == "info" else layer_table()))
         return 0

@@ -29,7 +29,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, NoReturn, overload
+from typing import Any, NoReturn, TypeAlias, overload
 
 from nnbackend import tree
 from nnbackend.backend import Backend, StandIn, backend_of, is_array, plain
@@ -47,6 +47,7 @@ __all__ = [
     "grad",
     "is_floating",
     "maker_of",
+    "metering",
     "no_grad",
     "value_and_grad",
     "vjp",
@@ -482,6 +483,22 @@ def counting_multiply_adds(count: Callable[[int], None]) -> Iterator[None]:
         _counted.reset(token)
 
 
+#: Stands around a rule's run: gets what runs it and the arrays it runs on, and returns value and ``backward``.
+Meter: TypeAlias = Callable[[Callable[[], tuple[Any, Backward]], Sequence[Any]], tuple[Any, Backward]]
+
+_meter: ContextVar[Meter | None] = ContextVar("nnbackend_meter", default=None)
+
+
+@contextmanager
+def metering(meter: Meter) -> Iterator[None]:
+    """Let `meter` run each rule that computes with tensors within the block, so that it can take its time."""
+    token = _meter.set(meter)
+    try:
+        yield
+    finally:
+        _meter.reset(token)
+
+
 class Rule:
     """A differentiable function of arrays; see `differentiable`."""
 
@@ -594,7 +611,12 @@ class Rule:
             with _scope_of(inner):
                 value, backward = _outcome(self, self.function(*inner, **options))
         else:
-            value, backward = self._run(inner, options)
+            meter = _meter.get()
+            value, backward = (
+                self._run(inner, options)
+                if meter is None
+                else meter(functools.partial(self._run, inner, options), inner)
+            )
         if tape is None:
             result = tree.map(_constant, value)
         else:

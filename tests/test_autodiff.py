@@ -10,7 +10,7 @@ import pytest
 
 import nnbackend as nn
 from nnbackend import functional as fn
-from nnbackend.autodiff import maker_of, watch
+from nnbackend.autodiff import maker_of, metering, watch
 from nnbackend.backend import namespace
 
 
@@ -673,3 +673,27 @@ def test_numpys_operators_with_an_array_on_the_left_are_the_rules(name):
     result = apply(left, nn.Tensor(right))
     assert isinstance(result, nn.Tensor)
     np.testing.assert_array_equal(result.value, apply(left, right))
+
+
+def test_a_meter_runs_each_rule_and_may_stand_around_its_backward(put):
+    heard = []
+
+    def meter(run, arguments):
+        value, backward = run()
+        heard.append(("forward", tuple(argument.shape for argument in arguments)))
+
+        def measured(dy, needs):
+            heard.append(("backward", tuple(dy.shape)))
+            return backward(dy, needs)
+
+        return value, measured
+
+    def f(x):
+        return fn.sum(fn.exp(x))
+
+    x = put([1.0, 2.0], "float32")
+    with metering(meter):
+        inside = nn.grad(f)(x)
+    outside = nn.grad(f)(x)
+    assert heard == [("forward", ((2,),)), ("forward", ((2,),)), ("backward", ()), ("backward", (2,))]
+    np.testing.assert_array_equal(nn.to_numpy(inside), nn.to_numpy(outside))

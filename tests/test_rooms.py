@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "plotting": PARTS | {"data", "models"},
 }
 #: The face and the commands stand above all rooms and may import any of them.
-ABOVE = {"__init__", "__main__", "agreement", "cases", "trajectories"}
+ABOVE = {"__init__", "__main__", "agreement", "benchmarking", "cases", "trajectories"}
 
 #: library -> the rooms that may import it.
 THIRD_PARTY = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnbackend import losses, optimizers, tree
 from nnbackend import metrics as measures
@@ -46,6 +46,9 @@ from nnbackend.models.steps import (
 from nnbackend.placement import copy_of, is_at_home
 from nnbackend.random import key_words, new_seed
 from nnbackend.typing import Tree
+
+if TYPE_CHECKING:
+    from nnbackend.models.profiling import Profile
 
 __all__ = ["Model"]
 
@@ -1169,6 +1172,49 @@ class Model(Layer):
 
         for line in summarize(self):
             print_fn(line)
+
+    def profile(
+        self, x: Any, y: Any, *, repeats: int = 5, print_fn: Callable[[str], None] = print
+    ) -> Profile:
+        """Measure time and memory of each layer, forward and backward, on these samples as one batch.
+
+        Nothing of the model changes. It runs uncompiled, layer by layer: where the backend compiles steps, these take
+        less time than the sum, and what is fused has no time of its own.
+
+        Parameters
+        ----------
+        x, y : array, list or table of shape (n, ...)
+            Inputs and targets, as of `fit`.
+        repeats : int
+            How often it runs; the times are medians.
+        print_fn : callable
+            What to print the table with, line by line.
+
+        Returns
+        -------
+        Profile
+            The same as numbers: the layers in the order of `summary`, and the loss.
+
+        Raises
+        ------
+        RuntimeError
+            If the model was not compiled: there is no loss to go back from.
+
+        Examples
+        --------
+        >>> import nnbackend as nn
+        >>> model = nn.Sequential([nn.Dense(8, activation="relu"), nn.Dense(1)], seed=0)
+        >>> model.compile("sgd", "mse")
+        >>> profile = model.profile([[1.0, 2.0]], [[3.0]], print_fn=lambda line: None)
+        >>> [layer.path for layer in profile.layers], profile.layers[0].forward > 0.0
+        (['dense', 'dense_1', 'loss'], True)
+        """
+        from nnbackend.models.profiling import profile_of
+
+        profile = profile_of(self, x, y, positive_integer("profile", "repeats", repeats))
+        for line in profile.lines():
+            print_fn(line)
+        return profile
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to one file: architecture, weights, and the state of training.
