@@ -16,7 +16,7 @@ from nnbackend import layers, optimizers
 from nnbackend.backend import Backend, get_backend, nearest
 from nnbackend.data import Batch
 from nnbackend.models import Model, Sequential
-from nnbackend.models.interrupts import deferred_interrupts
+from nnbackend.models.interrupts import whole_steps
 from nnbackend.random import Stream
 
 __all__ = ["QUICK", "SCALING", "WORKLOADS", "Run", "Workload", "bench", "look_up", "start"]
@@ -242,9 +242,10 @@ def _steps(model: Model, x: Any, y: Any) -> Run:
 
     def run(steps: int) -> float:
         measured = model._no_metrics()
-        for _ in range(steps):
-            with deferred_interrupts():
-                measured = model._train(batch, measured)
+        with whole_steps() as whole:
+            for _ in range(steps):
+                with whole:
+                    measured = model._train(batch, measured)
         return model._numbers(measured)["loss"]
 
     return run
