@@ -30,11 +30,20 @@ _Kind = TypeVar("_Kind")
 
 _creation = itertools.count()
 _revision = 0
+_structure = 0
 
 
 def revision() -> int:
     """Return a number that grows whenever a built layer is given another argument: what was compiled is out of date."""
     return _revision
+
+
+def structure() -> int:
+    """Return a number that grows whenever an attribute of a layer that may hold layers is set, or one is built.
+
+    Lists and dicts may change without it; see `containers`.
+    """
+    return _structure
 
 
 class Parameter(Reference):
@@ -393,7 +402,16 @@ class Layer(Configurable):
         if name in self._configured and vars(self).get("built") and _differ(vars(self).get(name), value):
             global _revision
             _revision += 1
+        holds = isinstance(value, _HOLDERS) or isinstance(vars(self).get(name), _HOLDERS)
+        if name == "built" or (holds and name not in self._not_searched):
+            global _structure
+            _structure += 1
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        global _structure
+        _structure += 1
+        super().__delattr__(name)
 
     @classmethod
     def _require_places(cls, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
@@ -1111,6 +1129,34 @@ def _reset(before: list[tuple[Layer, dict[str, Any]]]) -> None:
 def _arguments_of(function: Callable[..., Any]) -> list[str]:
     code = getattr(function, "__code__", None)
     return [] if code is None else list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+
+
+#: What may hold layers or parameters as an attribute.
+_HOLDERS = (Layer, Parameter, list, tuple, dict)
+
+
+def containers(layer: Layer) -> list[Any]:
+    """Return the lists and dicts among the attributes of a layer and of those inside it, and what is in them."""
+    return [
+        container
+        for member in layer.family()
+        for name, value in vars(member).items()
+        if name not in member._not_searched
+        for container in _containers(value)
+    ]
+
+
+def _containers(value: Any) -> Iterator[Any]:
+    if isinstance(value, (list, dict)):
+        yield value
+    if isinstance(value, (list, tuple, dict)):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _containers(child)
+
+
+def contents(container: Any) -> tuple[int, ...]:
+    """Return what tells whether a list or dict still holds the same things."""
+    return tuple(map(id, container.values() if isinstance(container, dict) else container))
 
 
 def _differ(before: Any, after: Any) -> bool:

@@ -31,7 +31,16 @@ from nnbackend.data import (
     to_array,
     weigh_classes,
 )
-from nnbackend.layers.base import Layer, Parameter, holds_tensors, revision, sample_shape
+from nnbackend.layers.base import (
+    Layer,
+    Parameter,
+    containers,
+    contents,
+    holds_tensors,
+    revision,
+    sample_shape,
+    structure,
+)
 from nnbackend.models.interrupts import whole_steps
 from nnbackend.models.objective import Objective
 from nnbackend.models.reporting import reporter, watched, watcher_of
@@ -149,6 +158,7 @@ class Model(Layer):
         # what `_prepare` found; steps rely on it, and nothing else does
         self._handles: dict[str, Parameter] = {}
         self._placed: list[tuple[str, Parameter, tuple[Layer, ...]]] = []
+        self._prepared: tuple[int, str | None, list[tuple[Any, tuple[int, ...]]]] | None = None
         self._never_called: list[Layer] = []
 
     def get_config(self) -> dict[str, Any]:
@@ -159,7 +169,14 @@ class Model(Layer):
 
     # Structure
 
-    _not_searched = Layer._not_searched | {"_compiled", "_handles", "feed", "_never_called", "_placed"}
+    _not_searched = Layer._not_searched | {
+        "_compiled",
+        "_handles",
+        "feed",
+        "_never_called",
+        "_placed",
+        "_prepared",
+    }
 
     def _root_path(self) -> str:
         return ""
@@ -287,6 +304,8 @@ class Model(Layer):
                 f"{type(self).__name__} {self.path!r} expects inputs of shape {wanted}, got {tuple(x.shape)}. One "
                 "sample alone is x[None]."
             )
+        if self._is_as_prepared():
+            return
         if not self.built:
             declared = self.declared_shape()
             self.build(shape if declared is None else declared)
@@ -303,6 +322,19 @@ class Model(Layer):
             self._training.forget(
                 path for path, parameter in before.items() if self._handles.get(path) is not parameter
             )
+        held = [(container, contents(container)) for container in containers(self)]
+        self._prepared = (structure(), self._path, held)
+
+    def _is_as_prepared(self) -> bool:
+        """Tell whether the layers and parameters are those that were looked up last."""
+        if self._prepared is None:
+            return False
+        number, path, held = self._prepared
+        return (
+            number == structure()
+            and path == self._path
+            and all(contents(container) == ids for container, ids in held)
+        )
 
     def to(self, backend: str | Backend) -> Model:
         """Move the model, with all that training it goes on from, to another backend.
@@ -840,6 +872,12 @@ class Model(Layer):
         steps = _optional_count("predict", "steps", steps)
         watcher = watcher_of("predict", verbose)
         count: int | None
+        if watcher is None and steps is None and not check_finite and self._takes_as_it_is(x, batch_size):
+            self._prepare(x)
+            self.check_values(x)
+            _, (output, carried) = self._step("predict")({}, (self._given(), x))
+            self._carry({}, carried)
+            return tree.map(copy_of, output)  # it may be the input, or a weight
         loader = loader_of("predict", x, None, None, batch_size, MEASURED_AT_ONCE)
         if loader is None:
             data = self._dataset("predict", x)
@@ -867,6 +905,15 @@ class Model(Layer):
         with self.backend.scope():
             output = tree.map(lambda *pieces: self._joined(pieces), *parts)
         return tree.map(to_numpy, output) if loader is not None else self._answer(output, x)
+
+    def _takes_as_it_is(self, x: Any, batch_size: int | None) -> bool:
+        """Tell whether inputs are one batch, on this backend and in its dtype, so that a step may take them."""
+        if not is_array(x) or isinstance(x, Operators) or self._input_dtypes() != self._root_dtype():
+            return False
+        fits = len(x.shape) > 1 and 0 < x.shape[0] <= (batch_size or MEASURED_AT_ONCE)
+        return (
+            fits and x.dtype == getattr(self.backend.xp, self._root_dtype()) and is_at_home(x, self.backend)
+        )
 
     def _answer(self, output: Any, x: Any) -> Any:
         """Return the output in the library of the inputs; NumPy's for lists and tables."""

@@ -727,3 +727,39 @@ def test_a_training_step_leaves_no_cycles_that_would_hold_its_arrays(backend):
     assert (
         cyclic_functions(lambda: (list(model.family()), model.parameters, model.layers[0].sublayers())) == []
     )
+
+
+def test_layers_that_come_and_go_between_calls_count(backend):
+    class Stack(nn.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.layers = [nn.Dense(3)]
+            self.by_name = {"last": nn.Dense(2)}
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return self.by_name["last"](x)
+
+    x = backend.from_host(np.ones((4, 3)), "float32")
+    model = Stack(backend=backend, seed=0)
+    assert [model.predict(x).shape for _ in range(3)] == [(4, 2)] * 3
+    model.layers.append(nn.Dense(3))
+    model.predict(x)
+    assert len(model.get_weights()) == 6
+    model.by_name["last"] = nn.Dense(5)
+    assert model.predict(x).shape == (4, 5)
+    del model.layers[0]
+    model.predict(x)
+    assert len(model.get_weights()) == 4
+
+
+def test_outputs_stay_when_the_model_goes_on(backend):
+    model = nn.Sequential([nn.Dense(3, activation="relu"), nn.Dense(2)], backend=backend, seed=0)
+    x = backend.from_host(np.random.default_rng(0).normal(size=(4, 5)), "float32")
+    outputs = [model.predict(x) for _ in range(4)]
+    kept = [nn.to_numpy(output) for output in outputs]
+    model.predict(2.0 * x)
+    for output, before in zip(outputs, kept, strict=True):
+        np.testing.assert_array_equal(nn.to_numpy(output), before)
+        np.testing.assert_array_equal(before, kept[0])
