@@ -11,6 +11,7 @@ import numpy as np
 from nnbackend.backend import namespace
 from nnbackend.typing import Backward
 from nnbackend_numpy.convolution import conv, conv_kernel_gradient, conv_transpose
+from nnbackend_numpy.normalization import standardize
 
 __all__ = ["NATIVE_RULES", "scatter_add"]
 
@@ -90,4 +91,5 @@ NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
     "conv_transpose": conv_transpose,
     "embedding": embedding,
     "scatter_add": scatter_add,
+    "standardize": standardize,
 }

@@ -180,3 +180,47 @@ def test_numpy_s_convolution_takes_no_more_memory_than_its_result_and_a_piece(rn
         assert tracemalloc.get_traced_memory()[1] < y.nbytes + 2 * convolution.PIECE
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("parameters", [(), (5,), (1, 1, 5)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 1, 5), (64, 64, 5), (0, 4, 5)], ids=str)
+@pytest.mark.parametrize("mean", [0.0, 1e4])
+def test_numpy_s_batch_normalisation_is_the_generic_one(shape, parameters, mean, rng, dtype, generic):
+    x = (rng.normal(size=(shape[1], shape[0], shape[2])) + mean).astype(dtype).swapaxes(0, 1)
+    given = [x, *(rng.normal(size=parameters).astype(dtype) for _ in range(2) if parameters)]
+    # the sum that a sum of 10,000 is rounded to moves the statistics, and they move y by as much
+    weights = [rng.normal(size=size).astype(dtype) for size in (shape, (1, 1, 5), (1, 1, 5))]
+
+    def both():
+        value, pullback = nn.vjp(lambda *a: fn.standardize(*a, axis=(0, 1)), *given)
+        return *value, *pullback(tuple(weights))
+
+    native = both()
+    np.testing.assert_array_equal(native[0], both()[0])
+    for mine, expected in zip(native, generic(both), strict=True):
+        assert mine.dtype == expected.dtype
+        assert mine.shape == expected.shape
+        scale = max(1.0, np.max(np.abs(expected), initial=0.0))
+        np.testing.assert_allclose(
+            mine, expected, rtol=0, atol=(1e-5 if dtype == "float32" else 1e-12) * scale
+        )
+
+
+def test_numpy_s_batch_normalisation_of_drifting_numbers_is_accurate(rng):
+    """The first block's mean is far from that of all."""
+    x = (rng.normal(size=(4096, 64)) + np.linspace(-1e3, 1e3, 4096)[:, np.newaxis]).astype("float32")
+    y, mean, variance = fn.standardize(x, axis=0, epsilon=0.0)
+    exact = x.astype("float64")
+    np.testing.assert_allclose(mean[0], exact.mean(axis=0), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(variance[0], exact.var(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(y, (exact - exact.mean(axis=0)) / exact.std(axis=0), rtol=0, atol=2e-6)
+
+
+def test_second_derivatives_of_batch_normalisation_go_through_the_generic_rule(rng):
+    x = rng.normal(size=(6, 2)).astype("float32")
+
+    def slope(x):
+        return fn.sum(nn.grad(lambda x: fn.sum(fn.standardize(x, axis=0)[0] ** 3))(x) ** 2)
+
+    exact = nn.grad(slope)(x.astype("float64"))
+    np.testing.assert_allclose(nn.grad(slope)(x), exact, rtol=1e-3, atol=1e-2)
