@@ -131,6 +131,9 @@ RULE_EDGES = {
     "backends/nnbackend_numpy/normalization.py": {
         "nnbackend.functional.normalization": "what has no faster form, and gradients of gradients, are generic",
     },
+    "backends/nnbackend_numpy/pooling.py": {
+        "nnbackend.functional.pooling": "what has no faster form, and gradients of gradients, are generic",
+    },
 }
 
 #: Ways to run what a file says; calls by bare name, and modules.

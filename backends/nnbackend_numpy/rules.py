@@ -12,6 +12,7 @@ from nnbackend.backend import namespace
 from nnbackend.typing import Backward
 from nnbackend_numpy.convolution import conv, conv_kernel_gradient, conv_transpose
 from nnbackend_numpy.normalization import standardize
+from nnbackend_numpy.pooling import max_pool
 
 __all__ = ["NATIVE_RULES", "scatter_add"]
 
@@ -90,6 +91,7 @@ NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
     "conv_kernel_gradient": conv_kernel_gradient,
     "conv_transpose": conv_transpose,
     "embedding": embedding,
+    "max_pool": max_pool,
     "scatter_add": scatter_add,
     "standardize": standardize,
 }

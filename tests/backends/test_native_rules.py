@@ -224,3 +224,46 @@ def test_second_derivatives_of_batch_normalisation_go_through_the_generic_rule(r
 
     exact = nn.grad(slope)(x.astype("float64"))
     np.testing.assert_allclose(nn.grad(slope)(x), exact, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((3, 6, 8, 5), {"pool_size": 2}),
+        ((3, 7, 8, 5), {"pool_size": (3, 2)}),
+        ((2, 9, 3), {"pool_size": 4}),
+        ((2, 4, 6, 4, 3), {"pool_size": (2, 3, 1)}),
+        ((1, 5, 5, 2), {"pool_size": 1}),
+        ((0, 4, 4, 2), {"pool_size": 2}),
+        ((2, 7, 7, 2), {"pool_size": 3, "strides": 2}),
+        ((2, 7, 7, 2), {"pool_size": 2, "padding": "same"}),
+    ],
+)
+def test_numpy_s_maxima_are_the_generic_ones(shape, options, piece, rng, dtype, generic, monkeypatch):
+    from nnbackend_numpy import pooling
+
+    monkeypatch.setattr(pooling, "PIECE", piece)
+    x = np.moveaxis(rng.integers(0, 3, (shape[-1], *shape[:-1])).astype(dtype), 0, -1)  # full of ties
+    if x.size:
+        x[0, 1, ..., 0] = np.nan
+        x[-1, -1, ..., -1] = -np.inf
+
+    def both():
+        y, pullback = nn.vjp(lambda x: fn.max_pool(x, **options), x)
+        dy = rng.permutation(np.arange(y.size, dtype=dtype)).reshape(y.shape)
+        dy.reshape(-1)[:1] = np.inf
+        return y, dy, pullback(dy)[0]
+
+    y, dy, dx = both()
+    expected, back = generic(lambda: nn.vjp(lambda x: fn.max_pool(x, **options), x))
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(dx, generic(lambda: back(dy)[0]))
+    assert dx.dtype == dtype
+
+
+def test_second_derivatives_of_maxima_go_through_the_generic_rule(rng):
+    x = rng.normal(size=(1, 4, 4, 2))
+    nn.gradcheck(
+        nn.grad(lambda x: fn.sum(fn.max_pool(x, pool_size=2) ** 3)), x, projections=2, tolerance=1e-5
+    )
