@@ -166,13 +166,14 @@ def test_numpy_s_convolution_in_two_threads_is_that_in_one(rng):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_numpy_s_convolution_takes_no_more_memory_than_its_result_and_a_piece(rng, monkeypatch):
+@pytest.mark.parametrize("shape", [(32, 64, 64, 16), (1, 1024, 128, 16)], ids=["many images", "a large one"])
+def test_numpy_s_convolution_takes_no_more_memory_than_its_result_and_a_piece(shape, rng, monkeypatch):
     import tracemalloc
 
     from nnbackend_numpy import convolution
     from nnbackend_numpy.workspaces import Workspaces
 
-    x, kernel = rng.normal(size=(8, 64, 64, 16)).astype("float32"), np.ones((3, 3, 16, 16), "float32")
+    x, kernel = rng.normal(size=shape).astype("float32"), np.ones((3, 3, 16, 16), "float32")
     monkeypatch.setattr(convolution, "_workspaces", Workspaces())
     tracemalloc.start()
     try:
