@@ -142,7 +142,8 @@ def conv_transpose(
 
 def conv_kernel_gradient(x: Floats, dy: Floats, *, plan: Geometry) -> tuple[Floats, Backward]:
     """Sum over pieces of what each tap saw, times the gradient of where that went."""
-    if not _fits(plan, x, dy):
+    pointwise = plan.taps == 1 and plan.size == plan.output  # one product, which is best left whole
+    if pointwise or not _fits(plan, x, dy):
         return generic._conv_kernel_gradient.function(x, dy, plan=plan)
     return _meet(x, np.ascontiguousarray(dy), plan), generic.conv_kernel_gradient_backward(x, dy, plan)
 
