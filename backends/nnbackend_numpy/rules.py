@@ -10,6 +10,9 @@ import numpy as np
 
 from nnbackend.backend import namespace
 from nnbackend.typing import Backward
+from nnbackend_numpy.convolution import conv, conv_kernel_gradient, conv_transpose
+from nnbackend_numpy.normalization import standardize
+from nnbackend_numpy.pooling import max_pool
 
 __all__ = ["NATIVE_RULES", "scatter_add"]
 
@@ -83,4 +86,12 @@ def embedding(
     return np.take(table, flat, axis=0).reshape((*indices.shape, width)), backward
 
 
-NATIVE_RULES: Mapping[str, Callable[..., Any]] = {"embedding": embedding, "scatter_add": scatter_add}
+NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
+    "conv": conv,
+    "conv_kernel_gradient": conv_kernel_gradient,
+    "conv_transpose": conv_transpose,
+    "embedding": embedding,
+    "max_pool": max_pool,
+    "scatter_add": scatter_add,
+    "standardize": standardize,
+}

@@ -748,6 +748,12 @@ SHORT = 4
 
 @differentiable(multiply_adds=_cost)
 def _conv(x: Array, kernel: Array, bias: Array | None = None, *, plan: Geometry) -> tuple[Array, Backward]:
+    return _value(_conv, _correlate, x, kernel, bias, plan=plan), conv_backward(x, kernel, bias, plan)
+
+
+def conv_backward(x: Any, kernel: Any, bias: Any, plan: Geometry) -> Backward:
+    """Return the way back of a convolution, however its value was computed."""
+
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         dx = dkernel = dbias = None
         if needs[0]:
@@ -758,13 +764,20 @@ def _conv(x: Array, kernel: Array, bias: Array | None = None, *, plan: Geometry)
             dbias = like(_over_positions(dy), bias)
         return dx, dkernel, dbias
 
-    return _value(_conv, _correlate, x, kernel, bias, plan=plan), backward
+    return backward
 
 
 @differentiable(multiply_adds=_cost)
 def _conv_transpose(
     x: Array, kernel: Array, bias: Array | None = None, *, plan: Geometry
 ) -> tuple[Array, Backward]:
+    value = _value(_conv_transpose, _spread, x, kernel, bias, plan=plan)
+    return value, conv_transpose_backward(x, kernel, bias, plan)
+
+
+def conv_transpose_backward(x: Any, kernel: Any, bias: Any, plan: Geometry) -> Backward:
+    """Return the way back of a transposed convolution, however its value was computed."""
+
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         dx = dkernel = dbias = None
         if needs[0]:
@@ -775,7 +788,7 @@ def _conv_transpose(
             dbias = like(_over_positions(dy), bias)
         return dx, dkernel, dbias
 
-    return _value(_conv_transpose, _spread, x, kernel, bias, plan=plan), backward
+    return backward
 
 
 def _kernel_cost(x: Any, dy: Any, *, plan: Geometry) -> int:
@@ -785,6 +798,13 @@ def _kernel_cost(x: Any, dy: Any, *, plan: Geometry) -> int:
 
 @differentiable(multiply_adds=_kernel_cost)
 def _conv_kernel_gradient(x: Array, dy: Array, *, plan: Geometry) -> tuple[Array, Backward]:
+    value = _value(_conv_kernel_gradient, _meet, x, dy, plan=plan)
+    return value, conv_kernel_gradient_backward(x, dy, plan)
+
+
+def conv_kernel_gradient_backward(x: Any, dy: Any, plan: Geometry) -> Backward:
+    """Return the way back of a kernel's gradient, however its value was computed."""
+
     def backward(weights: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         dx = ddy = None
         if needs[0]:
@@ -793,7 +813,7 @@ def _conv_kernel_gradient(x: Array, dy: Array, *, plan: Geometry) -> tuple[Array
             ddy = like(_conv(x, weights, plan=plan), dy)
         return dx, ddy
 
-    return _value(_conv_kernel_gradient, _meet, x, dy, plan=plan), backward
+    return backward
 
 
 def _over_positions(dy: Any) -> Any:
@@ -811,11 +831,13 @@ def _correlate(x: Any, kernel: Any, bias: Any, plan: Geometry) -> Any:
     layout, multiplier = _layout(plan, x.shape[-1], kernel.shape[-1])
     source, weights = _grouped(_repeated(x, multiplier), layout), _weights(kernel, layout)
     if all(step == 1 for step in plan.strides):
-        shifts = [tuple(f - p for f, p in zip(offset, plan.before, strict=True)) for offset in _offsets(plan)]
+        shifts = [
+            tuple(f - p for f, p in zip(offset, plan.before, strict=True)) for offset in tap_offsets(plan)
+        ]
         y = _shifted(source, shifts, weights, plan.output)
     else:
         y = _over_taps(
-            _pad(source, plan.before, plan.after), _offsets(plan), weights, plan.output, plan.strides
+            _pad(source, plan.before, plan.after), tap_offsets(plan), weights, plan.output, plan.strides
         )
     return _plus(_ungrouped(y, layout), bias)
 
@@ -831,17 +853,10 @@ def _spread(dy: Any, kernel: Any, bias: Any, plan: Geometry) -> Any:
     source, weights = _grouped(dy, layout), _weights(kernel, layout)
     if weights[0].ndim > 1:
         weights = [xp.matrix_transpose(matrix) for matrix in weights]
-    phases = [
-        _phases(k, s, d, p)
-        for k, s, d, p in zip(plan.kernel, plan.strides, plan.dilation, plan.before, strict=True)
-    ]
     counts = tuple(-(-n // s) for n, s in zip(plan.size, plan.strides, strict=True))
     parts: list[Any] = []
-    for phase in itertools.product(*phases):
-        met = list(itertools.product(*phase))
-        chosen = [weights[_number([tap for tap, _ in each], plan.kernel)] for each in met]
-        shifts = [tuple(shift for _, shift in each) for each in met]
-        parts.append(_shifted(source, shifts, chosen, counts) if met else None)
+    for _, taps, shifts in phases(plan):
+        parts.append(_shifted(source, shifts, [weights[tap] for tap in taps], counts) if taps else None)
     made = next(part for part in parts if part is not None)
     parts = [zeros(tuple(made.shape), made) if part is None else part for part in parts]
     return _plus(_joined(_ungrouped(_interleave(parts, plan), layout), multiplier), bias)
@@ -856,15 +871,15 @@ def _meet(x: Any, dy: Any, plan: Geometry) -> Any:
     if layout.groups == 0:
         sums = [
             _over_positions(_window(source, offset, plan.output, plan.strides) * dy)
-            for offset in _offsets(plan)
+            for offset in tap_offsets(plan)
         ]
         return xp.reshape(xp.stack(sums), (*plan.kernel, width, made))
     rows = _rows(_grouped(dy, layout), layout.groups)
-    gathers = _gathers(plan.taps, width, made // plan.groups)
+    gathers = gathers_taps(plan.taps, width, made // plan.groups)
     planes = _planes(source, layout.groups) if gathers else None
     together = _together(plan.taps, width, made // plan.groups) if gathers else 1
     parts = []
-    for some in _batched(_offsets(plan), together):
+    for some in _batched(tap_offsets(plan), together):
         if gathers:
             seen = _gathered(planes, some, plan.output, plan.strides, layout.groups)
         else:
@@ -976,7 +991,7 @@ def _multiply(seen: Any, weights: Any, in_one_piece: bool) -> Any:
 # Taps and windows
 
 
-def _offsets(plan: Geometry) -> list[Shape]:
+def tap_offsets(plan: Geometry) -> list[Shape]:
     """Return where the window of the first output position meets each tap, the last axis running fastest."""
     steps = (range(0, k * d, d) for k, d in zip(plan.kernel, plan.dilation, strict=True))
     return list(itertools.product(*steps))
@@ -990,20 +1005,22 @@ def _number(tap: Sequence[int], kernel: Shape) -> int:
     return number
 
 
-def _phases(taps: int, stride: int, dilation: int, before: int) -> list[list[tuple[int, int]]]:
-    """Return for each remainder r of a position modulo the stride which taps t meet it, and where.
+def phases(plan: Geometry) -> list[tuple[Shape, list[int], list[Shape]]]:
+    """Return for each remainder of positions modulo the strides which taps meet them, and by which shifts.
 
-    Position s q + r meets tap t of the window o where s o + d t - p = s q + r, that is, o = q + (r + p - d t) / s.
-    The second number is that shift.
+    Along an axis, position s q + r meets tap t of the window o where s o + d t - p = s q + r, that is,
+    o = q + (r + p - d t) / s, where that is whole. The second number is the shift.
     """
-    return [
-        [
-            (tap, (remainder + before - dilation * tap) // stride)
-            for tap in range(taps)
-            if (remainder + before - dilation * tap) % stride == 0
-        ]
-        for remainder in range(stride)
+    axes = [
+        [[(t, (r + p - d * t) // s) for t in range(k) if (r + p - d * t) % s == 0] for r in range(s)]
+        for k, s, d, p in zip(plan.kernel, plan.strides, plan.dilation, plan.before, strict=True)
     ]
+    found = []
+    for remainder in itertools.product(*map(range, plan.strides)):
+        met = list(itertools.product(*(axis[r] for axis, r in zip(axes, remainder, strict=True))))
+        taps = [_number([tap for tap, _ in each], plan.kernel) for each in met]
+        found.append((remainder, taps, [tuple(shift for _, shift in each) for each in met]))
+    return found
 
 
 def _interleave(parts: list[Any], plan: Geometry) -> Any:
@@ -1045,7 +1062,7 @@ def _slices(offset: Shape, counts: Shape, strides: Shape) -> tuple[slice, ...]:
     )
 
 
-def _gathers(taps: int, width: int, made: int) -> bool:
+def gathers_taps(taps: int, width: int, made: int) -> bool:
     """Tell whether taps are gathered into one product: where few channels come in, and no fewer go out."""
     return taps > 1 and 0 < width <= THIN and width <= made
 
@@ -1129,7 +1146,7 @@ def _over_taps(
     source: Any, offsets: Sequence[Shape], weights: Sequence[Any], counts: Shape, strides: Shape
 ) -> Any:
     r"""Sum over taps of what each sees times its weights,  :math:`y_o = \sum_t x_{s o + f_t} W_t`."""
-    if weights[0].ndim > 1 and _gathers(len(offsets), *weights[0].shape[-2:]):
+    if weights[0].ndim > 1 and gathers_taps(len(offsets), *weights[0].shape[-2:]):
         return _over_gathered_taps(source, offsets, weights, counts, strides)
     total: Any = None
     for offset, matrix in zip(offsets, weights, strict=True):

@@ -86,3 +86,185 @@ def test_second_derivatives_go_through_the_generic_rule(put, rng):
     nn.gradcheck(
         nn.grad(lambda x: fn.sum(fn.scatter_add(x, indices, length=3) ** 3)), x, projections=1, tolerance=1e-5
     )
+
+
+#: space, kernel, channels in and out, options: each way in which NumPy's pieces are computed
+PIECES = {
+    "one tap": ((5, 9), (1, 1), (3, 6), {}),
+    "one tap strided": ((9, 17), (1, 1), (12, 6), {"strides": 2}),
+    "one channel": ((9, 8), (3, 2), (1, 4), {"padding": "same"}),
+    "few channels": ((9, 8), (3, 2), (3, 4), {"strides": 2, "padding": 1}),
+    "lines": ((7, 9), (3, 3), (10, 12), {}),
+    "padded lines": ((7, 9), (3, 2), (10, 12), {"padding": ((2, 0), (1, 3))}),
+    "strided lines": ((12, 25), (3, 4), (10, 11), {"strides": (2, 3), "padding": 2}),
+    "dilated lines": ((12, 19), (3, 2), (50, 11), {"dilation_rate": (2, 3), "padding": 1}),
+    "strides beyond the kernel": ((12, 25), (2, 1), (10, 11), {"strides": (3, 2)}),
+    "short lines": ((5, 4), (3, 3), (10, 12), {"padding": 1}),
+    "large weights": ((6, 9), (2, 3), (130, 140), {"padding": 1}),
+    "wider than needed": ((6, 20), (2, 2), (9, 9), {"strides": 3, "padding": ((0, 0), (0, 2))}),
+    "few made of many": ((8, 9), (3, 3), (12, 2), {"padding": 1}),
+    "groups": ((6, 9), (3, 3), (4, 6), {"groups": 2}),
+    "depthwise": ((6, 9), (3, 3), (4, 4), {"groups": 4}),
+    "signal": ((40,), (5,), (9, 10), {"padding": "causal", "strides": 2}),
+    "volume": ((4, 5, 9), (2, 3, 2), (9, 10), {"padding": 1, "strides": (1, 2, 1)}),
+}
+
+
+@pytest.mark.parametrize("budget", [1, 20_000, 1 << 20])
+@pytest.mark.parametrize("samples", [0, 1, 5])
+@pytest.mark.parametrize("name", PIECES)
+def test_numpy_s_convolution_in_pieces_is_the_generic_one(name, samples, budget, rng, dtype, monkeypatch):
+    from nnbackend_numpy import convolution
+
+    for constant in ("PIECE", "LARGE_PIECE", "NEAR"):
+        monkeypatch.setattr(convolution, constant, budget)
+    space, kernel_size, (width, made), options = PIECES[name]
+    x = rng.normal(size=(samples, width, *space)).astype(dtype)
+    x = np.moveaxis(x, 1, -1)  # not in one piece of memory
+    kernel = rng.normal(size=(*kernel_size, width // options.get("groups", 1), made)).astype(dtype)
+    bias = rng.normal(size=made).astype(dtype)
+    backend = nn.get_backend("numpy")
+
+    def both(x):
+        y, pullback = nn.vjp(lambda *a: fn.conv(*a, **options), x, kernel, bias)
+        dy = np.sin(np.arange(y.size, dtype=dtype)).reshape(y.shape)
+        if options.get("padding") in (
+            "causal",
+            "same",
+        ):  # a transposed convolution has its own meaning of them
+            return y, *pullback(dy)
+        return y, *pullback(dy), fn.conv_transpose(dy, kernel, np.ones(width, dtype), **options)
+
+    native = both(x)
+    again = both(x)
+    monkeypatch.setattr(backend, "native_rules", {})
+    for mine, same, expected in zip(native, again, both(x), strict=True):
+        assert mine.dtype == expected.dtype
+        assert mine.shape == expected.shape
+        np.testing.assert_array_equal(mine, same)
+        scale = max(1.0, np.max(np.abs(expected), initial=0.0))
+        np.testing.assert_allclose(
+            mine, expected, rtol=0, atol=(1e-5 if dtype == "float32" else 1e-13) * scale
+        )
+
+
+def test_numpy_s_convolution_leaves_other_dtypes_to_the_generic_one(rng):
+    x, kernel = rng.normal(size=(2, 9, 3)), rng.normal(size=(2, 3, 4)).astype("float32")
+    y = fn.conv(x, kernel)
+    assert y.dtype == "float64"
+    np.testing.assert_allclose(y, fn.conv(x, kernel.astype("float64")), rtol=1e-12)
+
+
+def test_numpy_s_convolution_in_two_threads_is_that_in_one(rng):
+    """Each thread writes into workspaces of its own."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    x, kernel = rng.normal(size=(16, 8, 12, 12, 10)), rng.normal(size=(3, 3, 10, 12))
+    expected = [fn.conv(some, kernel, padding="same") for some in x]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda some: fn.conv(some, kernel, padding="same"), x))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(32, 64, 64, 16), (1, 1024, 128, 16)], ids=["many images", "a large one"])
+def test_numpy_s_convolution_takes_no_more_memory_than_its_result_and_a_piece(shape, rng, monkeypatch):
+    import tracemalloc
+
+    from nnbackend_numpy import convolution
+    from nnbackend_numpy.workspaces import Workspaces
+
+    x, kernel = rng.normal(size=shape).astype("float32"), np.ones((3, 3, 16, 16), "float32")
+    monkeypatch.setattr(convolution, "_workspaces", Workspaces())
+    tracemalloc.start()
+    try:
+        y = fn.conv(x, kernel, padding="same")
+        assert tracemalloc.get_traced_memory()[1] < y.nbytes + 2 * convolution.PIECE
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("parameters", [(), (5,), (1, 1, 5)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 1, 5), (64, 64, 5), (0, 4, 5)], ids=str)
+@pytest.mark.parametrize("mean", [0.0, 1e4])
+def test_numpy_s_batch_normalisation_is_the_generic_one(shape, parameters, mean, rng, dtype, generic):
+    x = (rng.normal(size=(shape[1], shape[0], shape[2])) + mean).astype(dtype).swapaxes(0, 1)
+    given = [x, *(rng.normal(size=parameters).astype(dtype) for _ in range(2) if parameters)]
+    # the sum that a sum of 10,000 is rounded to moves the statistics, and they move y by as much
+    weights = [rng.normal(size=size).astype(dtype) for size in (shape, (1, 1, 5), (1, 1, 5))]
+
+    def both():
+        value, pullback = nn.vjp(lambda *a: fn.standardize(*a, axis=(0, 1)), *given)
+        return *value, *pullback(tuple(weights))
+
+    native = both()
+    np.testing.assert_array_equal(native[0], both()[0])
+    for mine, expected in zip(native, generic(both), strict=True):
+        assert mine.dtype == expected.dtype
+        assert mine.shape == expected.shape
+        scale = max(1.0, np.max(np.abs(expected), initial=0.0))
+        np.testing.assert_allclose(
+            mine, expected, rtol=0, atol=(1e-5 if dtype == "float32" else 1e-12) * scale
+        )
+
+
+def test_numpy_s_batch_normalisation_of_drifting_numbers_is_accurate(rng):
+    """The first block's mean is far from that of all."""
+    x = (rng.normal(size=(4096, 64)) + np.linspace(-1e3, 1e3, 4096)[:, np.newaxis]).astype("float32")
+    y, mean, variance = fn.standardize(x, axis=0, epsilon=0.0)
+    exact = x.astype("float64")
+    np.testing.assert_allclose(mean[0], exact.mean(axis=0), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(variance[0], exact.var(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(y, (exact - exact.mean(axis=0)) / exact.std(axis=0), rtol=0, atol=2e-6)
+
+
+def test_second_derivatives_of_batch_normalisation_go_through_the_generic_rule(rng):
+    x = rng.normal(size=(6, 2)).astype("float32")
+
+    def slope(x):
+        return fn.sum(nn.grad(lambda x: fn.sum(fn.standardize(x, axis=0)[0] ** 3))(x) ** 2)
+
+    exact = nn.grad(slope)(x.astype("float64"))
+    np.testing.assert_allclose(nn.grad(slope)(x), exact, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((3, 6, 8, 5), {"pool_size": 2}),
+        ((3, 7, 8, 5), {"pool_size": (3, 2)}),
+        ((2, 9, 3), {"pool_size": 4}),
+        ((2, 4, 6, 4, 3), {"pool_size": (2, 3, 1)}),
+        ((1, 5, 5, 2), {"pool_size": 1}),
+        ((0, 4, 4, 2), {"pool_size": 2}),
+        ((2, 7, 7, 2), {"pool_size": 3, "strides": 2}),
+        ((2, 7, 7, 2), {"pool_size": 2, "padding": "same"}),
+    ],
+)
+def test_numpy_s_maxima_are_the_generic_ones(shape, options, piece, rng, dtype, generic, monkeypatch):
+    from nnbackend_numpy import pooling
+
+    monkeypatch.setattr(pooling, "PIECE", piece)
+    x = np.moveaxis(rng.integers(0, 3, (shape[-1], *shape[:-1])).astype(dtype), 0, -1)  # full of ties
+    if x.size:
+        x[0, 1, ..., 0] = np.nan
+        x[-1, -1, ..., -1] = -np.inf
+
+    def both():
+        y, pullback = nn.vjp(lambda x: fn.max_pool(x, **options), x)
+        dy = rng.permutation(np.arange(y.size, dtype=dtype)).reshape(y.shape)
+        dy.reshape(-1)[:1] = np.inf
+        return y, dy, pullback(dy)[0]
+
+    y, dy, dx = both()
+    expected, back = generic(lambda: nn.vjp(lambda x: fn.max_pool(x, **options), x))
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(dx, generic(lambda: back(dy)[0]))
+    assert dx.dtype == dtype
+
+
+def test_second_derivatives_of_maxima_go_through_the_generic_rule(rng):
+    x = rng.normal(size=(1, 4, 4, 2))
+    nn.gradcheck(
+        nn.grad(lambda x: fn.sum(fn.max_pool(x, pool_size=2) ** 3)), x, projections=2, tolerance=1e-5
+    )
