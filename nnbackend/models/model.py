@@ -908,12 +908,10 @@ class Model(Layer):
 
     def _takes_as_it_is(self, x: Any, batch_size: int | None) -> bool:
         """Tell whether inputs are one batch, on this backend and in its dtype, so that a step may take them."""
-        if not is_array(x) or isinstance(x, Operators) or self._input_dtypes() != self._root_dtype():
+        if not self.backend.owns(x) or self._input_dtypes() != self._root_dtype():
             return False
         fits = len(x.shape) > 1 and 0 < x.shape[0] <= (batch_size or MEASURED_AT_ONCE)
-        return (
-            fits and x.dtype == getattr(self.backend.xp, self._root_dtype()) and is_at_home(x, self.backend)
-        )
+        return fits and is_at_home(x, self.backend) and x.dtype == getattr(self.backend.xp, self._root_dtype())
 
     def _answer(self, output: Any, x: Any) -> Any:
         """Return the output in the library of the inputs; NumPy's for lists and tables."""
