@@ -147,8 +147,14 @@ class Backend(ABC):
         """
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Make ``step(state, batch) -> (state, metrics)`` fast; the state passed in is given up."""
+        """Make ``step(state, batch) -> (state, metrics)`` fast; the state passed in is given up.
+
+        What the step does besides, such as to print, may happen in some of its calls only.
+        """
         return step
+
+    #: Whether a step may as well be run as it is, where it is not to be compiled.
+    runs_uncompiled: ClassVar[bool] = True
 
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
         """Evaluate an elementwise or rowwise program.

@@ -34,6 +34,7 @@ class JaxBackend(Backend):
     roots: ClassVar[frozenset[str]] = frozenset({"jax", "jaxlib"})
     scoped: ClassVar[bool] = True
     writable: ClassVar[bool] = False
+    runs_uncompiled: ClassVar[bool] = False  # op by op it takes ages
 
     def __init__(self, device: str | None = None) -> None:
         import jax

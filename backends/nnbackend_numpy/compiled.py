@@ -106,10 +106,13 @@ class CompiledStep:
             evaluator=self._evaluator,
             arena=self._arena,
         )
+        after = [leaf.value if isinstance(leaf, Recorded) else leaf for leaf in found]
+        if replay.renews:
+            after[: replay.renews] = replay.bind(after[: replay.renews])
         self.count += 1
         self._known.insert(0, _Known(structure, result, replay))
         del self._known[KEPT:]
-        return unflatten(result, [leaf.value if isinstance(leaf, Recorded) else leaf for leaf in found])
+        return unflatten(result, after)
 
 
 class _Known:

@@ -388,17 +388,17 @@ class Replay:
         """Bind the arrays of the state, unless they are those of the step before."""
         present = self.bound
         if present is None:
-            self._bind(state)
+            self.bind(state)
             return
         changed = [(array, bound) for array, bound in zip(state, present, strict=True) if array is not bound]
         if any(bound.nbytes > COPIED for _, bound in changed):
-            self._bind(state)
+            self.bind(state)
             return
         for array, bound in changed:
             np.copyto(bound, array)
 
-    def _bind(self, state: Sequence[Any]) -> None:
-        """Cut all arrays out of their memory and make the list of calls."""
+    def bind(self, state: Sequence[Any]) -> list[Any]:
+        """Cut all arrays out of their memory, make the list of calls, and return the arrays that hold the state."""
         self._arena.reserve(self.size)
         self._memory = self._arena.memory
         bound = self._bound = _own(state, [self._forms[place] for place in self._state])
@@ -417,6 +417,7 @@ class Replay:
                 if place not in self._inputs:
                     self._calls.append((self._release, [self._feeds[place]]))
         self._bind_new_state()
+        return bound
 
     def _join(self, whole: Place, members: Sequence[Place], bound: list[Any]) -> None:
         """Make arrays of the state pieces of one flat array, unless they are already."""
@@ -655,12 +656,13 @@ def _without_repetition(recording: Recording, outputs: Sequence[Any]) -> tuple[l
     """Leave out copies, since values do not change, and what was computed before."""
     same: dict[Place, Place] = {}
     known: dict[Any, Place] = {}
+    rules: dict[int, Operation] = {}
     kept = []
     returned = {place for place in outputs if isinstance(place, Place)}
-    for op in recording.operations:
-        op = Operation(
-            op.kind, op.function, _renamed(op.arguments, same), _renamed(op.options, same), op.results
-        )
+    for recorded in recording.operations:
+        arguments, options = _renamed(recorded.arguments, same), _renamed(recorded.options, same)
+        function = rules[id(recorded.function)] if recorded.kind == "backward" else recorded.function
+        op = rules[id(recorded)] = Operation(recorded.kind, function, arguments, options, recorded.results)
         if op.kind in ("call", "view"):
             (place,) = op.results
             assert place is not None

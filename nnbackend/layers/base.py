@@ -31,6 +31,7 @@ _Kind = TypeVar("_Kind")
 _creation = itertools.count()
 _revision = 0
 _structure = 0
+_alterations = 0
 
 
 def revision() -> int:
@@ -44,6 +45,11 @@ def structure() -> int:
     Lists and dicts may change without it; see `containers`.
     """
     return _structure
+
+
+def alterations() -> int:
+    """Return a number that grows whenever an attribute of a built layer is set to something else."""
+    return _alterations
 
 
 class Parameter(Reference):
@@ -346,6 +352,10 @@ class Layer(Configurable):
 
     #: Attributes in which no layer or parameter of its own stands.
     _not_searched: ClassVar[frozenset[str]] = frozenset({"_arguments"})
+    #: Attributes that this library sets on built layers, and which are no part of what a layer computes.
+    _kept_here: ClassVar[frozenset[str]] = frozenset(
+        {"_child_names", "_path", "built", "input_shape", "output_shape", "trainable"}
+    )
     _takes_training: bool
     #: The arguments of ``forward`` that take masks, each with the position of the input that it is the mask of.
     _mask_arguments: ClassVar[Mapping[str, int]] = {}
@@ -399,9 +409,11 @@ class Layer(Configurable):
             cls.compute_output_shape = _checking(cls.compute_output_shape)  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._configured and vars(self).get("built") and _differ(vars(self).get(name), value):
-            global _revision
-            _revision += 1
+        if vars(self).get("built") and name not in self._kept_here and _differ(vars(self).get(name), value):
+            global _alterations, _revision
+            _alterations += 1
+            if name in self._configured:
+                _revision += 1
         holds = isinstance(value, _HOLDERS) or isinstance(vars(self).get(name), _HOLDERS)
         if name == "built" or (holds and name not in self._not_searched):
             global _structure

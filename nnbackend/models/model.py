@@ -34,6 +34,7 @@ from nnbackend.data import (
 from nnbackend.layers.base import (
     Layer,
     Parameter,
+    alterations,
     containers,
     contents,
     holds_tensors,
@@ -154,7 +155,9 @@ class Model(Layer):
         self._training = TrainingState()
         self._averaged = False
         self._compiled: dict[Any, Callable[..., Any]] = {}
-        self._compiled_at = 0
+        self._compiled_at = (0, 0)
+        self._alters = False  # whether its layers set attributes while they compute
+        self._eager = False
         # what `_prepare` found; steps rely on it, and nothing else does
         self._handles: dict[str, Parameter] = {}
         self._placed: list[tuple[str, Parameter, tuple[Layer, ...]]] = []
@@ -177,6 +180,12 @@ class Model(Layer):
         "_placed",
         "_prepared",
     }
+    _kept_here = (
+        Layer._kept_here
+        | _not_searched
+        | {"_alters", "_averaged", "_compiled_at", "_declared", "_eager", "_output_sample", "_training"}
+        | {"epochs_trained", "objective", "optimizer", "run", "stop_training"}
+    )
 
     def _root_path(self) -> str:
         return ""
@@ -368,6 +377,7 @@ class Model(Layer):
         metrics: Any = (),
         *,
         loss_weights: Any = None,
+        run_eagerly: bool = False,
     ) -> None:
         """Say how the model is trained and measured.
 
@@ -382,6 +392,10 @@ class Model(Layer):
             sequence of metrics alone, is for each of them.
         loss_weights : list or dict of float, optional
             For several outputs, how much each loss counts in the sum that is made small.
+        run_eagerly : bool
+            Whether every step runs as the Python that it is written in, so that one may print in it and look into it.
+            Otherwise the backend may repeat what it did in the first steps: NumPy records the second step for batches
+            of one shape and replays it, JAX compiles. The numbers are the same on NumPy.
 
         Raises
         ------
@@ -392,9 +406,10 @@ class Model(Layer):
 
         Notes
         -----
-        A learning rate that is set, and arguments of layers that are set as attributes (``dropout.rate = 0.2``), take
-        effect at the next step. Where steps are compiled, other changes to the layers' own code and attributes, to
-        the optimizer, the loss and the metrics take effect with the next `compile`.
+        A learning rate that is set, and attributes of layers that are set (``dropout.rate = 0.2``), take effect at the
+        next step. Where steps are compiled, changes within such attributes, as to a list's items, to the layers' code,
+        to the optimizer, the loss and the metrics take effect with the next `compile`. A model whose layers set
+        attributes while they compute runs as with ``run_eagerly=True``, except on JAX.
         """
         if loss is None:
             raise TypeError("compile expects a loss, such as loss='mean_squared_error'.")
@@ -402,7 +417,7 @@ class Model(Layer):
         self.optimizer = optimizers.get(optimizer)
         self.objective = objective
         self._training.optimizer = None
-        self._compiled = {}
+        self._compiled, self._eager, self._alters = {}, bool(run_eagerly), False
 
     @property
     def loss(self) -> losses.Loss | None:
@@ -423,8 +438,8 @@ class Model(Layer):
 
     def _step(self, kind: str, fixed: tuple[str | None, ...] = ()) -> Callable[..., Any]:
         """Return a compiled step; the paths that training leaves as they are make another step of it."""
-        if self._compiled_at != revision():  # a layer computes something else since
-            self._compiled, self._compiled_at = {}, revision()
+        if self._compiled_at != (revision(), alterations()):  # a layer computes something else since
+            self._compiled, self._compiled_at = {}, (revision(), alterations())
         if (kind, fixed) not in self._compiled:
             if kind == "predict":
                 step: Callable[..., Any] = make_predict_step(self, self._handles)
@@ -435,8 +450,22 @@ class Model(Layer):
                     if kind == "train"
                     else make_test_step(self, self._handles, objective)
                 )
-            self._compiled[kind, fixed] = self.backend.compile(step)
+            self._compiled[kind, fixed] = self._compile(step)
         return self._compiled[kind, fixed]
+
+    def _compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a compiled step, or the step itself where it is to run as Python each time."""
+        return step if self._eager or self._alters else self.backend.compile(step)
+
+    def _take(self, step: Callable[..., Any], *arguments: Any) -> Any:
+        """Take a step; if layers set attributes in it, which compiled steps would not, it is not compiled again."""
+        before = alterations()
+        outcome = step(*arguments)
+        if alterations() != before:
+            self._compiled_at = (revision(), alterations())
+            if self.backend.runs_uncompiled and not self._alters:
+                self._alters, self._compiled = True, {}
+        return outcome
 
     def _given(self) -> Tree:
         """Return what measuring and predicting read: all parameters, and the random streams."""
@@ -773,7 +802,7 @@ class Model(Layer):
             self.backend,
             fixed,
         )
-        state, _ = step(self._training.gather(trained, fixed, measured), batch)
+        state, _ = self._take(step, self._training.gather(trained, fixed, measured), batch)
         return self._training.keep(state, trained, fixed)
 
     def _measure_all(
@@ -783,7 +812,7 @@ class Model(Layer):
         with watched(watcher, count, lambda: self._numbers(measured)) as took_one:
             for batch in batches:
                 given = given or self._given()  # the first batch of a stream may have built the model
-                measured, carried = self._step("test")(measured, (given, batch))
+                measured, carried = self._take(self._step("test"), measured, (given, batch))
                 given = self._carry(given, carried)
                 took_one()
         if given is None:
@@ -875,7 +904,7 @@ class Model(Layer):
         if watcher is None and steps is None and not check_finite and self._takes_as_it_is(x, batch_size):
             self._prepare(x)
             self.check_values(x)
-            _, (output, carried) = self._step("predict")({}, (self._given(), x))
+            _, (output, carried) = self._take(self._step("predict"), {}, (self._given(), x))
             self._carry({}, carried)
             return tree.map(copy_of, output)  # it may be the input, or a weight
         loader = loader_of("predict", x, None, None, batch_size, MEASURED_AT_ONCE)
@@ -894,7 +923,7 @@ class Model(Layer):
         with watched(watcher, count, dict) as took_one:
             for batch in batches:
                 given = given or self._given()  # the first batch of a stream may have built the model
-                _, (output, carried) = self._step("predict")({}, (given, batch.x))
+                _, (output, carried) = self._take(self._step("predict"), {}, (given, batch.x))
                 given = self._carry(given, carried)
                 parts.append(output)
                 took_one()
@@ -911,7 +940,9 @@ class Model(Layer):
         if not self.backend.owns(x) or self._input_dtypes() != self._root_dtype():
             return False
         fits = len(x.shape) > 1 and 0 < x.shape[0] <= (batch_size or MEASURED_AT_ONCE)
-        return fits and is_at_home(x, self.backend) and x.dtype == getattr(self.backend.xp, self._root_dtype())
+        return (
+            fits and is_at_home(x, self.backend) and x.dtype == getattr(self.backend.xp, self._root_dtype())
+        )
 
     def _answer(self, output: Any, x: Any) -> Any:
         """Return the output in the library of the inputs; NumPy's for lists and tables."""
@@ -1013,7 +1044,7 @@ class Model(Layer):
             trains = parameter.trainable and all(layer.trainable for layer in around)
             arrays["trainable" if trains else "fixed"][path] = parameter._array
         batch = Batch(data.x, data.y, data.weight)
-        step = self.backend.compile(make_objective_step(self, self._handles, objective))
+        step = self._compile(make_objective_step(self, self._handles, objective))
         found = (optimizer or optimizers.LBFGS()).minimize(
             lambda trainable: step({}, ({**arrays, "trainable": trainable}, batch))[1], arrays["trainable"]
         )
