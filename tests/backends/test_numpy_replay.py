@@ -780,15 +780,22 @@ def test_arrays_of_a_state_that_share_memory_are_parted():
 
 
 def test_new_state_is_written_over_the_old():
-    made = nn.get_backend("numpy").compile(lambda s, x: ({"a": s["a"] * 0.5 + x, "b": s["b"] + 1}, s["a"]))
+    def step(state, x):
+        given = state["a"] * 2, np.sum(state["a"])  # read for the last time before the new state is there
+        return {"a": state["a"] * 0.5 + x, "b": state["b"] + 1}, given
+
+    made = nn.get_backend("numpy").compile(step)
     state: Any = {"a": np.ones(5000), "b": np.zeros(3)}
     seen = []
     for x in numbers(6, 5000):
-        state, before = made(state, x)
+        state, (double, _) = made(state, x)
         seen.append(state)
-        assert not np.shares_memory(before, state["a"])
+        assert not np.shares_memory(double, state["a"])
     for name in "ab":
         assert all(np.shares_memory(state[name], one[name]) for one in seen[3:])
+    (known,) = made._known
+    assert len(known.replay._over) == 2
+    assert not any(function is np.copyto for function, _ in known.replay._calls)
 
 
 def test_results_lie_outside_of_the_memory_that_steps_share():
