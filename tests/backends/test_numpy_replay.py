@@ -82,7 +82,7 @@ def assert_same(found: Any, expected: Any) -> None:
     for index, (one, other) in enumerate(zip(leaves, others, strict=True)):
         one, other = np.asarray(one), np.asarray(other)
         assert (one.shape, one.dtype) == (other.shape, other.dtype), index
-        assert one.tobytes() == other.tobytes(), f"leaf {index} of {structure} differs"
+        assert one.tobytes() == other.tobytes(), f"leaf {index} differs"
 
 
 def of(model: Any) -> Any:
