@@ -64,14 +64,14 @@ class CompiledStep:
         if self._known and self._known[0].goes_on(state, shape, given):
             return self._known[0].repeat(given)
         held, outline = flatten(state)
+        if not all(isinstance(leaf, (np.ndarray, np.generic)) for leaf in (*held, *given)):
+            return self._step(state, *rest)
         structure = (outline, shape)
         for index, known in enumerate(self._known):
             if known.structure == structure and known.replay.fits(held, given):
                 if index:
                     self._known.insert(0, self._known.pop(index))
                 return known.run(held, given)
-        if not all(isinstance(leaf, (np.ndarray, np.generic)) for leaf in (*held, *given)):
-            return self._step(state, *rest)
         key = (repr(structure), *((leaf.shape, leaf.dtype.str, leaf.strides) for leaf in (*held, *given)))
         if key not in self._noted:
             if len(self._noted) >= NOTED:
@@ -106,13 +106,22 @@ class CompiledStep:
             evaluator=self._evaluator,
             arena=self._arena,
         )
-        after = [leaf.value if isinstance(leaf, Recorded) else leaf for leaf in found]
+        after = [_of_its_own(leaf, given) for leaf in found]
         if replay.renews:
             after[: replay.renews] = replay.bind(after[: replay.renews])
         self.count += 1
         self._known.insert(0, _Known(structure, result, replay))
         del self._known[KEPT:]
         return unflatten(result, after)
+
+
+def _of_its_own(leaf: Any, given: list[Any]) -> Any:
+    """Return a result in memory that is neither a constant's, which is read again, nor that of the batch."""
+    value = leaf.value if isinstance(leaf, Recorded) else leaf
+    if not isinstance(value, np.ndarray):
+        return value
+    shared = not isinstance(leaf, Recorded) or any(np.may_share_memory(value, array) for array in given)
+    return np.array(value) if shared else value
 
 
 class _Known:

@@ -142,8 +142,11 @@ class Recording:
 
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Call a function of NumPy, and write it down."""
+        _refuse_what_no_list_can_say(function, arguments, options)
         given, named = _values(arguments), _values(options)
         result = function(*given, **named)
+        if isinstance(result, bool):
+            raise NotRecordableError(f"a value was asked for with {function.__name__}")
         if isinstance(result, (tuple, list)):
             return type(result)(
                 self._keep(functools.partial(_item, function, index), arguments, options, given, part)
@@ -167,6 +170,8 @@ class Recording:
         viewed = (
             isinstance(source, np.ndarray) and isinstance(result, np.ndarray) and _is_view(result, source)
         )
+        if viewed and _has_recorded((arguments[1:], options)):
+            raise NotRecordableError("a part of an array was taken whose place depends on a value")
         made = self.new(result)
         kind = "view" if viewed and isinstance(arguments[0], Recorded) else "call"
         self.operations.append(Operation(kind, function, _places(arguments), _places(options), (made.place,)))
@@ -266,7 +271,7 @@ class Recorded:
     def __array_ufunc__(self, ufunc: Any, method: str, *arguments: Any, **options: Any) -> Any:
         if any(isinstance(argument, StandIn) for argument in arguments):
             return NotImplemented
-        if options.get("out") is not None:
+        if method == "at":
             raise NotRecordableError("an array was written to in place")
         return self.recording.call(
             getattr(ufunc, method) if method != "__call__" else ufunc, arguments, options
@@ -284,6 +289,9 @@ class Recorded:
         return self.recording.call(astype, (self, dtype), {"copy": copy})
 
     def __getitem__(self, key: Any) -> Any:
+        for part in key if isinstance(key, tuple) else (key,):
+            if type(part) is Recorded and part.dtype == np.bool_:
+                raise NotRecordableError("the shape of the part that a mask chooses depends on values")
         return self.recording.call(_getitem, (self, key), {})
 
     @property
@@ -327,6 +335,35 @@ class Recorded:
 
 #: Functions that look at the shape and dtype of their first argument only.
 _OF_SHAPES = frozenset({np.zeros_like, np.ones_like})
+
+
+#: Functions that write into an array that they are given.
+_IN_PLACE = frozenset({np.copyto, np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal})
+#: Functions whose results have a shape that depends on values.
+_OF_VALUES = frozenset(
+    getattr(np, name)
+    for name in "nonzero flatnonzero argwhere unique unique_all unique_counts unique_inverse unique_values extract "
+    "compress trim_zeros bincount setdiff1d union1d intersect1d setxor1d".split()
+)
+
+
+def _refuse_what_no_list_can_say(function: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """Raise where a call writes into its arguments, or gives another shape in another run."""
+    if function in _IN_PLACE or options.get("out") is not None:
+        raise NotRecordableError("an array was written to in place")
+    if (
+        function in _OF_VALUES
+        or (function is np.where and len(arguments) == 1)
+        or (function in (np.repeat, np.delete) and _has_recorded((arguments[1:], options)))
+    ):
+        raise NotRecordableError(f"the shape of what {function.__name__} returns depends on values")
+
+
+def _has_recorded(node: Any) -> bool:
+    """Tell whether there are recorded arrays in nested lists, tuples, dicts and slices."""
+    found: list[Place] = []
+    walk(_places(node), found.append)
+    return bool(found)
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -399,7 +436,8 @@ def _is_view(result: np.ndarray[Any, Any], source: np.ndarray[Any, Any]) -> bool
 def map_nested(node: Any, leaf: Callable[[Any], Any]) -> Any:
     """Apply a function to what stands in nested lists, tuples, dicts and slices."""
     if isinstance(node, (list, tuple)):
-        return type(node)(map_nested(child, leaf) for child in node)
+        children = [map_nested(child, leaf) for child in node]
+        return type(node)(*children) if hasattr(node, "_fields") else type(node)(children)
     if isinstance(node, dict):
         return {key: map_nested(child, leaf) for key, child in node.items()}
     if isinstance(node, slice):

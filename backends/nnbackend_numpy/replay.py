@@ -38,8 +38,9 @@ __all__ = ["Arena", "Replay"]
 
 #: Arrays begin at multiples of this many bytes, as cache lines and wide registers like it.
 ALIGNMENT = 64
-#: State of at most as many bytes is copied when it comes in other arrays than before; larger arrays are taken over.
-COPIED = 1 << 14
+#: Arrays of the state of at most as many bytes are exchanged one by one when they are others than before, as those of
+#: metrics are in every epoch. For larger ones the step is bound anew.
+EXCHANGED = 1 << 10
 #: Elements of a block of a program here, where blocks cost no Python.
 UNROLLED = 1 << 14
 #: Elements from which a choice is made on the bits: below, ``numpy.where`` and a copy take less time than three calls.
@@ -55,6 +56,8 @@ _REDUCTIONS: dict[Any, Any] = {
 }
 #: Functions that write their result where ``out=`` says, besides the universal ones.
 _WITH_OUT = frozenset({np.concatenate, np.stack})
+#: Functions that take it by that name only.
+_OUT_BY_NAME = _WITH_OUT | {np.maximum, np.minimum}
 
 
 class Arena:
@@ -223,6 +226,8 @@ class Replay:
         for number, op in enumerate(self._operations):
             if op.kind != "view":  # reading a view is reading its root
                 last.update((self._root[place], number) for place in op.reads())
+            if op.kind == "backward":  # a pullback may hold what its rule was given
+                last.update((self._root[place], number) for place in op.function.reads())
         end = len(self._operations)
         last.update((self._root[place], end) for place in self._outputs if isinstance(place, Place))
         return last
@@ -343,6 +348,8 @@ class Replay:
             if self._given and array is self._given[index]:
                 continue
             form = self._forms[place]
+            if not isinstance(array, (np.ndarray, np.generic)):
+                return False
             if array.shape != form.shape or array.dtype != form.dtype or array.strides != form.strides:
                 return False
         return True
@@ -378,8 +385,8 @@ class Replay:
 
     def _result(self, output: Any) -> Any:
         if not isinstance(output, Place):
-            return output
-        array = self._arrays[output]
+            return np.array(output) if isinstance(output, np.ndarray) else output
+        array = self._held.get(output, self._arrays[output])
         if self._forms[output].number:
             return array[()]
         return array if self._root[output] in self._fed else array.copy(order="K")
@@ -390,12 +397,21 @@ class Replay:
         if present is None:
             self.bind(state)
             return
-        changed = [(array, bound) for array, bound in zip(state, present, strict=True) if array is not bound]
-        if any(bound.nbytes > COPIED for _, bound in changed):
+        changed = [
+            (index, array)
+            for index, (array, bound) in enumerate(zip(state, present, strict=True))
+            if array is not bound
+        ]
+        if not all(self._state[index] in self._replaceable for index, _ in changed):
             self.bind(state)
-            return
-        for array, bound in changed:
-            np.copyto(bound, array)
+        elif changed:  # whoever still holds the array of an earlier step keeps its value
+            self._bound = list(present)
+            for index, array in changed:
+                place = self._state[index]
+                mine = self._bound[index] = np.array(array)
+                self._arrays[place] = mine
+                for arguments, number in self._replaceable[place]:
+                    arguments[number] = mine
 
     def bind(self, state: Sequence[Any]) -> list[Any]:
         """Cut all arrays out of their memory, make the list of calls, and return the arrays that hold the state."""
@@ -411,6 +427,11 @@ class Replay:
         self._given = [None] * len(self._inputs)
         self._calls: list[tuple[Callable[..., Any], list[Any]]] = []
         self._pulls: dict[int, _Pull] = {}
+        self._held: dict[Place, Any] = {}
+        self._replaceable = {
+            place: list[tuple[list[Any], int]]() for place in self._state if self._is_exchanged(place)
+        }
+        self._exchanged = {id(self._arrays[place]): place for place in self._replaceable}
         for number, op in enumerate(self._operations):
             getattr(self, f"_bind_{op.kind}")(op)
             for place in [p for p, last in self._last.items() if last == number and p in self._fed]:
@@ -418,6 +439,18 @@ class Replay:
                     self._calls.append((self._release, [self._feeds[place]]))
         self._bind_new_state()
         return bound
+
+    def _is_exchanged(self, place: Place) -> bool:
+        """Tell whether an array of the state stands in argument lists only, so that another may take its place."""
+        if self._forms[place].size > EXCHANGED or place in self._packed:
+            return False
+        return all(
+            op.kind == "call"
+            and op.function not in _OUT_BY_NAME
+            and not _places_in(([a for a in op.arguments if not isinstance(a, Place)], op.options))
+            for op in self._operations
+            if place in op.reads() or any(self._over.get(result) == place for result in op.results if result)
+        )
 
     def _join(self, whole: Place, members: Sequence[Place], bound: list[Any]) -> None:
         """Make arrays of the state pieces of one flat array, unless they are already."""
@@ -559,6 +592,12 @@ class Replay:
             if not (isinstance(new, Place) and (new == old or self._is_over(new, old)))
         ]
         states = {self._root[place] for place in self._state}
+        for place in self._outputs[self.renews :] if pairs else ():
+            if (
+                isinstance(place, Place) and self._root[place] in states
+            ):  # it is read after the new state is there
+                held = self._held[place] = np.empty_like(self._arrays[place])
+                self._add(np.copyto, [held, place])
         sources = []
         for old, new in pairs:
             source: Any = new
@@ -583,6 +622,9 @@ class Replay:
         filled = [None if n in late else _filled(a, self._arrays) for n, a in enumerate(arguments)]
         for number in late:
             self._feeds[arguments[number]].targets.append((filled, number))
+        for number, argument in enumerate(filled):
+            if id(argument) in self._exchanged:
+                self._replaceable[self._exchanged[id(argument)]].append((filled, number))
         self._calls.append((function, filled))
 
     def _is_fed(self, argument: Any) -> bool:
@@ -750,7 +792,7 @@ def _lowered(op: Operation, forms: Sequence[Form], out: Any) -> list[tuple[Calla
             return [(select, [*arguments, out])]
         condition, chosen, otherwise = arguments
         return [(np.copyto, [out, otherwise]), (np.copyto, [out, chosen, "same_kind", condition])]
-    return [(_copy_result, [out, function, list(arguments), options])]
+    return [(functools.partial(_copy_result, function), [out, options, *arguments])]
 
 
 def _places_in(node: Any) -> bool:
@@ -769,9 +811,7 @@ def _chooses(arguments: Sequence[Any], forms: Sequence[Form], out: Any) -> bool:
     return all(isinstance(b, (int, float)) or getattr(b, "dtype", None) == out.dtype for b in branches)
 
 
-def _copy_result(
-    out: Any, function: Callable[..., Any], arguments: list[Any], options: dict[str, Any]
-) -> None:
+def _copy_result(function: Callable[..., Any], out: Any, options: dict[str, Any], *arguments: Any) -> None:
     np.copyto(out, function(*arguments, **options))
 
 

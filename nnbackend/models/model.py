@@ -904,8 +904,9 @@ class Model(Layer):
         if watcher is None and steps is None and not check_finite and self._takes_as_it_is(x, batch_size):
             self._prepare(x)
             self.check_values(x)
-            _, (output, carried) = self._take(self._step("predict"), {}, (self._given(), x))
-            self._carry({}, carried)
+            given = self._given()
+            _, (output, carried) = self._take(self._step("predict"), {}, (given, x))
+            self._carry(given, carried)
             return tree.map(copy_of, output)  # it may be the input, or a weight
         loader = loader_of("predict", x, None, None, batch_size, MEASURED_AT_ONCE)
         if loader is None:

@@ -22,39 +22,6 @@ from nnbackend_numpy.replay import Arena, Replay
 schedules = nn.optimizers.schedules
 
 
-def known_bug(reason: str) -> Any:
-    """Mark what a replay does wrong as yet; take the mark off with the repair."""
-    return pytest.mark.xfail(strict=True, reason=f"KNOWN BUG: {reason}")
-
-
-PULLBACK = known_bug(
-    "the pullback of a native rule is looked for under the operation that was renamed: KeyError"
-)
-OLD_STATE = known_bug("results are read after the new state was copied over the old one")
-GIVEN_UP = known_bug(
-    "a state that was returned is written to though it was not passed in: small state is copied there"
-)
-CONSTANT = known_bug("a constant among the outputs is handed out, and taken over as state, but read again")
-BATCH = known_bug("a batch that is returned as state is taken over and written to")
-NUMBER = known_bug("Replay.fits and takes ask a Python number for its shape")
-MASK = known_bug("a result whose shape depends on values is recorded with the shape that it had")
-IN_PLACE = known_bug(
-    "a function that writes into an array and returns None is not recorded, nor is out= of functions"
-)
-PYTHON = known_bug(
-    "np.allclose and np.array_equal return Python bools, which are taken for the same in every run"
-)
-DYNAMIC = known_bug(
-    "a view whose place depends on a recorded number is cut out once; fed views get the Place itself"
-)
-
-
-def marked(names: Any, **bugs: Sequence[str]) -> list[Any]:
-    """Return the names as parameters, those of known bugs with their mark."""
-    marks = {name: globals()[bug] for bug, wrong in bugs.items() for name in wrong}
-    return [pytest.param(name, marks=marks.get(name, ()), id=name) for name in names]
-
-
 @pytest.fixture(autouse=True)
 def only_on_numpy(pytestconfig):
     if pytestconfig.getoption("--backend") != "numpy":
@@ -285,10 +252,7 @@ def assert_trains_as_written(model: str, optimizer: str, sizes: Sequence[int], m
 
 @pytest.mark.parametrize(
     ("model", "optimizer"),
-    [
-        pytest.param(model, optimizer, marks=PULLBACK if model in ("lstm", "masked") else ())
-        for model, optimizer in sorted(set(PAIRS))
-    ],
+    [(model, optimizer) for model, optimizer in sorted(set(PAIRS))],
 )
 def test_replayed_training_has_the_bits_of_the_step_as_written(model, optimizer, monkeypatch):
     sizes = [8] * 6 if model == "stateful" else [8, 8, 8, 3, 3, 8, 3, 8]
@@ -494,7 +458,6 @@ def test_an_error_of_a_layer_reaches_the_user_and_changes_nothing(at, monkeypatc
     assert_replayed(model, "train", 1)
 
 
-@PULLBACK
 def test_an_index_out_of_range_in_a_replayed_step_is_refused_and_changes_nothing(monkeypatch):
     model, x, y = ready("lstm")
     given = batches(x, y, [8] * 8)
@@ -566,7 +529,6 @@ def test_two_models_train_in_two_threads(often_switched):
     assert_same(in_threads(lambda: trained("dense"), lambda: trained("large")), expected)
 
 
-@GIVEN_UP
 def test_a_model_may_be_measured_while_it_is_being_measured(monkeypatch):
     def measured():
         model, x, y = ready("dense")
@@ -585,7 +547,6 @@ def test_a_model_may_be_measured_while_it_is_being_measured(monkeypatch):
     assert measured() == expected
 
 
-@GIVEN_UP
 def test_a_callback_may_take_a_step_of_its_own(monkeypatch):
     def trained():
         model, x, y = ready("dense")
@@ -737,15 +698,12 @@ STATES: dict[str, tuple[Callable[..., Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", marked(STATES, OLD_STATE=("old and new returned", "a view of another", "a view as output"))
-)
+@pytest.mark.parametrize("name", STATES)
 def test_a_state_goes_where_the_step_says(name):
     step, state = STATES[name]
     run_step(step, numbers(7, 3), state)
 
 
-@GIVEN_UP
 def test_two_states_may_take_turns():
     def step(state, x):
         return {"a": state["a"] + x}, np.sum(state["a"])
@@ -808,7 +766,6 @@ def test_results_lie_outside_of_the_memory_that_steps_share():
     assert not any(np.shares_memory(leaf, memory) for leaf in tree.leaves(found))
 
 
-@CONSTANT
 def test_a_constant_new_state_stays_what_it_is():
     state, zeros = {"a": np.ones(3)}, {"a": np.zeros(3)}
     made = nn.get_backend("numpy").compile(lambda s: ({"a": np.zeros(3)}, np.sum(s["a"])))
@@ -818,7 +775,6 @@ def test_a_constant_new_state_stays_what_it_is():
         assert_same((new, total), (zeros, np.float64(3.0 if number % 3 == 0 else 0.0)))
 
 
-@CONSTANT
 def test_a_constant_that_was_handed_out_is_not_read_again():
     made = nn.get_backend("numpy").compile(lambda s, x: (s, (c := np.zeros(3), c + x)))
     for x in numbers(5, 3):
@@ -827,13 +783,11 @@ def test_a_constant_that_was_handed_out_is_not_read_again():
         constant += 1
 
 
-@BATCH
 def test_a_batch_that_becomes_state_is_not_written_to():
     run_step(lambda s, x: ({"a": x}, np.sum(s["a"])), (given := numbers(6, 3)), {"a": np.zeros(3)})
     assert_same(given, numbers(6, 3))
 
 
-@NUMBER
 def test_a_python_number_in_the_place_of_an_array_runs_as_written():
     made = nn.get_backend("numpy").compile(lambda s, x: ({"a": s["a"] + x}, s["a"] * x))
     state: Any = {"a": np.zeros(3)}
@@ -876,16 +830,7 @@ VALUES: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    marked(
-        VALUES,
-        MASK=("chosen by a mask", "nonzero", "unique"),
-        IN_PLACE=("added in place", "copied in place", "written with out"),
-        PYTHON=("allclose", "array_equal"),
-        DYNAMIC=("a row by number", "a row of the batch by number", "rows from a number on"),
-    ),
-)
+@pytest.mark.parametrize("name", VALUES)
 def test_what_depends_on_values_is_never_taken_from_the_recording(name):
     run_step(VALUES[name], numbers(7, 5), {"a": np.asarray(0)}, count=None)
 

@@ -237,6 +237,7 @@ def test_a_handler_of_ones_own_is_left_alone():
         signal.signal(signal.SIGINT, mine)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_waits_for_the_end_of_a_step_only():
     with whole_steps() as whole:
         with pytest.raises(KeyboardInterrupt):
@@ -254,6 +255,7 @@ def test_ctrl_c_waits_for_the_end_of_a_step_only():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_handler_that_a_callback_sets_stays():
     def mine(number, frame):
         pass
