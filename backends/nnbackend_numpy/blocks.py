@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Value
+from nnbackend_numpy.workspaces import aligned
 
 __all__ = ["Call", "Evaluator", "select", "selection"]
 
@@ -210,7 +211,7 @@ class Evaluator:
         buffers: dict[int, np.ndarray[Any, Any]] = self._local.__dict__.setdefault("buffers", {})
         needed = elements * dtype.itemsize
         if number not in buffers or buffers[number].size < needed:
-            buffers[number] = np.empty(needed, np.uint8)
+            buffers[number] = aligned(needed, number)
         return buffers[number][:needed].view(dtype)
 
 

@@ -33,11 +33,12 @@ from nnbackend_numpy.recording import (
     map_nested,
     walk,
 )
+from nnbackend_numpy.workspaces import ALIGNMENT, STAGGER, aligned
 
 __all__ = ["Arena", "Replay"]
 
-#: Arrays begin at multiples of this many bytes, as cache lines and wide registers like it.
-ALIGNMENT = 64
+#: Arrays of at least as many bytes do not begin at the same place of a page as the one before.
+STAGGERED = 1 << 13
 #: Arrays of the state of at most as many bytes are exchanged one by one when they are others than before, as those of
 #: metrics are in every epoch. For larger ones the step is bound anew.
 EXCHANGED = 1 << 10
@@ -70,15 +71,13 @@ class Arena:
     def reserve(self, count: int) -> None:
         """Make it at least `count` bytes long; what was cut out of it before lies elsewhere then."""
         if self.memory.size < count:
-            raw = np.empty(count + ALIGNMENT, np.uint8)
-            start = -raw.ctypes.data % ALIGNMENT
-            self.memory = raw[start : start + count]
+            self.memory = aligned(count)
 
     def buffer(self, number: int, dtype: Any, elements: int) -> np.ndarray[Any, Any]:
         """Return memory for an intermediate result within one operation."""
         needed = elements * dtype.itemsize
         if number not in self._buffers or self._buffers[number].size < needed:
-            self._buffers[number] = np.empty(needed, np.uint8)
+            self._buffers[number] = aligned(needed, number)
         return self._buffers[number][:needed].view(dtype)
 
     def array(self, form: Form, offset: int) -> np.ndarray[Any, Any]:
@@ -417,7 +416,8 @@ class Replay:
         """Cut all arrays out of their memory, make the list of calls, and return the arrays that hold the state."""
         self._arena.reserve(self.size)
         self._memory = self._arena.memory
-        bound = self._bound = _own(state, [self._forms[place] for place in self._state])
+        forms = [self._forms[place] for place in self._state]
+        bound = self._bound = _own(state, forms, [place in self._packed for place in self._state])
         self._arrays: list[Any] = [None] * len(self._forms)
         for whole, members in self._groups.items():
             self._join(whole, members, bound)
@@ -466,7 +466,7 @@ class Replay:
                 arrays[0].reshape(-1), form.shape, form.strides
             )
             return
-        flat = self._arrays[whole] = np.empty(form.shape, form.dtype)
+        flat = self._arrays[whole] = aligned(form.size, len(self._groups)).view(form.dtype)
         start = 0
         for member, array in zip(members, arrays, strict=True):
             piece = flat[start : start + array.size].reshape(array.shape)
@@ -661,7 +661,7 @@ class _Gaps:
         self._free: list[tuple[int, int]] = []  # (begin, end), in order, none touching the next
 
     def take(self, count: int) -> int:
-        count = max(ALIGNMENT, -(-count // ALIGNMENT) * ALIGNMENT)
+        count = _padded(count)
         fitting = [
             (end - begin, index) for index, (begin, end) in enumerate(self._free) if end - begin >= count
         ]
@@ -679,7 +679,7 @@ class _Gaps:
         return begin
 
     def give(self, begin: int, count: int) -> None:
-        end = begin + max(ALIGNMENT, -(-count // ALIGNMENT) * ALIGNMENT)
+        end = begin + _padded(count)
         index = bisect.bisect(self._free, (begin, end))
         if index < len(self._free) and self._free[index][0] == end:
             end = self._free.pop(index)[1]
@@ -737,6 +737,12 @@ def _key(node: Any) -> Any:
     if isinstance(node, (np.ndarray, np.generic)):
         return id(node)
     return type(node), repr(node) if isinstance(node, float) else node
+
+
+def _padded(count: int) -> int:
+    """Return how many bytes an array of so many takes, with the distance to the next one."""
+    lines = max(1, -(-count // ALIGNMENT))
+    return lines * ALIGNMENT + (STAGGER if count >= STAGGERED else 0)
 
 
 def _needed(operations: Sequence[Operation], outputs: Sequence[Any]) -> list[Operation]:
@@ -815,21 +821,28 @@ def _copy_result(function: Callable[..., Any], out: Any, options: dict[str, Any]
     np.copyto(out, function(*arguments, **options))
 
 
-def _own(state: Sequence[Any], forms: Sequence[Form]) -> list[Any]:
-    """Return the arrays of the state where they may be written to, each for itself; otherwise copies of them."""
-    owned, taken = [], _Stretches()
-    for array, form in zip(state, forms, strict=True):
+def _own(state: Sequence[Any], forms: Sequence[Form], pieces: Sequence[bool]) -> list[Any]:
+    """Return the arrays of the state where they may be written to, each for itself; otherwise copies of them.
+
+    Large ones that do not begin at a line of the cache are copied as well, but for `pieces` of a flat array.
+    """
+    owned, taken, large = [], _Stretches(), 0
+    for array, form, piece in zip(state, forms, pieces, strict=True):
+        staggered = form.dense and form.size >= STAGGERED and not piece
         if not (
             isinstance(array, np.ndarray)
             and array.flags.writeable
             and array.strides == form.strides
             and form.dense
+            and not (staggered and array.ctypes.data % ALIGNMENT)
             and taken.add(array)
         ):
-            copy = np.empty(form.shape, form.dtype)
+            memory = aligned(form.size, large) if staggered else None
+            copy = np.ndarray(form.shape, form.dtype, memory, 0, form.strides if staggered else None)
             np.copyto(copy, array)
             array = copy
             taken.add(array)
+        large += staggered
         owned.append(array)
     return owned
 

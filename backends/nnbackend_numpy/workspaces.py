@@ -8,7 +8,22 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Workspaces"]
+__all__ = ["ALIGNMENT", "STAGGER", "Workspaces", "aligned"]
+
+#: Arrays begin at multiples of this many bytes: cache lines, and the widest registers.
+ALIGNMENT = 64
+#: How far apart arrays begin that are read and written together, within a page: 17 lines, so that many different
+#: places come. Where operands and result of a product of 16 thousand float32 begin at the same place of a page, it takes
+#: 4.2 us, with such distances 3.1 us, and 6.6 us as NumPy's own arrays lie (Intel Xeon, 2.5 GHz, NumPy 2.4).
+STAGGER = 17 * ALIGNMENT
+_PAGE = 4096
+
+
+def aligned(count: int, number: int = 0) -> np.ndarray[Any, Any]:
+    """Return `count` bytes that begin at the `number`-th of the places within a page that lie apart."""
+    raw = np.empty(count + 2 * _PAGE, np.uint8)
+    start = -raw.ctypes.data % _PAGE + number * STAGGER % _PAGE
+    return raw[start : start + count]
 
 
 class Workspaces(threading.local):
@@ -22,5 +37,5 @@ class Workspaces(threading.local):
         needed = math.prod(shape) * np.dtype(dtype).itemsize
         piece = self._pieces.get(name)
         if piece is None or piece.size < needed:
-            piece = self._pieces[name] = np.empty(needed, np.uint8)
+            piece = self._pieces[name] = aligned(needed, len(self._pieces))
         return piece[:needed].view(dtype).reshape(shape)
