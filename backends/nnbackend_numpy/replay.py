@@ -408,7 +408,8 @@ class Replay:
             for index, array in changed:
                 place = self._state[index]
                 mine = self._bound[index] = np.array(array)
-                self._arrays[place] = mine
+                for same in (place, *(new for new, old in self._over.items() if old == place)):
+                    self._arrays[same] = mine
                 for arguments, number in self._replaceable[place]:
                     arguments[number] = mine
 

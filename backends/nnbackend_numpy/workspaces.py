@@ -13,8 +13,8 @@ __all__ = ["ALIGNMENT", "STAGGER", "Workspaces", "aligned"]
 #: Arrays begin at multiples of this many bytes: cache lines, and the widest registers.
 ALIGNMENT = 64
 #: How far apart arrays begin that are read and written together, within a page: 17 lines, so that many different
-#: places come. Where operands and result of a product of 16 thousand float32 begin at the same place of a page, it takes
-#: 4.2 us, with such distances 3.1 us, and 6.6 us as NumPy's own arrays lie (Intel Xeon, 2.5 GHz, NumPy 2.4).
+#: places come. A product of 16 thousand float32 takes 4.2 us where operands and result begin at the same place of a
+#: page, 3.1 us with such distances, and 6.6 us as NumPy's own arrays lie (Intel Xeon, 2.5 GHz, NumPy 2.4).
 STAGGER = 17 * ALIGNMENT
 _PAGE = 4096
 

@@ -835,6 +835,20 @@ def test_what_depends_on_values_is_never_taken_from_the_recording(name):
     run_step(VALUES[name], numbers(7, 5), {"a": np.asarray(0)}, count=None)
 
 
+def test_a_result_that_is_also_the_new_state_is_that_of_the_state_that_came():
+    compiled = nn.get_backend("numpy").compile(
+        lambda state, x: ({"rate": state["rate"] * 0.5, "n": state["n"] + 1}, (state["rate"] * 0.5) + 0.0 * x)
+    )
+    also = nn.get_backend("numpy").compile(
+        lambda state, x: (made := {"rate": state["rate"] * 0.5}, made["rate"])
+    )
+    x = np.zeros(())
+    for rate in (8.0, 4.0, 2.0, 6.0, 3.0):  # each a state of its own
+        _, out = compiled({"rate": np.asarray(rate), "n": np.asarray(0)}, x)
+        state, same = also({"rate": np.asarray(rate)}, x)
+        assert float(out) == float(same) == float(state["rate"]) == rate / 2
+
+
 # The pieces: recordings, layouts
 
 
