@@ -193,7 +193,7 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure this library and its peers side by side; what follows ``--`` chooses: W1 W2 --threads 1."""
-    install(session, "torch", *PEERS, extras=("jax", "numba"))
+    install(session, "torch", *PEERS, extras=("jax",))
     session.run("python", "-m", "benchmarks", *session.posargs, env={"NNBACKEND": None, "PYTHONPATH": None})
 
 

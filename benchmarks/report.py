@@ -20,7 +20,7 @@ from nnbackend.benchmarking import Workload, in_words, look_up
 Measured: TypeAlias = Mapping[tuple[str, int], Mapping[str, Result]]
 
 COMPILED = [competitor.name for competitor in COMPETITORS.values() if competitor.compiled]
-PACKAGES = ("numpy", "numba", "torch", "jax", "jaxlib", "optax", "keras", "scikit-learn", "thinc")
+PACKAGES = ("numpy", "torch", "jax", "jaxlib", "optax", "keras", "scikit-learn", "thinc")
 
 
 def table(workload: Workload, threads: int, results: Mapping[str, Result]) -> Iterator[str]:
