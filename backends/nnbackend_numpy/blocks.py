@@ -20,7 +20,7 @@ import numpy as np
 from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Value
 from nnbackend_numpy.workspaces import aligned
 
-__all__ = ["Call", "Evaluator", "select", "selection"]
+__all__ = ["Call", "Evaluator", "reduces", "reduction", "select", "selection"]
 
 #: A function and what it is called with.
 Call: TypeAlias = tuple[Callable[..., Any], list[Any]]
@@ -251,7 +251,7 @@ def _sweep(
             elif step.reduces:
                 # a row of its own is summed once, for all rows
                 target = out if operands[0].shape[0] == out.shape[0] else out[:1]
-                yield functools.partial(step.function, axis=-1, keepdims=True, out=target), operands
+                yield from reduction(step.function, operands[0], -1, target, True)
                 if target is not out:
                     yield np.copyto, [out, target]
             elif step.function in (np.maximum, np.minimum):  # which want it by name
@@ -449,6 +449,45 @@ def selection(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, 
         (np.multiply, [bits, condition, bits]),
         (np.bitwise_xor, [bits, second, bits]),
     ]
+
+
+#: Universal functions by the reductions that repeat them.
+_REPEATED: dict[Any, Any] = {
+    np.sum: np.add,
+    np.prod: np.multiply,
+    np.max: np.maximum,
+    np.amax: np.maximum,
+    np.min: np.minimum,
+    np.amin: np.minimum,
+}
+
+
+def reduces(function: Any, dtype: Any) -> bool:
+    """Tell whether `reduction` knows a function whose result has this dtype."""
+    return function in _REPEATED or (function is np.mean and dtype in (np.float32, np.float64))
+
+
+def reduction(
+    function: Any, x: Any, axis: Any, out: Any, keepdims: bool, *, dtype: Any = None, count: int = 0
+) -> list[Call]:
+    """Return the calls with which `np.sum` and the like write into `out`, without the Python around them.
+
+    Parameters
+    ----------
+    function : callable
+        One that `reduces` knows.
+    x : array
+        What is reduced; anything that stands for an array, if `count` is given.
+    axis, out, keepdims, dtype
+        As of the function; a mean takes no dtype.
+    count : int
+        How many elements each result is made of.
+    """
+    if function in _REPEATED:
+        return [(_REPEATED[function].reduce, [x, axis, dtype, out, keepdims])]
+    divisor = np.intp(count or x.size // max(1, out.size))
+    divide = functools.partial(np.true_divide, casting="unsafe")
+    return [(np.add.reduce, [x, axis, None, out, keepdims]), (divide, [out, divisor, out])]
 
 
 def _writes_early(instruction: Instruction) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from nnbackend_numpy.blocks import Evaluator, select, selection
+from nnbackend_numpy.blocks import Evaluator, reduces, reduction, select, selection
 from nnbackend_numpy.recording import (
     Form,
     NotRecordableError,
@@ -47,14 +47,6 @@ UNROLLED = 1 << 14
 #: Elements from which a choice is made on the bits: below, ``numpy.where`` and a copy take less time than three calls.
 CHOSEN_BY_BITS = 1 << 11
 
-_REDUCTIONS: dict[Any, Any] = {
-    np.sum: np.add,
-    np.prod: np.multiply,
-    np.max: np.maximum,
-    np.amax: np.maximum,
-    np.min: np.minimum,
-    np.amin: np.minimum,
-}
 #: Functions that write their result where ``out=`` says, besides the universal ones.
 _WITH_OUT = frozenset({np.concatenate, np.stack})
 #: Functions that take it by that name only.
@@ -776,18 +768,16 @@ def _lowered(op: Operation, forms: Sequence[Form], out: Any) -> list[tuple[Calla
         if function in (np.maximum, np.minimum):  # which want it by name
             return [(functools.partial(function, out=out), [*arguments])]
         return [(function, [*arguments, out])]
-    if len(arguments) == 1 and set(options) <= {"axis", "dtype", "keepdims"}:
-        axis, dtype, kept = (options.get(name) for name in ("axis", "dtype", "keepdims"))
-        if function in _REDUCTIONS:
-            return [(_REDUCTIONS[function].reduce, [arguments[0], axis, dtype, out, bool(kept)])]
-        if (
-            function is np.mean and dtype is None and out.dtype in (np.float32, np.float64)
-        ):  # what it does itself
-            count = np.intp(math.prod(forms[arguments[0]].shape) // max(1, out.size))
-            divide = functools.partial(np.true_divide, casting="unsafe")
-            return [(np.add.reduce, [arguments[0], axis, None, out, bool(kept)]), (divide, [out, count, out])]
-        if function in (np.argmax, np.argmin) and set(options) == {"axis"}:
-            return [(getattr(np.ndarray, function.__name__), [arguments[0], axis, out])]
+    dtype = options.get("dtype")
+    plain = len(arguments) == 1 and set(options) <= {"axis", "dtype", "keepdims"}
+    if plain and reduces(function, out.dtype) and (dtype is None or function is not np.mean):
+        count = math.prod(forms[arguments[0]].shape) // max(1, out.size)
+        axis, kept = options.get("axis"), bool(options.get("keepdims"))
+        return reduction(function, arguments[0], axis, out, kept, dtype=dtype, count=count)
+    if function in (np.argmax, np.argmin) and len(arguments) == 1 and set(options) == {"axis"}:
+        return [(getattr(np.ndarray, function.__name__), [arguments[0], options["axis"], out])]
+    if function is np.reshape and isinstance(arguments[0], Place) and out.flags.c_contiguous:
+        return [(np.copyto, [out.reshape(forms[arguments[0]].shape), arguments[0]])]
     if function in _WITH_OUT and not _places_in(options):
         return [(functools.partial(function, **options, out=out), list(arguments))]
     if function in (copied, in_rows):
