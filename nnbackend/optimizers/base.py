@@ -29,10 +29,10 @@ _CURE = "Take the gradient of the same tree, and the state that init or the step
 NOTHING: Shape = (0,)
 
 #: Parameters with fewer elements are updated together where arrays are writable (not on JAX, whose compiler joins them
-#: by itself): they are copied into one buffer that lives within the step, and what comes out is cut into views of it. (A
-#: step that NumPy replays keeps them in one buffer, and copies nothing: `nnbackend_numpy.replay`.) A program costs 7 us
-#: on NumPy however small its arrays are, and a kernel on a GPU. Measured on NumPy without a replay, Adam: an update of a
-#: network 2-64-64-3 takes 0.75 of the time that it takes one by one, one of ten layers of 32 units 0.5.
+#: by itself): they are copied into one buffer that lives within the step, and what comes out is cut into views of it.
+#: (A step that NumPy replays keeps them in one buffer, and copies nothing: `nnbackend_numpy.replay`.) A program costs
+#: 7 us on NumPy however small its arrays are, and a kernel on a GPU. Measured on NumPy without a replay, Adam: an
+#: update of a network 2-64-64-3 takes 0.75 of the time that it takes one by one, one of ten layers of 32 units 0.5.
 SMALL = 1 << 13
 
 
