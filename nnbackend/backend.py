@@ -193,6 +193,11 @@ class Backend(ABC):
         copied: Array = self.xp.asarray(array, copy=True, device=self.device(array))
         return copied
 
+    def full_like(self, array: Array, value: float, shape: Sequence[int]) -> Array:
+        """Return an array of `shape` filled with `value`, of the dtype and on the device of `array`."""
+        filled: Array = self.xp.full(tuple(shape), value, dtype=array.dtype, device=self.device(array))
+        return filled
+
     def synchronize(self) -> None:
         """Wait until the device has done what it was told."""
 

@@ -141,6 +141,11 @@ class JaxBackend(Backend):
         """Return the device of `array`; None, which is the default device, for a tracer."""
         return None if isinstance(array, self._jax.core.Tracer) else array.device  # type: ignore[attr-defined]
 
+    def full_like(self, array: Array, value: float, shape: Sequence[int]) -> Array:
+        # given a device, JAX would commit the array to it, also where `array` is not committed
+        filled: Array = self.xp.full_like(array, value, shape=tuple(shape))
+        return filled
+
     def synchronize(self) -> None:
         self._jax.block_until_ready(self._jax.live_arrays())
 
@@ -149,28 +154,51 @@ class JaxBackend(Backend):
 
 
 class CompiledStep:
-    """A step under ``jax.jit``; the buffers of the state passed in are reused, so it is given up.
-
-    Attributes
-    ----------
-    count : int
-        How often the step was compiled: once for each set of shapes and dtypes.
-    """
+    """A step under ``jax.jit``; the buffers of the state passed in are reused, so it is given up."""
 
     def __init__(self, backend: JaxBackend, step: Callable[..., Any]) -> None:
         functools.update_wrapper(self, step)
-        self.count = 0
-
-        def traced(*arguments: Any) -> Any:  # runs when JAX traces, that is, once for each compilation
-            self.count += 1
-            return step(*arguments)
-
         self._backend = backend
-        self._compiled = backend._jax.jit(traced, donate_argnums=0)
+        self._compiled = backend._jax.jit(step, donate_argnums=0)
+
+    @property
+    def count(self) -> int:
+        """How often the step was compiled: once for each set of shapes and dtypes.
+
+        XLA's compilations are counted, not JAX's traces: one trace is compiled again where arrays lie otherwise.
+        """
+        return int(self._compiled._cache_size())
 
     def __call__(self, state: Any, *rest: Any) -> Any:
         with self._backend.scope():
-            return self._compiled(state, *rest)
+            return self._compiled(*_on_one_device(self._backend._jax, (state, *rest)))
+
+
+def _on_one_device(jax: Any, arguments: Any) -> Any:
+    """Commit all arrays to the device that some are committed to, where JAX would compute with them anyway.
+
+    What is committed is part of what JAX compiles a function for. Arrays from the host are not, where no device was
+    chosen, and all that a step returns is as soon as one of its arguments was: the second step, and the first of an
+    epoch, would be compiled anew.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(arguments) if _is_concrete(jax, leaf)]
+    committed = [array for array in arrays if array.committed]
+    if len(committed) in (0, len(arrays)):
+        return arguments
+    device, *others = set().union(*(array.devices() for array in committed))
+    if others:  # laid out over several: for JAX to decide
+        return arguments
+    return jax.tree.map(
+        lambda leaf: jax.device_put(leaf, device) if _is_loose(jax, leaf) else leaf, arguments
+    )
+
+
+def _is_concrete(jax: Any, value: object) -> bool:
+    return isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer)
+
+
+def _is_loose(jax: Any, value: Any) -> bool:
+    return _is_concrete(jax, value) and not value.committed
 
 
 def _with_axis(jax: Any, tree: Any, source: int, destination: int) -> Any:

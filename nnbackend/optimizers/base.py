@@ -417,10 +417,7 @@ class Optimizer(Configurable):
         shape = self.slot_shape(slot, path, tuple(parameter.shape)) if slot in self.slots else parameter.shape
         value = self.first_value(slot) if slot in self.slots else 0.0
         with backend.scope():
-            filled: Array = backend.xp.full(
-                shape, value, dtype=parameter.dtype, device=backend.device(parameter)
-            )
-        return filled
+            return backend.full_like(parameter, value, shape)
 
     def averages(self, state: Tree) -> Tree:
         """Return copies of the moving averages of the weights.

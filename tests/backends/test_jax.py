@@ -110,6 +110,31 @@ def test_a_step_is_compiled_once_for_each_shape(backend: Backend, dtype: str) ->
     assert int(state["t"]) == 9
 
 
+@pytest.mark.parametrize("chosen", ["device", "sharding"])
+def test_a_step_is_compiled_once_if_any_of_its_arguments_is_committed(backend: Backend, chosen: str) -> None:
+    place: Any = jax.devices()[0]
+    if chosen == "sharding":
+        mesh = jax.sharding.Mesh(np.asarray([place]), ("rows",))
+        place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows"))
+    step, x = make_step(backend), backend.from_host(np.ones((3, 2)), "float32")
+    state = make_state(backend, "float32")
+    after, _ = step(state, jax.device_put(x, place))  # the batch alone is
+    assert state["w"].is_deleted()  # what was committed first is given up no less
+    assert after["w"].committed
+    step(after, jax.device_put(x, place))  # all are
+    step({**make_state(backend, "float32")}, jax.device_put(x, place))
+    assert step.count == 1
+
+
+def test_an_array_is_filled_like_another_and_as_committed_as_that(backend: Backend) -> None:
+    for device in (None, jax.devices()[0]):
+        array = jax.device_put(np.ones((3, 2), np.float32), device)
+        made = backend.full_like(array, 0.5, (2,))
+        assert made.dtype == jnp.float32
+        assert made.tolist() == [0.5, 0.5]
+        assert made.committed == array.committed == (device is not None)
+
+
 def test_a_step_under_the_users_x64_setting_gives_the_same(backend: Backend) -> None:
     x = backend.from_host(np.ones((3, 2)), "float32")
     step = make_step(backend)

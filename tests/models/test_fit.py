@@ -280,17 +280,26 @@ def test_a_new_learning_rate_takes_effect_at_the_next_step(backend, data):
         np.testing.assert_array_equal(before, after)
 
 
-def test_jax_compiles_a_fit_at_most_twice(backend, data):
+@pytest.mark.parametrize("given", ["host", "new", "committed"])
+@pytest.mark.parametrize("optimizer", ["adam", "adafactor"])  # the latter's slots have shapes of their own
+def test_jax_compiles_a_fit_at_most_twice(backend, data, optimizer, given):
     if backend.name != "jax":
         pytest.skip("counts compilations of JAX")
+    import jax
+
+    if given != "host":
+        device = None if given == "new" else jax.devices()[0]
+        data = [jax.device_put(part, device) for part in map(nn.to_numpy, data)]
     x, y = data
-    model = classifier(backend, metrics=["accuracy"])
+    model = classifier(backend, optimizer=nn.optimizers.get(optimizer), metrics=["accuracy"])
     model.fit(x, y, epochs=3, batch_size=8, verbose=0, validation_data=(x, y))
+    assert model.layers[0].kernel._array.committed == (given == "committed")  # nothing else chose a device
     (train,) = [made for (kind, _), made in model._compiled.items() if kind == "train"]
     test = model._step("test")
     assert (train.count, test.count) == (2, 2)  # a whole batch and a smaller last one
     model.optimizer.learning_rate = 0.01
     model.fit(x, y, epochs=2, batch_size=8, verbose=0, validation_data=(x, y))
+    model.evaluate(x, y, batch_size=8, verbose=0)
     assert [made for (kind, _), made in model._compiled.items() if kind == "train"] == [train]
     assert (train.count, test.count) == (2, 2)
 
