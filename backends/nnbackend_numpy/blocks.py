@@ -440,15 +440,20 @@ def selection(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, 
     words = f"u{out.dtype.itemsize}"
     first, second = (np.asarray(value, out.dtype).view(words) for value in (chosen, otherwise))
     bits = out.view(words)
-    if not second.ndim and not second:  # the bits of 0.0 are none
+    if _is_zero(otherwise):  # the bits of 0.0 are none
         return [(np.multiply, [first, condition, bits])]
-    if not first.ndim and not first:
+    if _is_zero(chosen):
         return [(np.multiply, [second, condition, bits]), (np.bitwise_xor, [bits, second, bits])]
     return [
         (np.bitwise_xor, [first, second, bits]),
         (np.multiply, [bits, condition, bits]),
         (np.bitwise_xor, [bits, second, bits]),
     ]
+
+
+def _is_zero(value: Any) -> bool:
+    """Tell whether a value is a Python number, which stays what it is, and 0.0 but not -0.0."""
+    return isinstance(value, (int, float)) and not value and math.copysign(1.0, value) > 0.0
 
 
 #: Universal functions by the reductions that repeat them.

@@ -18,16 +18,18 @@ from nnbackend_numpy.replay import Arena, Replay
 
 __all__ = ["CompiledStep"]
 
-#: How many recordings a step keeps, one for each set of shapes, those used last.
-KEPT = 8
-#: How many sets of shapes are remembered to have come once.
-NOTED = 256
+#: How many recordings a step keeps, one for each set of shapes. With others it runs as it is.
+KEPT = 16
+#: How many sets of shapes are remembered to have come before.
+NOTED = 64
 
 _log = logging.getLogger("nnbackend.numpy")
 
 
 class CompiledStep:
-    """A step that is run as it is for the first batch of each shape, recorded with the second, and replayed then.
+    """A step that is run as it is for the first batch of each shape, recorded with the next two, and replayed then.
+
+    The two recordings must say the same: a step that draws random numbers of its own, or counts, does not.
 
     The bits are the same each way. A step that cannot be recorded, because it looks at values, is run as it is; the
     reason is logged once, to the logger ``nnbackend.numpy``.
@@ -48,7 +50,7 @@ class CompiledStep:
         self._evaluator = evaluator
         self._arena = Arena()
         self._known: list[_Known] = []
-        self._noted: set[Any] = set()
+        self._trials: dict[Any, tuple[Recording, list[Any]] | None] = {}
         self._lock = threading.Lock()  # another thread runs the step as it is, in memory of its own
 
     def __call__(self, state: Any, *rest: Any) -> Any:
@@ -61,8 +63,10 @@ class CompiledStep:
 
     def _run(self, state: Any, rest: tuple[Any, ...]) -> Any:
         given, shape = flatten(rest)
-        if self._known and self._known[0].goes_on(state, shape, given):
-            return self._known[0].repeat(given)
+        if self._known:
+            again = self._known[0].leaves_of(state, shape, given)
+            if again is not None:
+                return self._known[0].run(again, given)
         held, outline = flatten(state)
         if not all(isinstance(leaf, (np.ndarray, np.generic)) for leaf in (*held, *given)):
             return self._step(state, *rest)
@@ -72,14 +76,16 @@ class CompiledStep:
                 if index:
                     self._known.insert(0, self._known.pop(index))
                 return known.run(held, given)
+        if len(self._known) >= KEPT:
+            return self._step(state, *rest)
         key = (repr(structure), *((leaf.shape, leaf.dtype.str, leaf.strides) for leaf in (*held, *given)))
-        if key not in self._noted:
-            if len(self._noted) >= NOTED:
-                self._noted.clear()
-            self._noted.add(key)
+        if key not in self._trials:
+            if len(self._trials) >= NOTED:
+                self._trials.clear()
+            self._trials[key] = None
             return self._step(state, *rest)
         try:
-            return self._record(held, given, structure)
+            return self._record(held, given, structure, key)
         except Exception as error:
             # an error of the step itself comes again; in what only recording cannot do, it goes on without
             outcome = self._step(state, *rest)
@@ -89,29 +95,41 @@ class CompiledStep:
             _log.info("%s runs as it is written, not recorded: %s.", self._step.__name__, self.reason)
             return outcome
 
-    def _record(self, held: list[Any], given: list[Any], structure: Any) -> Any:
-        """Run the step on recorded arrays, and keep the recording."""
+    def _record(self, held: list[Any], given: list[Any], structure: Any, key: Any) -> Any:
+        """Run the step on recorded arrays, and keep the recording once a second one has said the same."""
         recording = Recording()
-        state = [recording.new(leaf) for leaf in held]
-        inputs = [recording.new(leaf) for leaf in given]
+        state = [recording.new(np.asarray(leaf)) for leaf in held]
+        inputs = [recording.new(np.asarray(leaf)) for leaf in given]
         outline, shape = structure
-        outcome = self._step(unflatten(outline, state), *unflatten(shape, inputs))
+        try:
+            outcome = self._step(unflatten(outline, state), *unflatten(shape, inputs))
+        finally:
+            recording.closed = True
         found, result = flatten(outcome)
+        outputs = [leaf.place if isinstance(leaf, Recorded) else leaf for leaf in found]
+        after = [_of_its_own(leaf, given) for leaf in found]
+        before = self._trials[key]
+        if before is None:
+            self._trials[key] = recording, outputs
+            return unflatten(result, after)
+        if not before[0].says_the_same(recording, before[1], outputs):
+            raise NotRecordableError(
+                "it computes with other numbers, or does other things, from one call to the next"
+            )
         replay = Replay(
             recording,
             [leaf.place for leaf in state],
             [leaf.place for leaf in inputs],
-            [leaf.place if isinstance(leaf, Recorded) else leaf for leaf in found],
+            outputs,
             renews=isinstance(outcome, tuple) and flatten(outcome[0])[1] == outline,
             evaluator=self._evaluator,
             arena=self._arena,
         )
-        after = [_of_its_own(leaf, given) for leaf in found]
         if replay.renews:
             after[: replay.renews] = replay.bind(after[: replay.renews])
+        del self._trials[key]
         self.count += 1
         self._known.insert(0, _Known(structure, result, replay))
-        del self._known[KEPT:]
         return unflatten(result, after)
 
 
@@ -132,53 +150,39 @@ class _Known:
         self.replay = replay
         self._reader = _Reader(structure[0])
         self._result = result
-        self._state: tuple[Any, Any] = (
-            None,
-            None,
-        )  # the arrays that the replay is bound to, and the tree of them
 
-    def goes_on(self, state: Any, shape: Any, given: list[Any]) -> bool:
-        """Tell whether the state is what the last step has returned, and the rest is such as was recorded."""
-        bound = self.replay.bound
-        return (
-            bound is not None
-            and shape == self.structure[1]
-            and self.replay.takes(given)
-            and self._reader.finds(state, bound)
-        )
-
-    def repeat(self, given: list[Any]) -> Any:
-        """Run the step on the state of the step before."""
-        return self._made(self.replay.repeat(given))
+    def leaves_of(self, state: Any, shape: Any, given: list[Any]) -> list[Any] | None:
+        """Return the leaves of a state that goes on from the step before, if the rest is such as was recorded."""
+        if shape != self.structure[1] or not self.replay.takes(given):
+            return None
+        leaves = self._reader.leaves(state)
+        return leaves if leaves is not None and self.replay.goes_on(leaves) else None
 
     def run(self, held: list[Any], given: list[Any]) -> Any:
-        """Run the step on another state."""
-        return self._made(self.replay.run(held, given))
-
-    def _made(self, results: list[Any]) -> Any:
+        """Run the step."""
+        new, results = self.replay.run(held, given)
         if not self.replay.renews:
             return unflatten(self._result, results)
-        bound = self.replay.bound
-        if self._state[0] is not bound:
-            assert bound is not None
-            self._state = (bound, unflatten(self.structure[0], bound))
         rest = unflatten((None, *self._result[1:]), [None] * self.replay.renews + results)
-        return (_another(self._state[1]), *rest[1:])
+        return (_tree(self.structure[0], new), *rest[1:])
 
 
-def _another(node: Any) -> Any:
-    """Copy a tree of dicts, but not its leaves."""
-    if type(node) is dict:
-        return {key: _another(child) if type(child) is dict else child for key, child in node.items()}
-    return node
+def _tree(structure: Any, leaves: list[Any]) -> Any:
+    """Put leaves at their places, as `unflatten` does, and faster where there are dicts only."""
+    if type(structure) is not dict:
+        return unflatten(structure, leaves)
+    return {
+        key: leaves[child] if type(child) is int else _tree(child, leaves) for key, child in structure.items()
+    }
 
 
 class _Reader:
-    """Compares the leaves of a tree with given ones, faster than by flattening it, where it is made of dicts."""
+    """Returns the leaves of a tree in the order of `flatten`, and faster, where it is made of dicts."""
 
     def __init__(self, structure: Any) -> None:
         self._nodes: list[tuple[tuple[str, ...], Callable[[Any], Any], int, list[int]]] = []
         self._simple = self._read(structure, ())
+        self._count = sum(len(places) for *_, places in self._nodes)
 
     def _read(self, node: Any, path: tuple[str, ...]) -> bool:
         if not isinstance(node, dict):
@@ -190,23 +194,23 @@ class _Reader:
             self._read(child, (*path, key)) for key, child in node.items() if not isinstance(child, int)
         )
 
-    def finds(self, tree: Any, leaves: list[Any]) -> bool:
-        """Tell whether these are the leaves of a tree, and it has the structure."""
+    def leaves(self, tree: Any) -> list[Any] | None:
+        """Return what stands where the leaves of the structure do; None if the tree is another one."""
         if not self._simple:
-            return False
+            return None
+        leaves = [None] * self._count
         try:
             for path, getter, count, places in self._nodes:
                 node = tree
                 for key in path:
                     node = node[key]
                 if len(node) != count:
-                    return False
+                    return None
                 for array, place in zip(getter(node), places, strict=True):
-                    if array is not leaves[place]:
-                        return False
+                    leaves[place] = array
         except (KeyError, TypeError):
-            return False
-        return True
+            return None
+        return leaves
 
 
 def _one_of(keys: list[str]) -> Callable[[Any], Any]:

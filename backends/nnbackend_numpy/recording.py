@@ -13,7 +13,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ __all__ = [
     "Place",
     "Recorded",
     "Recording",
+    "apart",
     "astype",
     "copied",
     "in_rows",
@@ -134,6 +135,25 @@ class Recording:
 
     forms: list[Form] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
+    #: Whether the run is over. What was kept of it is an array like others then.
+    closed: bool = False
+
+    def says_the_same(self, other: Recording, mine: Sequence[Any], theirs: Sequence[Any]) -> bool:
+        """Tell whether another recording, with its outputs, has the same calls with the same constants."""
+        if self.forms != other.forms or len(self.operations) != len(other.operations):
+            return False
+        numbers = {id(op): number for one in (self, other) for number, op in enumerate(one.operations)}
+        for first, second in zip(self.operations, other.operations, strict=True):
+            functions = first.function, second.function
+            if first.kind == "backward":
+                functions = numbers[id(first.function)], numbers[id(second.function)]
+            ours, yours = (
+                (op.kind, function, op.arguments, op.options, op.results)
+                for op, function in zip((first, second), functions, strict=True)
+            )
+            if not _same(ours, yours):
+                return False
+        return _same(list(mine), list(theirs))
 
     def new(self, value: Any) -> Recorded:
         """Give a value a place."""
@@ -142,16 +162,17 @@ class Recording:
 
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Call a function of NumPy, and write it down."""
+        if self.closed:
+            return function(*_values(arguments), **_values(options))
         _refuse_what_no_list_can_say(function, arguments, options)
-        given, named = _values(arguments), _values(options)
+        given, named = _protected(arguments), _protected(options)
         result = function(*given, **named)
-        if isinstance(result, bool):
-            raise NotRecordableError(f"a value was asked for with {function.__name__}")
-        if isinstance(result, (tuple, list)):
-            return type(result)(
+        if isinstance(result, (tuple, list)) and function is not np.shape:
+            parts = [
                 self._keep(functools.partial(_item, function, index), arguments, options, given, part)
                 for index, part in enumerate(result)
-            )
+            ]
+            return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
         return self._keep(function, arguments, options, given, result)
 
     def _keep(
@@ -162,8 +183,12 @@ class Recording:
         given: Sequence[Any],
         result: Any,
     ) -> Any:
-        if not isinstance(result, (np.ndarray, np.generic)) or function in _OF_SHAPES:
+        if function in _OF_SHAPES or isinstance(result, (np.dtype, type)):
             return result  # a shape, a dtype, zeros: the same in every run
+        if not isinstance(result, (np.ndarray, np.generic)):
+            raise NotRecordableError(f"a value was asked for with {getattr(function, '__name__', function)}")
+        if any(result is a for a, b in zip(given, arguments, strict=True) if not isinstance(b, Recorded)):
+            raise NotRecordableError("an array was written to in place")
         source = given[0] if given else None
         if result is source and isinstance(arguments[0], Recorded):
             return arguments[0]
@@ -195,18 +220,17 @@ class Recording:
 
     def rule(self, rule: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Run a native rule as one call, and its pullback as another."""
-        value, pull = rule(*_values(arguments), **options)
+        given = _values(arguments)
+        value, pull = rule(*given, **options)
         parts = value if isinstance(value, tuple) else (value,)
-        made = tuple(self.new(part) for part in parts)
+        made = tuple(self.new(apart(part, given)) for part in parts)
         operation = Operation("rule", rule, _places(arguments), options, tuple(part.place for part in made))
         self.operations.append(operation)
 
         def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-            if recording_of(dy if isinstance(dy, tuple) else (dy,)) is None:
-                answer: tuple[Any, ...] = pull(dy, needs)
-                return answer
+            held = (*given, *(dy if isinstance(dy, tuple) else (dy,)))
             gradients = pull(_values(dy), needs)
-            kept = tuple(None if gradient is None else self.new(gradient) for gradient in gradients)
+            kept = tuple(None if part is None else self.new(apart(part, _values(held))) for part in gradients)
             places = tuple(None if part is None else part.place for part in kept)
             self.operations.append(Operation("backward", operation, (_places(dy), needs), {}, places))
             return kept
@@ -231,7 +255,9 @@ def recording_of(arguments: Sequence[Any]) -> Recording | None:
 
 
 def _refusal(what: str) -> Callable[..., Any]:
-    def method(self: Recorded, *arguments: Any, **options: Any) -> NoReturn:
+    def method(self: Recorded, *arguments: Any, **options: Any) -> Any:
+        if self.recording.closed:
+            return getattr(self.value, what)(*arguments, **options)
         raise NotRecordableError(f"a value was asked for with {what}")
 
     return method
@@ -333,8 +359,8 @@ class Recorded:
         return f"Recorded({self.value!r})"
 
 
-#: Functions that look at the shape and dtype of their first argument only.
-_OF_SHAPES = frozenset({np.zeros_like, np.ones_like})
+#: Functions that look at the shapes and dtypes of their arguments only.
+_OF_SHAPES = frozenset({np.zeros_like, np.ones_like, np.shape, np.ndim, np.size, np.result_type, np.can_cast})
 
 
 #: Functions that write into an array that they are given.
@@ -377,6 +403,12 @@ def copied(x: Any) -> Any:
     return np.array(x)
 
 
+def apart(array: Any, others: Sequence[Any]) -> Any:
+    """Return an array, as a copy if it lies in the memory of others: that is given away once they are read no more."""
+    shared = any(isinstance(other, np.ndarray) and np.may_share_memory(array, other) for other in others)
+    return np.array(array) if shared else array
+
+
 def in_rows(x: Any) -> Any:
     """Return an array whose rows lie one after the other."""
     return np.asarray(x, order="C")
@@ -407,6 +439,8 @@ for _name, _unary in {
     "pos": np.positive,
 }.items():
     setattr(Recorded, f"__{_name}__", lambda self, unary=_unary: self.recording.call(unary, (self,), {}))
+for _name in _OPERATORS:
+    setattr(Recorded, f"__i{_name}__", _refusal(f"__i{_name}__"))
 for _name in ("bool", "float", "int", "complex", "index", "array", "dlpack", "setitem", "contains"):
     setattr(Recorded, f"__{_name}__", _refusal(f"__{_name}__"))
 
@@ -460,6 +494,41 @@ def walk(node: Any, found: Callable[[Place], Any]) -> None:
 
 def _values(node: Any) -> Any:
     return map_nested(node, lambda leaf: leaf.value if type(leaf) is Recorded else leaf)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two arguments mean the same in every run."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, slice):
+        return _same((one.start, one.stop, one.step), (other.start, other.stop, other.step))
+    if isinstance(one, functools.partial):
+        return _same((one.func, one.args, one.keywords), (other.func, other.args, other.keywords))
+    if isinstance(one, (np.ndarray, np.generic)):
+        alike = one.dtype == other.dtype and one.shape == other.shape
+        return alike and (one is other or one.tobytes() == other.tobytes())
+    if isinstance(one, (float, complex)):
+        return repr(one) == repr(other)
+    return one is other or bool(one == other)
+
+
+def _protected(node: Any) -> Any:
+    """Return arguments with views that cannot be written to, so that NumPy refuses who would write there."""
+
+    def value(leaf: Any) -> Any:
+        if type(leaf) is not Recorded:
+            return leaf
+        if not isinstance(leaf.value, np.ndarray):
+            return leaf.value
+        view = leaf.value.view()
+        view.flags.writeable = False
+        return view
+
+    return map_nested(node, value)
 
 
 def _places(node: Any) -> Any:

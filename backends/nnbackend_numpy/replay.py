@@ -14,7 +14,7 @@ from __future__ import annotations
 import bisect
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from nnbackend_numpy.recording import (
     Operation,
     Place,
     Recording,
+    apart,
     astype,
     copied,
     in_rows,
@@ -39,9 +40,9 @@ __all__ = ["Arena", "Replay"]
 
 #: Arrays of at least as many bytes do not begin at the same place of a page as the one before.
 STAGGERED = 1 << 13
-#: Arrays of the state of at most as many bytes are exchanged one by one when they are others than before, as those of
-#: metrics are in every epoch. For larger ones the step is bound anew.
-EXCHANGED = 1 << 10
+#: Arrays of the state of at most as many bytes are copied in and out of a replay. Others stay where they are from step
+#: to step, and for other ones the replay is bound anew, which takes milliseconds: metrics are new in every epoch.
+COPIED = 1 << 12
 #: Elements of a block of a program here, where blocks cost no Python.
 UNROLLED = 1 << 14
 #: Elements from which a choice is made on the bits: below, ``numpy.where`` and a copy take less time than three calls.
@@ -49,8 +50,6 @@ CHOSEN_BY_BITS = 1 << 11
 
 #: Functions that write their result where ``out=`` says, besides the universal ones.
 _WITH_OUT = frozenset({np.concatenate, np.stack})
-#: Functions that take it by that name only.
-_OUT_BY_NAME = _WITH_OUT | {np.maximum, np.minimum}
 
 
 class Arena:
@@ -87,15 +86,16 @@ class _Feed:
 
 
 class _Pull:
-    """The pullback that a native rule has left in this step."""
+    """The pullback that a native rule has left in this step, and what the rule was given."""
 
-    __slots__ = ("function",)
+    __slots__ = ("function", "given")
 
     def __init__(self) -> None:
         self.function: Callable[..., Any] | None = None
+        self.given: tuple[Any, ...] = ()
 
     def free(self) -> None:
-        self.function = None
+        self.function, self.given = None, ()
 
 
 class Replay:
@@ -147,9 +147,13 @@ class Replay:
             for place in op.results
             if place
         }
+        self._makers = {place: op for op in self._operations for place in op.results if place}
         self._pack()
         self._last = self._last_reads()
         self._over = self._written_over()
+        small = [self._forms[p].size <= COPIED and p not in self._packed for p in self._state]
+        self._small = [index for index, is_small in enumerate(small) if is_small]
+        self._large = [index for index, is_small in enumerate(small) if not is_small]
         self._offsets, self.size = self._lay_out()
         self._memory: Any = None
         self._bound: list[Any] | None = None
@@ -239,7 +243,7 @@ class Replay:
             number = makers[new]
             op = self._operations[number]
             alike = _alike(self._forms[old], self._forms[new])
-            # a rule may refuse what it gets, and then the state must be as it was
+            # who refuses what it gets must find the state as it was
             if not alike or number < risky or old in returned:
                 continue
             read = self._last.get(self._root[old], -1)
@@ -282,7 +286,7 @@ class Replay:
         """Cut a view of a root out of an array that stands for the root."""
         if place == root:
             return array
-        op = next(op for op in self._operations if place in op.results)
+        op = self._makers[place]
         source = self._view_of(op.arguments[0], root, array)
         return op.function(source, *op.arguments[1:], **op.options)
 
@@ -336,7 +340,7 @@ class Replay:
     def takes(self, inputs: Sequence[Any]) -> bool:
         """Tell whether the arrays beside the state are such as were recorded."""
         for index, (array, place) in enumerate(zip(inputs, self._inputs, strict=True)):
-            if self._given and array is self._given[index]:
+            if self._bound is not None and array is self._given[index]:
                 continue
             form = self._forms[place]
             if not isinstance(array, (np.ndarray, np.generic)):
@@ -353,26 +357,49 @@ class Replay:
         )
         return alike and self.takes(inputs)
 
-    @property
-    def bound(self) -> list[Any] | None:
-        """The arrays of the state, if the step is bound to memory that holds."""
-        return self._bound if self._memory is self._arena.memory else None
+    def goes_on(self, state: Sequence[Any]) -> bool:
+        """Tell whether the large arrays of a state are those that the step is bound to, and the others are alike."""
+        bound = self._bound
+        if bound is None or self._memory is not self._arena.memory:
+            return False
+        for index in self._large:
+            if state[index] is not bound[index]:
+                return False
+        for index in self._small:
+            array, form = state[index], self._forms[self._state[index]]
+            if not isinstance(array, (np.ndarray, np.generic)):
+                return False
+            if array.shape != form.shape or array.dtype != form.dtype:
+                return False
+        return True
 
-    def run(self, state: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
-        """Run the step; the arrays of the state are given up, and the new state lies in `bound`."""
-        self._take(state)
-        return self.repeat(inputs)
+    def run(self, state: Sequence[Any], inputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Run the step; the arrays of the state are given up.
 
-    def repeat(self, inputs: Sequence[Any]) -> list[Any]:
-        """Run the step on the arrays of the state that it is bound to."""
+        Returns
+        -------
+        state : list of array
+            The new state; large arrays are the old ones, written over.
+        outputs : list
+            The other outputs.
+        """
+        if not self.goes_on(state):
+            self.bind(state)
+        bound = self._bound
+        assert bound is not None
+        for index in self._small:
+            np.copyto(bound[index], state[index])
         given = self._given
         for index, array in enumerate(inputs):
             if array is not given[index]:
-                given[index] = array
                 self._feed(self._feeds[self._inputs[index]], array)
+                given[index] = array
         for function, arguments in self._calls:
             function(*arguments)
-        return [self._result(output) for output in self._outputs[self.renews :]]
+        new = list(bound)
+        for index in self._small:  # these are nobody else's, so that what was handed out stays as it is
+            new[index] = bound[index].copy(order="K")
+        return new, [self._result(output) for output in self._outputs[self.renews :]]
 
     def _result(self, output: Any) -> Any:
         if not isinstance(output, Place):
@@ -382,35 +409,13 @@ class Replay:
             return array[()]
         return array if self._root[output] in self._fed else array.copy(order="K")
 
-    def _take(self, state: Sequence[Any]) -> None:
-        """Bind the arrays of the state, unless they are those of the step before."""
-        present = self.bound
-        if present is None:
-            self.bind(state)
-            return
-        changed = [
-            (index, array)
-            for index, (array, bound) in enumerate(zip(state, present, strict=True))
-            if array is not bound
-        ]
-        if not all(self._state[index] in self._replaceable for index, _ in changed):
-            self.bind(state)
-        elif changed:  # whoever still holds the array of an earlier step keeps its value
-            self._bound = list(present)
-            for index, array in changed:
-                place = self._state[index]
-                mine = self._bound[index] = np.array(array)
-                for same in (place, *(new for new, old in self._over.items() if old == place)):
-                    self._arrays[same] = mine
-                for arguments, number in self._replaceable[place]:
-                    arguments[number] = mine
-
     def bind(self, state: Sequence[Any]) -> list[Any]:
-        """Cut all arrays out of their memory, make the list of calls, and return the arrays that hold the state."""
+        """Cut all arrays out of their memory, make the list of calls, and return arrays that hold the state."""
+        self._bound = None
         self._arena.reserve(self.size)
-        self._memory = self._arena.memory
+        memory = self._arena.memory
         forms = [self._forms[place] for place in self._state]
-        bound = self._bound = _own(state, forms, [place in self._packed for place in self._state])
+        bound = _own(state, forms, [place in self._packed for place in self._state], set(self._small))
         self._arrays: list[Any] = [None] * len(self._forms)
         for whole, members in self._groups.items():
             self._join(whole, members, bound)
@@ -421,29 +426,16 @@ class Replay:
         self._calls: list[tuple[Callable[..., Any], list[Any]]] = []
         self._pulls: dict[int, _Pull] = {}
         self._held: dict[Place, Any] = {}
-        self._replaceable = {
-            place: list[tuple[list[Any], int]]() for place in self._state if self._is_exchanged(place)
-        }
-        self._exchanged = {id(self._arrays[place]): place for place in self._replaceable}
+        released: dict[int, list[Place]] = {}
+        for place in self._fed.difference(self._inputs):
+            released.setdefault(self._last.get(place, -1), []).append(place)
         for number, op in enumerate(self._operations):
             getattr(self, f"_bind_{op.kind}")(op)
-            for place in [p for p, last in self._last.items() if last == number and p in self._fed]:
-                if place not in self._inputs:
-                    self._calls.append((self._release, [self._feeds[place]]))
+            self._calls.extend((self._release, [self._feeds[place]]) for place in released.get(number, ()))
         self._bind_new_state()
-        return bound
-
-    def _is_exchanged(self, place: Place) -> bool:
-        """Tell whether an array of the state stands in argument lists only, so that another may take its place."""
-        if self._forms[place].size > EXCHANGED or place in self._packed:
-            return False
-        return all(
-            op.kind == "call"
-            and op.function not in _OUT_BY_NAME
-            and not _places_in(([a for a in op.arguments if not isinstance(a, Place)], op.options))
-            for op in self._operations
-            if place in op.reads() or any(self._over.get(result) == place for result in op.results if result)
-        )
+        self._memory, self._bound = memory, bound
+        small = set(self._small)
+        return [np.array(a, order="K") if index in small else a for index, a in enumerate(bound)]
 
     def _join(self, whole: Place, members: Sequence[Place], bound: list[Any]) -> None:
         """Make arrays of the state pieces of one flat array, unless they are already."""
@@ -554,8 +546,10 @@ class Replay:
 
         def run(*arguments: Any) -> None:
             value, pull.function = op.function(*arguments, **op.options)
+            pull.given = arguments
             for feed, part in zip(feeds, value if isinstance(value, tuple) else (value,), strict=True):
-                self._feed(feed, part)
+                if feed is not None:
+                    self._feed(feed, apart(part, arguments))
 
         self._add(run, list(op.arguments))
 
@@ -566,9 +560,11 @@ class Replay:
         def run(dy: Any, needs: Any) -> None:
             assert pull.function is not None
             gradients = pull.function(dy, needs)
-            pull.function = None
+            held = (*pull.given, *(dy if isinstance(dy, tuple) else (dy,)))
+            pull.free()
             for feed, gradient in zip(feeds, gradients, strict=True):
-                self._feed(feed, gradient)
+                if feed is not None:
+                    self._feed(feed, apart(gradient, held))
 
         self._add(run, list(op.arguments))
 
@@ -615,9 +611,6 @@ class Replay:
         filled = [None if n in late else _filled(a, self._arrays) for n, a in enumerate(arguments)]
         for number in late:
             self._feeds[arguments[number]].targets.append((filled, number))
-        for number, argument in enumerate(filled):
-            if id(argument) in self._exchanged:
-                self._replaceable[self._exchanged[id(argument)]].append((filled, number))
         self._calls.append((function, filled))
 
     def _is_fed(self, argument: Any) -> bool:
@@ -628,9 +621,7 @@ class Replay:
     def _call_late(self, function: Callable[..., Any], arguments: list[Any]) -> None:
         function(*_filled(arguments, self._arrays))
 
-    def _feed(self, feed: _Feed | None, array: Any) -> None:
-        if feed is None:
-            return
+    def _feed(self, feed: _Feed, array: Any) -> None:
         self._arrays[feed.place] = array
         for arguments, number in feed.targets:
             arguments[number] = array
@@ -729,7 +720,7 @@ def _key(node: Any) -> Any:
         return slice, _key((node.start, node.stop, node.step))
     if isinstance(node, (np.ndarray, np.generic)):
         return id(node)
-    return type(node), repr(node) if isinstance(node, float) else node
+    return type(node), repr(node) if isinstance(node, (float, complex)) else node
 
 
 def _padded(count: int) -> int:
@@ -761,6 +752,24 @@ def _is_pointwise(op: Operation) -> bool:
     )
 
 
+def _may_refuse(op: Operation) -> bool:
+    """Tell whether an operation may raise an error at what values it gets."""
+    if op.kind != "call":
+        return op.kind in ("rule", "backward")
+    known = (
+        copied,
+        in_rows,
+        astype,
+        np.where,
+        np.reshape,
+        np.concatenate,
+        np.stack,
+        np.mean,
+        np.broadcast_to,
+    )
+    return not (isinstance(op.function, np.ufunc) or op.function in known or reduces(op.function, None))
+
+
 def _lowered(op: Operation, forms: Sequence[Form], out: Any) -> list[tuple[Callable[..., Any], list[Any]]]:
     """Return calls that write the result of an operation into `out`."""
     function, arguments, options = op.function, op.arguments, op.options
@@ -778,7 +787,7 @@ def _lowered(op: Operation, forms: Sequence[Form], out: Any) -> list[tuple[Calla
         return [(getattr(np.ndarray, function.__name__), [arguments[0], options["axis"], out])]
     if function is np.reshape and isinstance(arguments[0], Place) and out.flags.c_contiguous:
         return [(np.copyto, [out.reshape(forms[arguments[0]].shape), arguments[0]])]
-    if function in _WITH_OUT and not _places_in(options):
+    if function in _WITH_OUT and options.keys() <= {"axis"}:
         return [(functools.partial(function, **options, out=out), list(arguments))]
     if function in (copied, in_rows):
         return [(np.copyto, [out, arguments[0]])]
@@ -812,24 +821,28 @@ def _copy_result(function: Callable[..., Any], out: Any, options: dict[str, Any]
     np.copyto(out, function(*arguments, **options))
 
 
-def _own(state: Sequence[Any], forms: Sequence[Form], pieces: Sequence[bool]) -> list[Any]:
+def _own(
+    state: Sequence[Any], forms: Sequence[Form], pieces: Sequence[bool], copied: Collection[int]
+) -> list[Any]:
     """Return the arrays of the state where they may be written to, each for itself; otherwise copies of them.
 
-    Large ones that do not begin at a line of the cache are copied as well, but for `pieces` of a flat array.
+    Those whose numbers are `copied` are copied in any case, and large ones that do not begin at a line of the cache,
+    but for `pieces` of a flat array.
     """
     owned, taken, large = [], _Stretches(), 0
-    for array, form, piece in zip(state, forms, pieces, strict=True):
+    for index, (array, form, piece) in enumerate(zip(state, forms, pieces, strict=True)):
         staggered = form.dense and form.size >= STAGGERED and not piece
         if not (
-            isinstance(array, np.ndarray)
+            index not in copied
+            and isinstance(array, np.ndarray)
             and array.flags.writeable
             and array.strides == form.strides
             and form.dense
             and not (staggered and array.ctypes.data % ALIGNMENT)
             and taken.add(array)
         ):
-            memory = aligned(form.size, large) if staggered else None
-            copy = np.ndarray(form.shape, form.dtype, memory, 0, form.strides if staggered else None)
+            memory = aligned(form.size, large) if staggered else np.empty(form.size, np.uint8)
+            copy = np.ndarray(form.shape, form.dtype, memory, 0, form.strides if form.dense else None)
             np.copyto(copy, array)
             array = copy
             taken.add(array)

@@ -255,7 +255,7 @@ def assert_trains_as_written(model: str, optimizer: str, sizes: Sequence[int], m
     [(model, optimizer) for model, optimizer in sorted(set(PAIRS))],
 )
 def test_replayed_training_has_the_bits_of_the_step_as_written(model, optimizer, monkeypatch):
-    sizes = [8] * 6 if model == "stateful" else [8, 8, 8, 3, 3, 8, 3, 8]
+    sizes = [8] * 6 if model == "stateful" else [8, 8, 8, 3, 3, 8, 3, 8, 3, 3]
     replayed = assert_trains_as_written(model, optimizer, sizes, monkeypatch)
     assert_replayed(replayed, "train", 1 if model == "stateful" else 2)
 
@@ -653,7 +653,7 @@ def test_more_sets_of_shapes_than_are_kept_stay_right():
     )
     assert made.reason is None
     assert len(made._known) == compiled.KEPT
-    assert made.count > compiled.KEPT + 3
+    assert made.count == compiled.KEPT
 
 
 # States
@@ -749,8 +749,8 @@ def test_new_state_is_written_over_the_old():
         state, (double, _) = made(state, x)
         seen.append(state)
         assert not np.shares_memory(double, state["a"])
-    for name in "ab":
-        assert all(np.shares_memory(state[name], one[name]) for one in seen[3:])
+    assert all(np.shares_memory(state["a"], one["a"]) for one in seen[4:])
+    assert not any(np.shares_memory(state["b"], one["b"]) for one in seen[:-1])  # small: copied in and out
     (known,) = made._known
     assert len(known.replay._over) == 2
     assert not any(function is np.copyto for function, _ in known.replay._calls)
@@ -849,6 +849,134 @@ def test_a_result_that_is_also_the_new_state_is_that_of_the_state_that_came():
         assert float(out) == float(same) == float(state["rate"]) == rate / 2
 
 
+# Found by review: each went wrong once
+
+
+def outcome_of(make: Callable[[], Any], batches: Any, **options: Any) -> list[Any]:
+    model = make()
+    model.compile(**options)
+    losses = [model.train_on_batch(x, y)["loss"] for x, y in batches]
+    return [losses, *map(nn.to_numpy, model.get_weights())]
+
+
+def assert_as_eager(make: Callable[[], Any], batches: Any, options: Callable[[], dict[str, Any]]) -> None:
+    eager = outcome_of(make, batches, run_eagerly=True, **options())
+    assert_same(outcome_of(make, batches, **options()), eager)
+
+
+def batches_of(sizes: Any, *shape: int) -> list[Any]:
+    draw = np.random.default_rng(5)
+    return [(draw.normal(size=(n, *shape)).astype("float32"), draw.normal(size=(n, 1))) for n in sizes]
+
+
+BY_NAME = ("sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamax", "nadam", "radam", "lion", "lamb")
+
+
+@pytest.mark.parametrize("optimizer", [*BY_NAME, "adamw", "adafactor", "muon"])
+def test_batches_of_two_sizes_in_turn_train_as_written(optimizer):
+    def make():
+        return sequential(nn.Dense(5, activation="relu"), nn.Dense(1))
+
+    batches = batches_of([16, 16, 16, 8, 16, 8, 8, 16, 16, 8, 8, 16], 4)
+    assert_as_eager(make, batches, lambda: {"optimizer": optimizer, "loss": "mse"})
+
+
+ENDS = {
+    "convolution": (lambda: nn.Conv2D(1, 3), (6, 6, 2)),
+    "max pooling": (lambda: nn.MaxPooling2D(2), (6, 6, 2)),
+    "max pooling of single places": (lambda: nn.MaxPooling2D(1, strides=2), (6, 6, 2)),
+    "batch norm": (lambda: nn.BatchNormalization(), (6, 6, 2)),
+    "transposed convolution": (lambda: nn.Conv2DTranspose(1, 3), (6, 6, 2)),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_mean_of_what_a_native_rule_gives_has_the_gradient_of_this_batch(name):
+    layer, shape = ENDS[name]
+
+    def make():
+        return sequential(nn.Conv2D(2, 3, padding="same"), layer(), nn.GlobalAveragePooling2D(keepdims=True))
+
+    def loss(y_true, y_pred):
+        return fn.mean(y_pred)
+
+    assert_as_eager(make, batches_of([4] * 8, *shape), lambda: {"optimizer": "adam", "loss": loss})
+
+
+def test_a_result_that_is_a_view_of_what_a_native_rule_was_given_keeps_its_memory():
+    def step(state, x):
+        pooled = fn.max_pool(x * 2.0, pool_size=1, strides=2)
+        return state, (pooled + 1.0) * pooled
+
+    run_step(step, numbers(8, 1, 4, 4, 2), {"n": np.zeros(3)})
+
+
+MORE = {
+    "where zero is a state": lambda s, x: ({"a": s["a"] + 1}, np.where(x > 0, x, s["a"])),
+    "where zero is a sum": lambda s, x: ({"a": s["a"] + 1}, np.where(x > 0, x, np.sum(x * 0.0) + s["a"])),
+    "joined in another dtype": lambda s, x: (
+        {"a": s["a"] + 1},
+        np.concatenate([x, x + 1], axis=0, dtype=np.float32),
+    ),
+    "a view of the new state": lambda s, x: ({"a": (new := s["a"] + np.sum(x))}, np.expand_dims(new, 0) * 2),
+    "in place by another name": lambda s, x: ({"a": s["a"] + 1}, _doubled_in_place(x)),
+    "out by position": lambda s, x: ({"a": s["a"] + 1}, np.sum(np.stack([x, x]), 0, None, np.empty(x.shape))),
+    "no numbers": lambda s, x: ({"a": s["a"] + 1}, np.nan_to_num(x * 1.0, copy=False)),
+    "words": lambda s, x: ({"a": s["a"] + 1}, x + len(np.array2string(x + s["a"]))),
+    "counted": lambda s, x: ({"a": s["a"] + 1}, x * np.count_nonzero(x > 0)),
+}
+
+
+def _doubled_in_place(x: Any) -> Any:
+    b = x * 2.0
+    c = b
+    c += 1.0
+    return b
+
+
+@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("size", [5, 4000])
+def test_steps_with_a_trap_are_those_that_are_written(name, size):
+    run_step(MORE[name], numbers(9, size), {"a": np.asarray(0.0)}, count=None)
+
+
+def test_a_step_with_random_numbers_of_its_own_is_run_as_it_is_written():
+    draw = np.random.default_rng(0)
+    made = nn.get_backend("numpy").compile(lambda s, x: (s, x + draw.normal(size=x.shape)))
+    results = [made({}, np.zeros(3))[1] for _ in range(8)]
+    assert len({result.tobytes() for result in results}) == 8
+    assert "from one call to the next" in made.reason
+
+
+def test_an_index_that_is_refused_leaves_the_state_as_it_was():
+    made = nn.get_backend("numpy").compile(
+        lambda s, x: ({"n": s["n"] + 1, "w": s["w"] * 2.0}, np.take(s["w"], x, axis=0))
+    )
+    state: Any = {"n": np.asarray(0), "w": np.ones(2000)}
+    for _ in range(6):
+        state, _ = made(state, np.asarray([1, 2]))
+    assert made.count == 1
+    before = copies(state)
+    with pytest.raises(IndexError):
+        made(state, np.asarray([1, 9000]))
+    assert_same(state, before)
+
+
+def test_arrays_that_were_kept_from_a_recording_are_arrays():
+    kept: list[Any] = []
+
+    def step(state, x):
+        kept.append(x * 2.0)
+        return state, x
+
+    made = nn.get_backend("numpy").compile(step)
+    for number in range(5):
+        made({}, np.full(3, float(number)))
+    assert [np.asarray(value).tolist() for value in kept] == [[2.0 * n] * 3 for n in range(3)]
+    assert float(np.sum(kept[1])) == 6.0
+    assert (kept[2] + 1.0).tolist() == [5.0] * 3
+
+
 # The pieces: recordings, layouts
 
 
@@ -909,8 +1037,8 @@ def test_results_that_live_at_once_lie_apart():
 
     x = np.linspace(1, 2, 40)
     replay = recorded(step, x)
-    assert_same(replay.run([], [x]), list(step(x)))
-    assert_same(replay.run([], [x + 1]), list(step(x + 1)))
+    assert_same(replay.run([], [x])[1], list(step(x)))
+    assert_same(replay.run([], [x + 1])[1], list(step(x + 1)))
 
 
 # Flat updates of many small weights: names of weights -> what the parts of one array are, and whether it is laid out so
@@ -975,7 +1103,7 @@ def test_weights_that_are_joined_for_an_update_are_pieces_of_one_array(name):
 
     made = run_step(step, numbers(7), {"a": a, "b": b})
     (known,) = made._known
-    bound = known.replay.bound
+    bound = known.replay._bound
     assert any(op.kind == "packed" for op in known.replay._operations) == joined
     if joined:
         assert bound[0].base is not None
