@@ -31,7 +31,6 @@ _Kind = TypeVar("_Kind")
 _creation = itertools.count()
 _revision = 0
 _structure = 0
-_alterations = 0
 
 
 def revision() -> int:
@@ -47,9 +46,9 @@ def structure() -> int:
     return _structure
 
 
-def alterations() -> int:
-    """Return a number that grows whenever an attribute of a built layer is set to something else."""
-    return _alterations
+def alterations(layers: Iterable[Layer]) -> int:
+    """Return a number that grows whenever an attribute of one of these layers, once built, is set to something else."""
+    return sum(vars(layer).get("_altered", 0) for layer in layers)
 
 
 class Parameter(Reference):
@@ -74,13 +73,13 @@ class Parameter(Reference):
 
     __slots__ = (
         "_array",
+        "_constraint",
         "_dtype",
+        "_regularizer",
         "_shape",
         "backend",
-        "constraint",
         "order",
         "path",
-        "regularizer",
         "trainable",
     )
 
@@ -97,13 +96,35 @@ class Parameter(Reference):
     ) -> None:
         self.path = path
         self.trainable = trainable
-        self.regularizer = regularizer
-        self.constraint = constraint
+        self._regularizer = regularizer
+        self._constraint = constraint
         self.backend = backend  # an array knows its library, but not which device new values belong on
         self.order = next(_creation)  # only compared: the order of creation within a model
         self._array = array
         self._shape = tuple(array.shape)
         self._dtype = dtype
+
+    @property
+    def regularizer(self) -> regularizers.Regularizer | None:
+        """The penalty on its values."""
+        return self._regularizer
+
+    @regularizer.setter
+    def regularizer(self, regularizer: regularizers.Regularizer | None) -> None:
+        global _revision
+        _revision += 1
+        self._regularizer = regularizer
+
+    @property
+    def constraint(self) -> constraints.Constraint | None:
+        """Where its values must stay."""
+        return self._constraint
+
+    @constraint.setter
+    def constraint(self, constraint: constraints.Constraint | None) -> None:
+        global _revision
+        _revision += 1
+        self._constraint = constraint
 
     @property
     def shape(self) -> Shape:
@@ -410,8 +431,8 @@ class Layer(Configurable):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if vars(self).get("built") and name not in self._kept_here and _differ(vars(self).get(name), value):
-            global _alterations, _revision
-            _alterations += 1
+            global _revision
+            vars(self)["_altered"] = vars(self).get("_altered", 0) + 1
             if name in self._configured:
                 _revision += 1
         holds = isinstance(value, _HOLDERS) or isinstance(vars(self).get(name), _HOLDERS)

@@ -112,6 +112,11 @@ class Embedding(Layer):
     def check_values(self, x: Any) -> None:
         """Refuse indices outside of the table, wherever the data are."""
         xp, indices = host().xp, to_numpy(x)
+        if xp.isdtype(indices.dtype, "real floating") and bool(xp.any(indices != xp.round(indices))):
+            raise ValueError(
+                f"Embedding {self.path!r} expects whole numbers, which say which vector to take, got fractions. Number "
+                "the things from 0 on, or put a Dense layer in the place of the Embedding."
+            )
         wrong = (indices < 0) | (indices >= self.input_dim)
         if bool(xp.any(wrong)):
             first = xp.reshape(indices, (-1,))[int(xp.argmax(xp.astype(xp.reshape(wrong, (-1,)), xp.int64)))]

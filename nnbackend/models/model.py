@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -156,6 +156,7 @@ class Model(Layer):
         self._averaged = False
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._compiled_at = (0, 0)
+        self._members: tuple[Layer, ...] = ()
         self._alters = False  # whether its layers set attributes while they compute
         self._eager = False
         # what `_prepare` found; steps rely on it, and nothing else does
@@ -175,6 +176,7 @@ class Model(Layer):
     _not_searched = Layer._not_searched | {
         "_compiled",
         "_handles",
+        "_members",
         "feed",
         "_never_called",
         "_placed",
@@ -331,6 +333,7 @@ class Model(Layer):
             self._training.forget(
                 path for path, parameter in before.items() if self._handles.get(path) is not parameter
             )
+        self._members = tuple(self.family())
         held = [(container, contents(container)) for container in containers(self)]
         self._prepared = (structure(), self._path, held)
 
@@ -394,8 +397,8 @@ class Model(Layer):
             For several outputs, how much each loss counts in the sum that is made small.
         run_eagerly : bool
             Whether every step runs as the Python that it is written in, so that one may print in it and look into it.
-            Otherwise the backend may repeat what it did in the first steps: NumPy records the second step for batches
-            of one shape and replays it, JAX compiles. The numbers are the same on NumPy.
+            Otherwise the backend may repeat what it did in the first steps: NumPy records the second and third step
+            for batches of one shape and replays them, JAX compiles. The numbers are the same on NumPy.
 
         Raises
         ------
@@ -407,9 +410,12 @@ class Model(Layer):
         Notes
         -----
         A learning rate that is set, and attributes of layers that are set (``dropout.rate = 0.2``), take effect at the
-        next step. Where steps are compiled, changes within such attributes, as to a list's items, to the layers' code,
-        to the optimizer, the loss and the metrics take effect with the next `compile`. A model whose layers set
-        attributes while they compute runs as with ``run_eagerly=True``, except on JAX.
+        next step. All else that Python computes without the arrays is read while a step is recorded or compiled, on
+        NumPy as on JAX: global variables, closures, items of lists and dicts, options of the optimizer, the loss and
+        the metrics. Changes of these take effect with the next `compile`, or at once with ``run_eagerly=True``. Random
+        numbers come from ``self.random`` of a layer; a step that draws from another generator is found out by NumPy,
+        which records twice and compares, and runs as it is written, and not by JAX. So does a model whose layers set
+        attributes while they compute.
         """
         if loss is None:
             raise TypeError("compile expects a loss, such as loss='mean_squared_error'.")
@@ -438,8 +444,9 @@ class Model(Layer):
 
     def _step(self, kind: str, fixed: tuple[str | None, ...] = ()) -> Callable[..., Any]:
         """Return a compiled step; the paths that training leaves as they are make another step of it."""
-        if self._compiled_at != (revision(), alterations()):  # a layer computes something else since
-            self._compiled, self._compiled_at = {}, (revision(), alterations())
+        now = revision(), alterations(self._members)
+        if self._compiled_at != now:  # a layer computes something else since
+            self._compiled, self._compiled_at = {}, now
         if (kind, fixed) not in self._compiled:
             if kind == "predict":
                 step: Callable[..., Any] = make_predict_step(self, self._handles)
@@ -459,10 +466,10 @@ class Model(Layer):
 
     def _take(self, step: Callable[..., Any], *arguments: Any) -> Any:
         """Take a step; if layers set attributes in it, which compiled steps would not, it is not compiled again."""
-        before = alterations()
+        before = alterations(self._members)
         outcome = step(*arguments)
-        if alterations() != before:
-            self._compiled_at = (revision(), alterations())
+        if alterations(self._members) != before:
+            self._compiled_at = (revision(), alterations(self._members))
             if self.backend.runs_uncompiled and not self._alters:
                 self._alters, self._compiled = True, {}
         return outcome
@@ -938,7 +945,8 @@ class Model(Layer):
 
     def _takes_as_it_is(self, x: Any, batch_size: int | None) -> bool:
         """Tell whether inputs are one batch, on this backend and in its dtype, so that a step may take them."""
-        if not self.backend.owns(x) or self._input_dtypes() != self._root_dtype():
+        its_own: bool = type(x) is _class_of_arrays(self.backend)
+        if not its_own or self._input_dtypes() != self._root_dtype():
             return False
         fits = len(x.shape) > 1 and 0 < x.shape[0] <= (batch_size or MEASURED_AT_ONCE)
         return (
@@ -1389,6 +1397,12 @@ def _listed(callbacks: Sequence[Callback] | Callback | None) -> Sequence[Callbac
     if callbacks is None:
         return ()
     return (callbacks,) if isinstance(callbacks, Callback) else callbacks
+
+
+@lru_cache(maxsize=64)
+def _class_of_arrays(backend: Backend) -> type:
+    """Return the class of a backend's own arrays; others of its library, as masked ones, are looked at more closely."""
+    return type(backend.from_host([0.0], "float32"))
 
 
 def _optional_count(owner: str, name: str, value: Any) -> int | None:

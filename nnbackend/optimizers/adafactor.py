@@ -29,8 +29,9 @@ def moved_mean(mean: Any, value: Any, share: Any) -> Any:
 
 @elementwise
 def factored_direction(gradient: Any, row: Any, column: Any, mean: Any) -> Any:
-    """U = g / sqrt(r c / mean(r))."""
-    return gradient / namespace(gradient).sqrt(row / mean * column)
+    """U = g / sqrt(r / mean(r)) / sqrt(c): the product of two small means would be too small for float32."""
+    xp = namespace(gradient)
+    return gradient / xp.sqrt(row / mean) / xp.sqrt(column)
 
 
 @elementwise

@@ -256,6 +256,21 @@ def test_ctrl_c_waits_for_the_end_of_a_step_only():
 
 
 @pytest.mark.usefixtures("interruptible")
+def test_a_step_of_another_model_within_a_callback_is_whole_as_well():
+    done = []
+
+    def callback():
+        with whole_steps() as inner, inner:
+            signal.raise_signal(signal.SIGINT)
+            done.append("the rest of its step")
+
+    with whole_steps(), pytest.raises(KeyboardInterrupt):
+        callback()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_handler_that_a_callback_sets_stays():
     def mine(number, frame):
         pass

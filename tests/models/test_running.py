@@ -84,3 +84,52 @@ def test_run_eagerly_runs_every_step_as_it_is_written(backend):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     if backend.name != "jax":
         assert losses[0] == losses[1]
+
+
+def test_models_whose_layers_set_attributes_leave_others_alone(backend):
+    if backend.name != "numpy":
+        pytest.skip("looks at NumPy's recordings")
+    ordinary = nn.Sequential([nn.Dense(2)], backend=backend, seed=0)
+    remembering = nn.Sequential([Remembering(), nn.Dense(2)], backend=backend, seed=0)
+    for model in (ordinary, remembering):
+        model.compile("sgd", "mse")
+    for _ in range(6):
+        for model in (ordinary, remembering):
+            model.train_on_batch(X, Y)
+    (step,) = ordinary._compiled.values()
+    assert step.count == 1
+
+
+def test_a_penalty_that_is_set_on_a_parameter_takes_effect(backend):
+    model = nn.Sequential([nn.Dense(2)], backend=backend, seed=0)
+    model.compile("sgd", "mse")
+    for _ in range(4):
+        without = model.train_on_batch(X, Y)["loss"]
+    model.parameters[0].regularizer = nn.regularizers.L2(100.0)
+    assert model.train_on_batch(X, Y)["loss"] > without + 1.0
+
+
+def test_predict_looks_closely_at_masked_arrays(backend):
+    model = nn.Sequential([nn.Dense(2)], backend=backend, seed=0)
+    model.predict(X)
+    masked = np.ma.masked_less(X.astype("float32"), 0.0)
+    with pytest.raises(TypeError, match="masked"):
+        model.predict(masked)
+
+
+def test_an_embedding_refuses_fractions(backend):
+    model = nn.Sequential([nn.Embedding(10, 3)], backend=backend, seed=0)
+    with pytest.raises(ValueError, match="expects whole numbers"):
+        model.predict(np.asarray([[0.5, 1.0]]))
+    assert model.predict(np.asarray([[2.0, 1.0]])).shape == (1, 2, 3)
+
+
+def test_adafactor_stays_finite_where_units_are_dead_and_inputs_zero(backend):
+    optimizer = nn.optimizers.Adafactor()
+    w = {"w": backend.from_host(np.ones((200, 200)), "float32")}
+    gradient = np.ones((200, 200))
+    gradient[0, :] = gradient[:, 0] = 0.0
+    state = optimizer.init(w)
+    for _ in range(3):
+        w, state = optimizer.update({"w": backend.from_host(gradient, "float32")}, state, w)
+    assert np.isfinite(nn.to_numpy(w["w"])).all()
