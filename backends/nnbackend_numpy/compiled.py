@@ -18,7 +18,7 @@ from nnbackend_numpy.replay import Arena, Replay
 
 __all__ = ["CompiledStep"]
 
-#: How many recordings a step keeps, one for each set of shapes. With others it runs as it is.
+#: How many recordings a step keeps, one for each set of shapes. With more it runs as it is.
 KEPT = 16
 #: How many sets of shapes are remembered to have come before.
 NOTED = 64
@@ -76,7 +76,11 @@ class CompiledStep:
                 if index:
                     self._known.insert(0, self._known.pop(index))
                 return known.run(held, given)
-        if len(self._known) >= KEPT:
+        if (
+            len(self._known) >= KEPT
+        ):  # what runs as it is in between moves the state, and each replay is bound anew
+            self._give_up(f"batches of more than {KEPT} shapes come")
+            self._known.clear()
             return self._step(state, *rest)
         key = (repr(structure), *((leaf.shape, leaf.dtype.str, leaf.strides) for leaf in (*held, *given)))
         if key not in self._trials:
@@ -89,11 +93,14 @@ class CompiledStep:
         except Exception as error:
             # an error of the step itself comes again; in what only recording cannot do, it goes on without
             outcome = self._step(state, *rest)
-            self.reason = (
+            self._give_up(
                 str(error) if isinstance(error, NotRecordableError) else f"{type(error).__name__}: {error}"
             )
-            _log.info("%s runs as it is written, not recorded: %s.", self._step.__name__, self.reason)
             return outcome
+
+    def _give_up(self, reason: str) -> None:
+        self.reason = reason
+        _log.info("%s runs as it is written, not recorded: %s.", self._step.__name__, reason)
 
     def _record(self, held: list[Any], given: list[Any], structure: Any, key: Any) -> Any:
         """Run the step on recorded arrays, and keep the recording once a second one has said the same."""

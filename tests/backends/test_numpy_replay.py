@@ -651,9 +651,15 @@ def test_more_sets_of_shapes_than_are_kept_stay_right():
     made = run_step(
         lambda s, x: ({"a": s["a"] + np.sum(x)}, x * 2 + s["a"][0]), given, {"a": np.zeros(3)}, count=None
     )
-    assert made.reason is None
-    assert len(made._known) == compiled.KEPT
+    assert made.reason == f"batches of more than {compiled.KEPT} shapes come"
     assert made.count == compiled.KEPT
+
+
+def test_as_many_shapes_as_are_kept_may_alternate():
+    sizes = [1 + n % compiled.KEPT for n in range(5 * compiled.KEPT)]
+    given = [np.arange(size, dtype="float64") + n for n, size in enumerate(sizes)]
+    made = run_step(lambda s, x: ({"a": s["a"] + np.sum(x)}, x * 2), given, {"a": np.zeros(3)}, count=None)
+    assert (made.reason, made.count) == (None, compiled.KEPT)
 
 
 # States
