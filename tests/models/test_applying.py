@@ -54,7 +54,8 @@ def test_gradients_by_the_input_and_of_second_order_go_through_apply(backend):
 def test_apply_is_pure_and_answers_in_the_kind_that_it_is_given(backend):
     model = small(backend)
     before, parameters = model.get_weights(), model.get_parameters()
-    zeros = {path: array * 0.0 for path, array in parameters.items()}
+    with backend.scope():
+        zeros = {path: array * 0.0 for path, array in parameters.items()}
     output = model.apply(zeros, X.tolist())
     assert backend.owns(output)
     np.testing.assert_array_equal(nn.to_numpy(output), 0.0)
