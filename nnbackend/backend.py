@@ -153,6 +153,15 @@ class Backend(ABC):
         """
         return step
 
+    def uncompiled(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a step that runs as the Python it is written in, every time, in the state that `compile` gives it."""
+
+        def run(*arguments: Any) -> Any:
+            with self.scope():
+                return step(*arguments)
+
+        return run
+
     #: Whether a step may as well be run as it is, where it is not to be compiled.
     runs_uncompiled: ClassVar[bool] = True
 

@@ -37,7 +37,7 @@ class CompiledStep:
     Attributes
     ----------
     count : int
-        How often the step was recorded.
+        For how many sets of shapes the step was recorded and is replayed.
     reason : str or None
         Why it is not recorded, if it cannot be.
     """
@@ -76,9 +76,7 @@ class CompiledStep:
                 if index:
                     self._known.insert(0, self._known.pop(index))
                 return known.run(held, given)
-        if (
-            len(self._known) >= KEPT
-        ):  # what runs as it is in between moves the state, and each replay is bound anew
+        if len(self._known) >= KEPT:  # steps run in between as they are would have each replay bound anew
             self._give_up(f"batches of more than {KEPT} shapes come")
             self._known.clear()
             return self._step(state, *rest)
@@ -132,8 +130,8 @@ class CompiledStep:
             evaluator=self._evaluator,
             arena=self._arena,
         )
-        if replay.renews:
-            after[: replay.renews] = replay.bind(after[: replay.renews])
+        if replay.renewed:
+            after[: replay.renewed] = replay.bind(after[: replay.renewed])
         del self._trials[key]
         self.count += 1
         self._known.insert(0, _Known(structure, result, replay))
@@ -168,9 +166,9 @@ class _Known:
     def run(self, held: list[Any], given: list[Any]) -> Any:
         """Run the step."""
         new, results = self.replay.run(held, given)
-        if not self.replay.renews:
+        if not self.replay.renewed:
             return unflatten(self._result, results)
-        rest = unflatten((None, *self._result[1:]), [None] * self.replay.renews + results)
+        rest = unflatten((None, *self._result[1:]), [None] * self.replay.renewed + results)
         return (_tree(self.structure[0], new), *rest[1:])
 
 

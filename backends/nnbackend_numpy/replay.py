@@ -115,10 +115,12 @@ class Replay:
         Runs elementwise programs.
     arena : Arena
         The memory of the results.
-    """
 
-    #: How many of the outputs are the new state; `run` returns the others.
-    renews: int
+    Attributes
+    ----------
+    renewed : int
+        How many of the outputs are the new state.
+    """
 
     def __init__(
         self,
@@ -133,7 +135,7 @@ class Replay:
     ) -> None:
         self._forms = recording.forms
         self._state, self._inputs, self._outputs = list(state), list(inputs), list(outputs)
-        self.renews = len(state) if renews else 0
+        self.renewed = len(state) if renews else 0
         self._evaluator, self._arena = evaluator, arena
         operations, self._outputs = _without_repetition(recording, self._outputs)
         self._operations = _needed(operations, self._outputs)
@@ -237,7 +239,7 @@ class Replay:
         risky = max(
             (n for n, op in enumerate(self._operations) if op.kind in ("rule", "backward")), default=-1
         )
-        for old, new in zip(self._state, self._outputs[: self.renews], strict=False):
+        for old, new in zip(self._state, self._outputs[: self.renewed], strict=False):
             if not isinstance(new, Place) or new not in makers or new in over or self._root[new] != new:
                 continue
             number = makers[new]
@@ -265,7 +267,7 @@ class Replay:
 
     def _pieces_of(self, members: Sequence[Place]) -> Place | None:
         """Return the flat result of which these arrays' successors are the pieces, each where its array is."""
-        new = dict(zip(self._state, self._outputs[: self.renews], strict=False))
+        new = dict(zip(self._state, self._outputs[: self.renewed], strict=False))
         pieces = [new.get(member) for member in members]
         roots = {self._root[piece] if isinstance(piece, Place) else None for piece in pieces}
         (root,) = roots if len(roots) == 1 else (None,)
@@ -399,7 +401,7 @@ class Replay:
         new = list(bound)
         for index in self._small:  # these are nobody else's, so that what was handed out stays as it is
             new[index] = bound[index].copy(order="K")
-        return new, [self._result(output) for output in self._outputs[self.renews :]]
+        return new, [self._result(output) for output in self._outputs[self.renewed :]]
 
     def _result(self, output: Any) -> Any:
         if not isinstance(output, Place):
@@ -577,11 +579,11 @@ class Replay:
         """Bring what is not written over the old state yet to its place there."""
         pairs = [
             (old, new)
-            for old, new in zip(self._state, self._outputs[: self.renews], strict=False)
+            for old, new in zip(self._state, self._outputs[: self.renewed], strict=False)
             if not (isinstance(new, Place) and (new == old or self._is_over(new, old)))
         ]
         states = {self._root[place] for place in self._state}
-        for place in self._outputs[self.renews :] if pairs else ():
+        for place in self._outputs[self.renewed :] if pairs else ():
             if (
                 isinstance(place, Place) and self._root[place] in states
             ):  # it is read after the new state is there

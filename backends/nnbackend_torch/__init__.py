@@ -116,6 +116,9 @@ class TorchBackend(Backend):
 
         return without_autograd
 
+    def uncompiled(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        return self.compile(step)  # which keeps PyTorch's own tape out, and runs the step as it is
+
     def memory(self, array: Any) -> object:
         spread = any(step == 0 and size > 1 for step, size in zip(array.stride(), array.shape, strict=True))
         return None if spread else array.untyped_storage().data_ptr()

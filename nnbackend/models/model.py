@@ -462,14 +462,8 @@ class Model(Layer):
 
     def _compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Return a compiled step, or the step itself where it is to run as Python each time."""
-        if not (self._eager or self._alters):
-            return self.backend.compile(step)
-
-        def run(*arguments: Any) -> Any:
-            with self.backend.scope():
-                return step(*arguments)
-
-        return run
+        eager = self._eager or self._alters
+        return self.backend.uncompiled(step) if eager else self.backend.compile(step)
 
     def _take(self, step: Callable[..., Any], *arguments: Any) -> Any:
         """Take a step; if layers set attributes in it, which compiled steps would not, it is not compiled again."""

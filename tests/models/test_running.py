@@ -133,3 +133,14 @@ def test_adafactor_stays_finite_where_units_are_dead_and_inputs_zero(backend):
     for _ in range(3):
         w, state = optimizer.update({"w": backend.from_host(gradient, "float32")}, state, w)
     assert np.isfinite(nn.to_numpy(w["w"])).all()
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_no_other_tape_is_kept_in_a_step(backend, eager):
+    if backend.name != "torch":
+        pytest.skip("only PyTorch's arrays have a tape of their own")
+    x = backend.from_host(X, "float32").requires_grad_()
+    model = nn.Sequential([nn.Dense(2)], backend=backend, seed=0)
+    model.compile("sgd", "mse", run_eagerly=eager)
+    model.train_on_batch(x, Y)
+    assert not any(parameter._array.requires_grad for parameter in model.parameters)
