@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "backend": {"philox", "typing"},
     "elementwise": {"backend", "typing"},
     "placement": {"backend", "typing"},
+    "precision": {"backend"},
     "random": {"backend", "elementwise", "tree", "typing"},
     "autodiff": {"backend", "elementwise", "tree", "typing"},
     "checking": {"autodiff", "backend", "random", "tree", "typing"},
@@ -119,6 +120,7 @@ PROTOCOL = {
     "nnbackend.backend",
     "nnbackend.elementwise",
     "nnbackend.philox",
+    "nnbackend.precision",  # how exactly products are wanted
     "nnbackend.tree",  # what a step that is compiled takes and gives
     "nnbackend.typing",
 }
