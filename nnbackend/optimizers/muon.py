@@ -65,9 +65,9 @@ def orthogonalized(matrix: Any, steps: int = 5, epsilon: float = 1e-7) -> Any:
     x = xp.matrix_transpose(matrix) if tall else matrix
     x = x / xp.maximum(xp.sqrt(xp.sum(x * x)), epsilon)
     for _ in range(steps):
-        square = x @ xp.matrix_transpose(x)
-        polynomial = weighted_sum(square, square @ square, first=b, second=c)
-        x = weighted_sum(x, polynomial @ x, first=a, second=1.0)
+        square = xp.matmul(x, xp.matrix_transpose(x))
+        polynomial = weighted_sum(square, xp.matmul(square, square), first=b, second=c)
+        x = weighted_sum(x, xp.matmul(polynomial, x), first=a, second=1.0)
     return xp.matrix_transpose(x) if tall else x
 
 
