@@ -121,6 +121,12 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> tuple[Array, Ba
     if x.ndim != 2:
         y = xp.reshape(y, (*x.shape[:-1], kernel.shape[1]))
 
+    return y, dense_backward(x, rows, kernel, bias)
+
+
+def dense_backward(x: Any, rows: Any, kernel: Any, bias: Any) -> Backward:
+    """Return the way back of an affine map, however its value was computed; `rows` is `x` with two axes."""
+
     def backward(dy: Array, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         xp = namespace(dy)
         flat = dy if dy.ndim == 2 else xp.reshape(dy, (-1, dy.shape[-1]))
@@ -134,7 +140,7 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> tuple[Array, Ba
             dbias = like(xp.sum(flat, axis=0), bias)
         return dx, dkernel, dbias
 
-    return y, backward
+    return backward
 
 
 def _tensordot_multiply_adds(x1: Any, x2: Any, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> int:
