@@ -109,7 +109,7 @@ HOST_EDGES = {
 #: backend package -> the libraries it knows.
 OWN_LIBRARIES = {
     "nnbackend_numpy": {"array_api_compat", "numba", "numpy", "scipy"},
-    "nnbackend_cupy": {"array_api_compat", "cupy", "cupy_backends", "cupyx", "numpy"},
+    "nnbackend_cupy": {"array_api_compat", "cuda", "cupy", "cupy_backends", "cupyx", "numpy"},
     "nnbackend_torch": {"array_api_compat", "ml_dtypes", "numpy", "torch"},
     "nnbackend_jax": {"array_api_compat", "jax", "jaxlib", "numpy"},
     "nnbackend_strict": {"array_api_compat", "array_api_strict", "numpy"},
@@ -127,6 +127,19 @@ PROTOCOL = {
 
 #: file of a backend -> {module: the reason why its native rules may call that module's generic ones}
 RULE_EDGES = {
+    "backends/nnbackend_cupy/convolution.py": {
+        "nnbackend.functional.convolution": "what has no faster form, and gradients of gradients, are generic",
+    },
+    "backends/nnbackend_cupy/matmul.py": {
+        "nnbackend.functional.linear": "what has no faster form, and gradients, are generic",
+    },
+    "backends/nnbackend_cupy/pooling.py": {
+        "nnbackend.functional.pooling": "what has no faster form, and gradients of gradients, are generic",
+    },
+    "backends/nnbackend_cupy/scatter.py": {
+        "nnbackend.functional.embedding": "what has no faster form, and gradients of gradients, are generic",
+        "nnbackend.functional.indexing": "what has no faster form is generic",
+    },
     "backends/nnbackend_numpy/convolution.py": {
         "nnbackend.functional.convolution": "what has no faster form, and gradients of gradients, are generic",
     },

@@ -1,7 +1,9 @@
 """CuPy: NVIDIA GPUs.
 
 Arrays live on CUDA's current device; to use another, set ``CUDA_VISIBLE_DEVICES``. Elementwise and rowwise programs
-run as generated kernels (`nnbackend_cupy.kernels`), random words come from a kernel of the same bits as NumPy's.
+run as generated kernels (`nnbackend_cupy.kernels`), random words come from a kernel of the same bits as NumPy's, and
+products of matrices from cuBLASLt (`nnbackend_cupy.cublas`). What a step does waits for nothing on the device, so that
+a CUDA graph can hold it.
 """
 
 from __future__ import annotations
@@ -27,16 +29,18 @@ class CupyBackend(Backend):
     roots: ClassVar[frozenset[str]] = frozenset({"cupy"})
 
     def __init__(self) -> None:
-        import array_api_compat.cupy as xp
         import cupy
         import numpy
 
         from nnbackend_cupy.launch import Evaluator
+        from nnbackend_cupy.namespace import xp
+        from nnbackend_cupy.rules import NATIVE_RULES
 
         self.xp = xp
         self._cupy = cupy
         self._numpy = numpy
         self._evaluator = Evaluator()
+        self.native_rules = NATIVE_RULES
         self._philox = cupy.RawKernel(kernels.PHILOX_SOURCE, kernels.PHILOX_NAME, options=kernels.OPTIONS)
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import importlib.util
 import os
@@ -38,6 +37,8 @@ cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 if availability.probe().devices:
     pytest.skip("there is a GPU", allow_module_level=True)
 
+from tests.backends.cupy_on_cpu import KernelOnCpu, contents, fake  # noqa: E402 (it needs CuPy)
+
 
 @pytest.fixture
 def cupy_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
@@ -47,25 +48,6 @@ def cupy_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     yield backend
     nnbackend.backend._by_type.pop(cupy.ndarray, None)
     nnbackend.backend._namespaces.pop(cupy.ndarray, None)
-
-
-def _fake(host: np.ndarray) -> Any:
-    """Return a CuPy array whose memory is a NumPy array's: its shape is real, its values out of CuPy's reach."""
-    assert host.flags.c_contiguous
-    memory = cupy.cuda.UnownedMemory(host.ctypes.data, host.nbytes, host, device_id=0)
-    return cupy.ndarray(host.shape, host.dtype, cupy.cuda.MemoryPointer(memory, 0))
-
-
-def _contents(array: Any) -> np.ndarray:
-    """View the memory of an array that `_fake` made, or of a view of it."""
-    interface = {
-        "data": (array.data.ptr, False),
-        "shape": array.shape,
-        "strides": array.strides,
-        "typestr": array.dtype.str,
-        "version": 3,
-    }
-    return np.asarray(SimpleNamespace(__array_interface__=interface, owner=array))
 
 
 def test_asking_for_cupy_says_that_there_is_no_driver_and_how_to_install_it() -> None:
@@ -202,11 +184,11 @@ def test_generating_sources_does_not_import_cupy() -> None:
 def test_an_array_whose_backend_cannot_run_here_raises_the_reason() -> None:
     nnbackend.backend._by_type.pop(cupy.ndarray, None)
     with pytest.raises(BackendUnavailableError, match="is not available: CuPy"):
-        backend_of(_fake(np.ones(3, np.float32)))
+        backend_of(fake(np.ones(3, np.float32)))
 
 
 def test_arrays_in_host_memory_are_dispatched_to_cupy(cupy_backend: Backend) -> None:
-    array = _fake(np.ones((2, 3), np.float32))
+    array = fake(np.ones((2, 3), np.float32))
     assert is_array(array)
     assert cupy_backend.owns(array)
     assert not cupy_backend.owns(np.ones(3))
@@ -219,7 +201,7 @@ def test_arrays_in_host_memory_are_dispatched_to_cupy(cupy_backend: Backend) -> 
 
 def test_views_of_cupy_arrays_move_no_data(cupy_backend: Backend) -> None:
     host = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    array = _fake(host)
+    array = fake(host)
     xp = namespace(array)
     assert array.strides == host.strides
     for view, expected in [
@@ -231,11 +213,11 @@ def test_views_of_cupy_arrays_move_no_data(cupy_backend: Backend) -> None:
     ]:
         assert view.data.ptr == host.ctypes.data
         assert view.shape == expected.shape
-        np.testing.assert_array_equal(_contents(view), expected)
+        np.testing.assert_array_equal(contents(view), expected)
 
 
 def test_cupy_arrays_do_not_become_numpy_arrays_by_themselves(cupy_backend: Backend) -> None:
-    array = _fake(np.ones(3, np.float32))
+    array = fake(np.ones(3, np.float32))
     with pytest.raises(TypeError, match="Implicit conversion to a NumPy array is not allowed"):
         np.asarray(array)
     with pytest.raises(TypeError):
@@ -260,7 +242,7 @@ def recorder(cupy_backend: Backend, monkeypatch: pytest.MonkeyPatch) -> _Recorde
     found = _Recorder()
     monkeypatch.setattr(cupy, "ElementwiseKernel", found)
     monkeypatch.setattr(cupy, "RawKernel", found)
-    monkeypatch.setattr(cupy, "empty", lambda shape, dtype: _fake(np.zeros(shape, dtype)))
+    monkeypatch.setattr(cupy, "empty", lambda shape, dtype: fake(np.zeros(shape, dtype)))
     monkeypatch.setattr(cupy, "ascontiguousarray", lambda array: array)
     return found
 
@@ -278,7 +260,7 @@ def _centred(x, weight):
 
 
 def _ones(*shape: int, dtype: str = "float32") -> Any:
-    return _fake(np.ones(shape, dtype))
+    return fake(np.ones(shape, dtype))
 
 
 def test_an_elementwise_program_becomes_one_kernel_that_is_kept(recorder: _Recorder) -> None:
@@ -353,7 +335,7 @@ def test_an_empty_row_is_left_to_the_plain_expression(
 
 def test_drawing_reads_key_and_step_on_the_device(recorder: _Recorder) -> None:
     backend = CupyBackend()
-    key, step = _fake(np.asarray([5, -1], np.int64)), _fake(np.asarray(7, np.int64))
+    key, step = fake(np.asarray([5, -1], np.int64)), fake(np.asarray(7, np.int64))
     words = backend.random_words(1001, 32, key=key, step=step, stream=2**64 - 1, call=3)
     assert (words.shape, words.dtype) == ((1001,), np.uint32)
     grid, block, arguments = recorder.called[0]
@@ -376,43 +358,15 @@ def test_drawing_takes_key_and_step_as_numbers(recorder: _Recorder) -> None:
     assert len(recorder.called) == 1
 
 
-class _KernelOnCpu:
-    """Stands for CuPy's ``RawKernel``: the same source, compiled by g++ and run on arrays in host memory."""
-
-    folder = Path()
-
-    def __init__(self, code: str, name: str, options: tuple[str, ...]) -> None:
-        parameters = code.partition(f"{name}(")[2].partition(")")[0].split(",")
-        types = [" ".join(parameter.split()[:-1]).replace("const long", "long") for parameter in parameters]
-        values = ", ".join(f"*({kind}*)given[{index}]" for index, kind in enumerate(types))
-        run = (
-            'extern "C" void run(unsigned blocks, unsigned columns, unsigned rows, void** given) {\n'
-            f"    launch(blocks, columns, rows, [=] {{ {name}({values}); }});\n}}\n"
-        )
-        source = self.folder / f"{name}_{len(list(self.folder.iterdir()))}.cpp"
-        source.write_text(f'#include "{Path(__file__).with_name("cuda_on_cpu.h")}"\n{code}{run}')
-        flags = ["-std=c++20", "-fno-strict-aliasing", "-w", "-shared", "-fPIC", "-pthread"]
-        library = source.with_suffix(".so")
-        subprocess.run(["g++", *flags, str(source), "-o", str(library)], check=True)
-        self.run = ctypes.CDLL(str(library)).run
-
-    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
-        held = [
-            ctypes.c_uint64(int(a.data.ptr if isinstance(a, cupy.ndarray) else a) % 2**64) for a in arguments
-        ]
-        given = (ctypes.c_void_p * len(held))(*(ctypes.addressof(value) for value in held))
-        self.run(*grid, *(*block, 1)[:2], given)
-
-
 @pytest.fixture
 def _kernels_on_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let CuPy compile whole kernels and find memory on the CPU."""
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed")
-    monkeypatch.setattr(_KernelOnCpu, "folder", tmp_path)
-    monkeypatch.setattr(cupy, "RawKernel", _KernelOnCpu)
-    monkeypatch.setattr(cupy, "empty", lambda shape, dtype: _fake(np.empty(shape, dtype)))
-    monkeypatch.setattr(cupy, "ascontiguousarray", lambda a: _fake(np.ascontiguousarray(_contents(a))))
+    monkeypatch.setattr(KernelOnCpu, "folder", tmp_path)
+    monkeypatch.setattr(cupy, "RawKernel", KernelOnCpu)
+    monkeypatch.setattr(cupy, "empty", lambda shape, dtype: fake(np.empty(shape, dtype)))
+    monkeypatch.setattr(cupy, "ascontiguousarray", lambda a: fake(np.ascontiguousarray(contents(a))))
 
 
 @pytest.fixture
@@ -435,20 +389,20 @@ def test_a_rowwise_program_runs_on_arguments_of_every_shape(
 ) -> None:
     scores = rng.standard_normal((50, 2, 3, 4))
     mask, bias, scale = rng.random((4, 1, 1, 50)) < 0.8, rng.standard_normal((2, 1)), np.asarray(0.5)
-    results = _attention(_fake(scores).T, _fake(mask), _fake(bias), _fake(scale))
+    results = _attention(fake(scores).T, fake(mask), fake(bias), fake(scale))
     for actual, wanted in zip(results, _attention.function(scores.T, mask, bias, scale), strict=True):
         assert actual.shape == wanted.shape
-        np.testing.assert_allclose(_contents(actual), wanted, rtol=1e-13)
+        np.testing.assert_allclose(contents(actual), wanted, rtol=1e-13)
 
 
 def test_a_rowwise_program_takes_over_donated_memory(on_cpu: Backend, rng: np.random.Generator) -> None:
     x, weight = rng.standard_normal((7, 40)).astype(np.float16), np.ones(40, np.float16)
     wanted = _centred.function(x.astype(np.float32), weight.astype(np.float32))[0].astype(np.float16)
-    held, spare = _fake(x), _fake(np.ones((7, 1), np.float16))
-    result, mean = on_cpu.run(_centred.program(), (held, _fake(weight)), (0, None))
+    held, spare = fake(x), fake(np.ones((7, 1), np.float16))
+    result, mean = on_cpu.run(_centred.program(), (held, fake(weight)), (0, None))
     assert result is held
     assert mean.shape == spare.shape
-    np.testing.assert_allclose(_contents(result), wanted, atol=2e-3)
+    np.testing.assert_allclose(contents(result), wanted, atol=2e-3)
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -456,6 +410,6 @@ def test_words_drawn_with_key_and_step_on_the_device_are_those_of_the_host(
     bits: int, on_cpu: Backend
 ) -> None:
     key, step = np.asarray([5, -1], np.int64), np.asarray(7, np.int64)
-    drawn = on_cpu.random_words(2050, bits, key=_fake(key), step=_fake(step), stream=2**64 - 1, call=3)
+    drawn = on_cpu.random_words(2050, bits, key=fake(key), step=fake(step), stream=2**64 - 1, call=3)
     wanted = host().random_words(2050, bits, key=(5, 2**64 - 1), step=7, stream=2**64 - 1, call=3)
-    np.testing.assert_array_equal(_contents(drawn), wanted)
+    np.testing.assert_array_equal(contents(drawn), wanted)
