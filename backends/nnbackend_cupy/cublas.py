@@ -33,8 +33,9 @@ DTYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 WORKSPACE = 32 << 20
 #: Algorithms that are asked for at a time; the library lists the fastest first.
 _CANDIDATES = 8
-#: Addresses are at best known to be multiples of this.
-ALIGNMENT = 256
+#: Addresses are at best said to be multiples of this: no kernel loads more at a time, and with what is said of two
+#: addresses the algorithm may differ, so that bits would depend on where an array happened to be allocated.
+ALIGNMENT = 16
 
 # From cublas_api.h and cublasLt.h; a test compares them where the headers are installed.
 CUBLAS_STATUS_SUCCESS = 0

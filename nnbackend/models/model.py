@@ -992,7 +992,10 @@ class Model(Layer):
     ) -> dict[str, float]:
         """Take one training step on these samples and return loss and metrics of the batch, from before the step."""
         self._require_compiled("train_on_batch")
-        data = self._checked("train_on_batch", self._dataset("train_on_batch", x, y, sample_weight), False)
+        # what comes from the host is checked there: a look at the device would wait for the step before
+        where = None if _on_a_device(x) or _on_a_device(y) else host()
+        given = self._dataset("train_on_batch", x, y, sample_weight, on=where)
+        data = self._checked("train_on_batch", given, False)
         if class_weight is not None:
             data = weigh_classes(
                 data,
@@ -1002,7 +1005,7 @@ class Model(Layer):
                 self.compute_output_shape(sample_shape(data.x)),
             )
         with whole_steps() as whole, whole:
-            measured = self._train(Batch(data.x, data.y, data.weight), self._no_metrics())
+            measured = self._train(data.on(self.backend), self._no_metrics())
         return self._numbers(measured)
 
     def minimize(
@@ -1398,6 +1401,14 @@ def _listed(callbacks: Sequence[Callback] | Callback | None) -> Sequence[Callbac
     if callbacks is None:
         return ()
     return (callbacks,) if isinstance(callbacks, Callback) else callbacks
+
+
+def _on_a_device(given: Any) -> bool:
+    """Tell whether data, or the first of several arrays, are in another library than the host's."""
+    while isinstance(given, (list, tuple, dict)) and given:
+        given = next(iter(given.values() if isinstance(given, dict) else given))
+    given = plain(given)
+    return is_array(given) and not host().owns(given)
 
 
 @lru_cache(maxsize=64)
