@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nnbackend as nn
+from nnbackend import functional as fn
 from nnbackend import random
 from nnbackend.backend import Backend, host, namespace
 from nnbackend.elementwise import elementwise, rowwise
+from nnbackend.precision import use_matmul_precision
 from tests.backends.cuda_programs import (
     CASES,
     Case,
@@ -202,3 +205,147 @@ def test_the_device_is_described(backend: Backend) -> None:
     assert found.available
     assert found.devices[0].startswith("cuda:0 ")
     assert "GiB" in found.memory
+
+
+_PRODUCTS = [
+    ((64, 48), (48, 80)),
+    ((1, 7), (7, 1)),
+    ((33, 17), (17, 9)),
+    ((5, 4, 6), (6, 3)),
+    ((2, 3, 4, 5), (2, 3, 5, 7)),
+    ((2, 1, 4, 5), (3, 5, 7)),
+]
+_PRECISE = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-14}
+
+
+def _assert_near(actual: np.ndarray, wanted: np.ndarray, tolerance: float) -> None:
+    scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
+    np.testing.assert_allclose(actual.astype(np.float64), wanted, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("swapped", [(False, False), (True, False), (False, True), (True, True)], ids=str)
+@pytest.mark.parametrize(("first", "second"), _PRODUCTS, ids=str)
+@pytest.mark.parametrize("dtype", list(_PRECISE))
+def test_products_are_those_of_numpy(
+    dtype: str, first: tuple[int, ...], second: tuple[int, ...], swapped: tuple[bool, bool],
+    backend: Backend, rng: np.random.Generator,
+) -> None:  # fmt: skip
+    factors = [rng.standard_normal(shape).astype(dtype) for shape in (first, second)]
+    there = [
+        backend.from_host(np.ascontiguousarray(f.swapaxes(-1, -2))).swapaxes(-1, -2)
+        if swap
+        else backend.from_host(f)
+        for f, swap in zip(factors, swapped, strict=True)
+    ]
+    wanted = np.matmul(*(f.astype(np.float64) for f in factors))
+    product = _captured(backend, lambda: namespace(there[0]).matmul(*there))
+    assert backend.to_host(product).dtype == dtype
+    _assert_near(backend.to_host(product), wanted, _PRECISE[dtype])
+    again = namespace(there[0]).matmul(*there)
+    np.testing.assert_array_equal(backend.to_host(product), backend.to_host(again))
+
+
+def test_products_of_bfloat16_are_rounded_once(backend: Backend, rng: np.random.Generator) -> None:
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    x, y = (rng.standard_normal((3, 40, 40)).astype(bfloat16) for _ in range(2))
+    product = namespace(backend.from_host(x)).matmul(backend.from_host(x), backend.from_host(y))
+    assert product.dtype == bfloat16
+    wanted = np.matmul(x.astype(np.float64), y.astype(np.float64))
+    _assert_near(backend.to_host(product), wanted, 1e-2)
+
+
+@pytest.mark.parametrize(("precision", "least", "most"), [("highest", 0.0, 1e-6), ("high", 1e-6, 3e-3)])
+def test_float32_is_multiplied_as_exactly_as_is_asked_for(
+    precision: Any, least: float, most: float, backend: Backend, rng: np.random.Generator
+) -> None:
+    x = rng.standard_normal((512, 512)).astype(np.float32)
+    there = backend.from_host(x)
+    with use_matmul_precision(precision):
+        product = backend.to_host(namespace(there).matmul(there, there))
+    wanted = x.astype(np.float64) @ x.astype(np.float64)
+    error = np.max(np.abs(product - wanted)) / np.max(np.abs(wanted))
+    assert least <= error <= most
+
+
+def _rule_cases(rng: np.random.Generator) -> dict[str, tuple[Callable[..., Any], list[Any]]]:
+    """Functions of the library with native rules, and their arguments; the first one is differentiated by."""
+    x = rng.standard_normal((8, 9, 10, 6)).astype(np.float32)
+    kernel = rng.standard_normal((3, 3, 6, 12)).astype(np.float32)
+    bias, rows = (
+        rng.standard_normal(12).astype(np.float32),
+        rng.standard_normal((5000, 33)).astype(np.float32),
+    )
+    numbers = rng.integers(0, 40, 5000)
+    query = rng.standard_normal((4, 16, 2, 8)).astype(np.float32)
+    return {
+        "dense": (lambda x, w, b: fn.dense(x, w, b), [x, kernel[0, 0], bias]),
+        "conv": (lambda x, w, b: fn.conv(x, w, b, strides=2, padding="same"), [x, kernel, bias]),
+        "conv of groups": (lambda x, w: fn.conv(x, w, groups=2), [x, kernel[:, :, :3]]),
+        "conv_transpose": (lambda x, w: fn.conv_transpose(x, w, strides=2), [x, kernel.swapaxes(2, 3)]),
+        "max_pool": (lambda x: fn.max_pool(x, pool_size=3, strides=2), [x]),
+        "average_pool": (lambda x: fn.average_pool(x, pool_size=3, strides=1, padding="same"), [x]),
+        "embedding": (lambda table, i: fn.embedding(i, table), [rows[:40], numbers]),
+        "scatter_add": (lambda x, i: fn.scatter_add(x, i, length=50), [rows, numbers]),
+        "vecdot": (lambda x, y: fn.vecdot(x, y), [rows, rows[:1]]),
+        "tensordot": (lambda x, y: fn.tensordot(x, y, axes=2), [x, x[0, 0, :, :][:, :, None]]),
+        "attention": (
+            lambda q, k: fn.scaled_dot_product_attention(q, k, k, causal=True), [query, query[:, ::-1].copy()]
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(_rule_cases(np.random.default_rng(0))))
+def test_native_rules_and_their_gradients_wait_for_nothing(
+    name: str, backend: Backend, rng: np.random.Generator
+) -> None:
+    function, arguments = _rule_cases(rng)[name]
+
+    def both(*given: Any) -> tuple[Any, Any]:
+        value, pullback = nn.vjp(lambda first: function(first, *given[1:]), given[0])
+        return value, pullback(value)[0]
+
+    there = [backend.from_host(argument) for argument in arguments]
+    captured = [backend.to_host(result) for result in _captured(backend, lambda: both(*there))]
+    for actual, same in zip(captured, both(*there), strict=True):
+        np.testing.assert_array_equal(actual, backend.to_host(same))
+    exact = both(*(a.astype(np.float64) if a.dtype.kind == "f" else a for a in arguments))
+    for actual, wanted in zip(captured, exact, strict=True):
+        _assert_near(actual, np.asarray(wanted), 5e-6)
+
+
+def _network(backend: Backend) -> nn.Model:
+    """Return a network with most kinds of layers."""
+    inputs = nn.Input((12,), dtype="int64")
+    x = nn.Embedding(30, 8)(inputs)
+    x = nn.MultiHeadAttention(2, 4)(x, x)
+    for layer in (
+        nn.LayerNormalization(),
+        nn.Conv1D(6, 3, padding="same", activation="relu"),
+        nn.BatchNormalization(),
+        nn.MaxPooling1D(2),
+        nn.GRU(5),
+        nn.Dropout(0.3),
+        nn.Dense(4, activation="softmax"),
+    ):
+        x = layer(x)
+    model = nn.Model(inputs, x, seed=0, backend=backend)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_a_training_step_waits_for_nothing(
+    backend: Backend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole step is captured, where anything that would wait for the device raises."""
+    taken: list[Callable[[], Any]] = []
+
+    def compile_nothing(step: Callable[..., Any]) -> Callable[..., Any]:
+        def take(*arguments: Any) -> Any:
+            taken[:] = [lambda: step(*arguments)]
+            return step(*arguments)
+
+        return take
+
+    monkeypatch.setattr(backend, "compile", compile_nothing)
+    _network(backend).train_on_batch(rng.integers(0, 30, (16, 12)), rng.integers(0, 4, 16))
+    _captured(backend, taken[0])
