@@ -9,6 +9,9 @@ Nothing here imports CuPy or needs a GPU: memory is known by its addresses, and 
 The library counts rows first, so a row-major matrix is its transposed one to it. Hence the operands change places,
 :math:`C^T = B^T A^T`, and a bias that is added to every row of C belongs to the rows of what the library computes.
 
+A bias is added on the way. The library's activations are not used: that its ReLU keeps NaN is promised nowhere, and its
+GELU is the approximation by tanh.
+
 Every call gives the same bits on the same GPU: an algorithm is chosen once for a product, and among those that split
 a sum only such are let in as add their parts up in a workspace, in the type they are computed in.
 """
@@ -20,7 +23,7 @@ import threading
 from collections.abc import Callable
 from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from nnbackend.precision import MatmulPrecision
 
@@ -57,24 +60,8 @@ CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES = 6
 CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES = 7
 CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES = 8
 CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE = 2
-CUBLASLT_EPILOGUE_DEFAULT = 1
-CUBLASLT_EPILOGUE_RELU = 2
 CUBLASLT_EPILOGUE_BIAS = 4
-CUBLASLT_EPILOGUE_RELU_BIAS = 6
-CUBLASLT_EPILOGUE_GELU = 32
-CUBLASLT_EPILOGUE_GELU_BIAS = 36
 
-#: What is done to the product before it is stored; "gelu" is the approximation by tanh.
-Activation: TypeAlias = Literal["", "relu", "gelu"]
-
-_EPILOGUES = {
-    ("", False): CUBLASLT_EPILOGUE_DEFAULT,
-    ("", True): CUBLASLT_EPILOGUE_BIAS,
-    ("relu", False): CUBLASLT_EPILOGUE_RELU,
-    ("relu", True): CUBLASLT_EPILOGUE_RELU_BIAS,
-    ("gelu", False): CUBLASLT_EPILOGUE_GELU,
-    ("gelu", True): CUBLASLT_EPILOGUE_GELU_BIAS,
-}
 #: What float32 may be multiplied in, the best first: the next one where the GPU has no such product.
 _FLOAT32: dict[MatmulPrecision, tuple[int, ...]] = {
     "highest": (CUBLAS_COMPUTE_32F,),
@@ -121,8 +108,6 @@ class Product(NamedTuple):
         How float32 is multiplied.
     bias : bool
         Whether a row of numbers is added to every row of the product.
-    activation : {"", "relu", "gelu"}
-        What is done to it then.
     """
 
     rows: int
@@ -135,7 +120,6 @@ class Product(NamedTuple):
     dtype: str
     precision: MatmulPrecision = "highest"
     bias: bool = False
-    activation: Activation = ""
 
 
 class Algorithm(ctypes.Structure):
@@ -286,9 +270,10 @@ class CublasLt:
         ):
             way = c_int32(CUBLAS_OP_T if matrix.transposed else CUBLAS_OP_N)
             self._set(operation, "MatmulDesc", attribute, way)
-        epilogue = c_uint32(_EPILOGUES[product.activation, product.bias])
-        self._set(operation, "MatmulDesc", CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue)
-        if product.bias:  # some algorithms look at whether there is one
+        if product.bias:
+            epilogue = c_uint32(CUBLASLT_EPILOGUE_BIAS)
+            self._set(operation, "MatmulDesc", CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue)
+            # which one it is changes; that there is one has to be known
             self._set(operation, "MatmulDesc", CUBLASLT_MATMUL_DESC_BIAS_POINTER, c_void_p(ALIGNMENT))
         layouts = [
             self._layout(product, matrix, rows, columns)

@@ -192,17 +192,11 @@ def test_every_dtype_is_rounded_once(dtype: str, handle: CublasLt, rng: np.rando
     np.testing.assert_array_equal(out, wanted)
 
 
-@pytest.mark.parametrize("activation", ["", "relu", "gelu"])
-def test_a_bias_belongs_to_the_columns_of_the_product(
-    activation: cublas.Activation, handle: CublasLt, rng: np.random.Generator
-) -> None:
+def test_a_bias_belongs_to_the_columns_of_the_product(handle: CublasLt, rng: np.random.Generator) -> None:
     first, second, bias = rng.standard_normal((2, 5, 3)), rng.standard_normal((3, 4)), rng.standard_normal(4)
     out = np.zeros((2, 5, 4))
-    _multiply(handle, first, second, out, bias=bias, activation=activation)
-    z = first @ second + bias
-    tanh = np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))
-    wanted = {"": z, "relu": np.maximum(z, 0), "gelu": 0.5 * z * (1 + tanh)}[activation]
-    np.testing.assert_allclose(out, wanted, rtol=1e-12, atol=1e-12)
+    _multiply(handle, first, second, out, bias=bias)
+    np.testing.assert_allclose(out, first @ second + bias, rtol=1e-12, atol=1e-12)
 
 
 _SQUARE = Product(4, 4, 4, 1, Matrix(4), Matrix(4), Matrix(4), "float32")
@@ -339,7 +333,7 @@ def test_the_library_takes_the_descriptors_and_gives_them_back() -> None:
     handle._call("cublasLtMatmulDescCreate", ctypes.byref(operation), cublas.CUBLAS_COMPUTE_32F_FAST_TF32, 0)
     for attribute, value in (
         (cublas.CUBLASLT_MATMUL_DESC_TRANSA, ctypes.c_int32(1)),
-        (cublas.CUBLASLT_MATMUL_DESC_EPILOGUE, ctypes.c_uint32(cublas.CUBLASLT_EPILOGUE_RELU_BIAS)),
+        (cublas.CUBLASLT_MATMUL_DESC_EPILOGUE, ctypes.c_uint32(cublas.CUBLASLT_EPILOGUE_BIAS)),
         (cublas.CUBLASLT_MATMUL_DESC_BIAS_POINTER, ctypes.c_void_p(256)),
     ):
         handle._set(operation, "MatmulDesc", attribute, value)
