@@ -1,9 +1,7 @@
 """CuPy: NVIDIA GPUs.
 
 Arrays live on CUDA's current device; to use another, set ``CUDA_VISIBLE_DEVICES``. Elementwise and rowwise programs
-run as generated kernels (`nnbackend_cupy.kernels`), random words come from a kernel of the same bits as NumPy's, and
-products of matrices from cuBLASLt (`nnbackend_cupy.cublas`). What a step does waits for nothing on the device, so that
-a CUDA graph can hold it.
+run as generated kernels (`nnbackend_cupy.kernels`), random words come from a kernel of the same bits as NumPy's.
 """
 
 from __future__ import annotations

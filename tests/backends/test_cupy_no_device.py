@@ -37,7 +37,9 @@ cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 if availability.probe().devices:
     pytest.skip("there is a GPU", allow_module_level=True)
 
-from tests.backends.cupy_on_cpu import KernelOnCpu, contents, fake  # noqa: E402 (it needs CuPy)
+from tests.backends.cupy_on_cpu import KernelOnCpu  # noqa: E402 (it needs CuPy)
+from tests.backends.cupy_on_cpu import contents as _contents  # noqa: E402
+from tests.backends.cupy_on_cpu import fake as _fake  # noqa: E402
 
 
 @pytest.fixture
@@ -184,11 +186,11 @@ def test_generating_sources_does_not_import_cupy() -> None:
 def test_an_array_whose_backend_cannot_run_here_raises_the_reason() -> None:
     nnbackend.backend._by_type.pop(cupy.ndarray, None)
     with pytest.raises(BackendUnavailableError, match="is not available: CuPy"):
-        backend_of(fake(np.ones(3, np.float32)))
+        backend_of(_fake(np.ones(3, np.float32)))
 
 
 def test_arrays_in_host_memory_are_dispatched_to_cupy(cupy_backend: Backend) -> None:
-    array = fake(np.ones((2, 3), np.float32))
+    array = _fake(np.ones((2, 3), np.float32))
     assert is_array(array)
     assert cupy_backend.owns(array)
     assert not cupy_backend.owns(np.ones(3))
@@ -201,7 +203,7 @@ def test_arrays_in_host_memory_are_dispatched_to_cupy(cupy_backend: Backend) -> 
 
 def test_views_of_cupy_arrays_move_no_data(cupy_backend: Backend) -> None:
     host = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    array = fake(host)
+    array = _fake(host)
     xp = namespace(array)
     assert array.strides == host.strides
     for view, expected in [
@@ -213,11 +215,11 @@ def test_views_of_cupy_arrays_move_no_data(cupy_backend: Backend) -> None:
     ]:
         assert view.data.ptr == host.ctypes.data
         assert view.shape == expected.shape
-        np.testing.assert_array_equal(contents(view), expected)
+        np.testing.assert_array_equal(_contents(view), expected)
 
 
 def test_cupy_arrays_do_not_become_numpy_arrays_by_themselves(cupy_backend: Backend) -> None:
-    array = fake(np.ones(3, np.float32))
+    array = _fake(np.ones(3, np.float32))
     with pytest.raises(TypeError, match="Implicit conversion to a NumPy array is not allowed"):
         np.asarray(array)
     with pytest.raises(TypeError):
@@ -242,7 +244,7 @@ def recorder(cupy_backend: Backend, monkeypatch: pytest.MonkeyPatch) -> _Recorde
     found = _Recorder()
     monkeypatch.setattr(cupy, "ElementwiseKernel", found)
     monkeypatch.setattr(cupy, "RawKernel", found)
-    monkeypatch.setattr(cupy, "empty", lambda shape, dtype: fake(np.zeros(shape, dtype)))
+    monkeypatch.setattr(cupy, "empty", lambda shape, dtype: _fake(np.zeros(shape, dtype)))
     monkeypatch.setattr(cupy, "ascontiguousarray", lambda array: array)
     return found
 
@@ -260,7 +262,7 @@ def _centred(x, weight):
 
 
 def _ones(*shape: int, dtype: str = "float32") -> Any:
-    return fake(np.ones(shape, dtype))
+    return _fake(np.ones(shape, dtype))
 
 
 def test_an_elementwise_program_becomes_one_kernel_that_is_kept(recorder: _Recorder) -> None:
@@ -335,7 +337,7 @@ def test_an_empty_row_is_left_to_the_plain_expression(
 
 def test_drawing_reads_key_and_step_on_the_device(recorder: _Recorder) -> None:
     backend = CupyBackend()
-    key, step = fake(np.asarray([5, -1], np.int64)), fake(np.asarray(7, np.int64))
+    key, step = _fake(np.asarray([5, -1], np.int64)), _fake(np.asarray(7, np.int64))
     words = backend.random_words(1001, 32, key=key, step=step, stream=2**64 - 1, call=3)
     assert (words.shape, words.dtype) == ((1001,), np.uint32)
     grid, block, arguments = recorder.called[0]
@@ -365,8 +367,8 @@ def _kernels_on_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         pytest.skip("g++ is not installed")
     monkeypatch.setattr(KernelOnCpu, "folder", tmp_path)
     monkeypatch.setattr(cupy, "RawKernel", KernelOnCpu)
-    monkeypatch.setattr(cupy, "empty", lambda shape, dtype: fake(np.empty(shape, dtype)))
-    monkeypatch.setattr(cupy, "ascontiguousarray", lambda a: fake(np.ascontiguousarray(contents(a))))
+    monkeypatch.setattr(cupy, "empty", lambda shape, dtype: _fake(np.empty(shape, dtype)))
+    monkeypatch.setattr(cupy, "ascontiguousarray", lambda a: _fake(np.ascontiguousarray(_contents(a))))
 
 
 @pytest.fixture
@@ -389,20 +391,20 @@ def test_a_rowwise_program_runs_on_arguments_of_every_shape(
 ) -> None:
     scores = rng.standard_normal((50, 2, 3, 4))
     mask, bias, scale = rng.random((4, 1, 1, 50)) < 0.8, rng.standard_normal((2, 1)), np.asarray(0.5)
-    results = _attention(fake(scores).T, fake(mask), fake(bias), fake(scale))
+    results = _attention(_fake(scores).T, _fake(mask), _fake(bias), _fake(scale))
     for actual, wanted in zip(results, _attention.function(scores.T, mask, bias, scale), strict=True):
         assert actual.shape == wanted.shape
-        np.testing.assert_allclose(contents(actual), wanted, rtol=1e-13)
+        np.testing.assert_allclose(_contents(actual), wanted, rtol=1e-13)
 
 
 def test_a_rowwise_program_takes_over_donated_memory(on_cpu: Backend, rng: np.random.Generator) -> None:
     x, weight = rng.standard_normal((7, 40)).astype(np.float16), np.ones(40, np.float16)
     wanted = _centred.function(x.astype(np.float32), weight.astype(np.float32))[0].astype(np.float16)
-    held, spare = fake(x), fake(np.ones((7, 1), np.float16))
-    result, mean = on_cpu.run(_centred.program(), (held, fake(weight)), (0, None))
+    held, spare = _fake(x), _fake(np.ones((7, 1), np.float16))
+    result, mean = on_cpu.run(_centred.program(), (held, _fake(weight)), (0, None))
     assert result is held
     assert mean.shape == spare.shape
-    np.testing.assert_allclose(contents(result), wanted, atol=2e-3)
+    np.testing.assert_allclose(_contents(result), wanted, atol=2e-3)
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -410,6 +412,6 @@ def test_words_drawn_with_key_and_step_on_the_device_are_those_of_the_host(
     bits: int, on_cpu: Backend
 ) -> None:
     key, step = np.asarray([5, -1], np.int64), np.asarray(7, np.int64)
-    drawn = on_cpu.random_words(2050, bits, key=fake(key), step=fake(step), stream=2**64 - 1, call=3)
+    drawn = on_cpu.random_words(2050, bits, key=_fake(key), step=_fake(step), stream=2**64 - 1, call=3)
     wanted = host().random_words(2050, bits, key=(5, 2**64 - 1), step=7, stream=2**64 - 1, call=3)
-    np.testing.assert_array_equal(contents(drawn), wanted)
+    np.testing.assert_array_equal(_contents(drawn), wanted)
