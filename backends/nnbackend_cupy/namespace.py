@@ -1,7 +1,7 @@
 """The namespace of CuPy in the array API standard, with products that can be captured in a CUDA graph.
 
 The library's rules ask the namespace of their arrays for everything they compute, so what is replaced here reaches all
-of them; only ``@`` between bare CuPy arrays, which no rule writes, is still CuPy's own.
+of them; ``@`` between bare CuPy arrays and ``xp.linalg``, by which no rule multiplies, are still CuPy's own.
 """
 
 from __future__ import annotations

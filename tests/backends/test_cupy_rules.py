@@ -166,6 +166,15 @@ def test_float32_is_multiplied_in_the_precision_in_force(
     assert [launched["compute"] for launched in library.launched] == [68, compute]
 
 
+def test_a_workspace_can_be_had_before_a_stream_is_captured(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matmul.prepare()
+    monkeypatch.setattr(matmul.handle(0), "_allocate", lambda size: pytest.fail("memory was allocated"))
+    x = rng.standard_normal((4, 4))
+    _close(matmul.matmul(fake(x), fake(x)), x @ x, "float64")
+
+
 @pytest.mark.parametrize(
     ("first", "second", "axes"),
     [
