@@ -137,6 +137,19 @@ def test_a_product_is_written_between_what_lies_around_it(
     assert (around[..., -2:] == 7).all()
 
 
+@pytest.mark.parametrize(
+    "first",
+    [np.ones((6, 4, 3)), np.ones((6, 2, 3))[:, :1], np.ones((2, 3, 4, 3))[:, :, :, :2]],
+    ids=lambda a: str(a.shape),
+)
+def test_a_stack_times_one_matrix_is_one_product_of_many_rows(first: np.ndarray) -> None:
+    second = _laid(np.ones((first.shape[-1], 5)))
+    out = products.contiguous(products.stacked_shape(first.shape, second.shape))
+    found = products.arrange(_laid(first), second, out)
+    assert isinstance(found, products.Arrangement)
+    assert (found.rows, found.batch) == (first.size // first.shape[-1], 1)
+
+
 @st.composite
 def _strided(draw: st.DrawFn, shape: tuple[int, ...]) -> np.ndarray:
     """An array of this shape with any axes in any order, cut out of a larger one, perhaps repeated or backwards."""
