@@ -18,6 +18,7 @@ from nnbackend_cupy import kernels
 from nnbackend_cupy.availability import driver, install_line, probe
 from nnbackend_cupy.capture import CapturedStep, NotCapturableError
 from nnbackend_cupy.memory import MemoryUse, bytes_of, device_number
+from nnbackend_cupy.transfers import Feeder
 
 __all__ = ["CupyBackend"]
 
@@ -56,14 +57,14 @@ class CupyBackend(Backend):
         import cupy
         import numpy
 
-        from nnbackend_cupy import graphs
+        from nnbackend_cupy import graphs, lanes
         from nnbackend_cupy.launch import Evaluator
         from nnbackend_cupy.namespace import xp
 
         self.xp = xp
         self._cupy = cupy
         self._numpy = numpy
-        self._graphs = graphs
+        self._graphs, self._lanes = graphs, lanes
         self._evaluator = Evaluator()
         self._philox = cupy.RawKernel(kernels.PHILOX_SOURCE, kernels.PHILOX_NAME, options=kernels.OPTIONS)
         self._number = None if device is None else device_number(device, self.probe().devices)
@@ -157,6 +158,27 @@ class CupyBackend(Backend):
     def device(self, array: Any) -> Device:
         return array.device
 
+    def holds(self, count: int) -> bool:
+        pool = self._cupy.get_default_memory_pool()
+        with self.scope():
+            free = self._cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes()
+            if pool.get_limit():
+                free = min(free, pool.get_limit() - pool.used_bytes())
+        return count <= self._share * free
+
+    def sender(self) -> Callable[[Sequence[Any]], list[Array]]:
+        """Return what brings batches to the device, each beside the step before (`nnbackend_cupy.transfers`)."""
+        with self.scope():
+            feeder = Feeder(self._lanes.CudaLanes())
+
+        def send(arrays: Sequence[Any]) -> list[Array]:
+            host = [array for array in arrays if not self.owns(array)]
+            with self.scope():
+                brought = iter(feeder(host) if host else ())
+            return [array if self.owns(array) else next(brought) for array in arrays]
+
+        return send
+
     def synchronize(self) -> None:
         with self.scope():
             self._cupy.cuda.Device().synchronize()
@@ -173,6 +195,9 @@ class CupyBackend(Backend):
             held = int(pool.total_bytes())
             self._peak = max(self._peak, held)
             return MemoryUse(int(pool.used_bytes()), held, self._peak, int(pool.get_limit()), free, total)
+
+    def memory_report(self) -> str:
+        return str(self.memory_use())
 
     def release_memory(self) -> None:
         """Give back to the device and the host what the pools hold and nobody uses."""

@@ -162,8 +162,8 @@ class CudaRecorder:
     @contextmanager
     def watch(self) -> Iterator[list[bytes]]:
         """Return a list that gets a digest of all numbers that this thread brings to the device."""
-        before, seen = _present.constants, []
-        _present.constants = seen
+        seen: list[bytes] = []
+        before, _present.constants = _present.constants, seen
         try:
             yield seen
         finally:
@@ -223,7 +223,7 @@ def _runs(pairs: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Any, Any, int]]:
 
 @functools.lru_cache(maxsize=4096)
 def _layout(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> tuple[int, ...] | None:
-    """Return strides, 0 where an axis has no next element; None unless elements fill one stretch, from its beginning."""
+    """Return strides, 0 where an axis has no next element; None unless elements fill one stretch of memory."""
     if 0 in shape:
         return (0,) * len(shape)
     expected = itemsize

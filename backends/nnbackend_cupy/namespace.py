@@ -7,13 +7,16 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-import array_api_compat.cupy as compat
+import array_api_compat.cupy
 import cupy
 import numpy as np
 
+from nnbackend.typing import Namespace
 from nnbackend_cupy.graphs import Scope, bring, scope
 
 __all__ = ["xp"]
+
+compat: Namespace = array_api_compat.cupy
 
 
 def _asarray(obj: Any, /, **options: Any) -> Any:

@@ -119,7 +119,7 @@ class FakeArray:
     size = property(lambda self: self.host.size)
     device = property(lambda self: "cpu")
     T = property(lambda self: FakeArray(self.host.T))
-    mT = property(lambda self: FakeArray(self.host.mT))
+    mT = property(lambda self: FakeArray(self.host.mT))  # noqa: N815 - the standard's name
 
     def copy(self) -> Any:
         return machine.call(np.array, (self,), {})
