@@ -118,6 +118,7 @@ def test_a_captured_fit_has_the_bits_of_the_step_as_it_is_written(name: str) -> 
         predicted = values(model.predict(put(X), batch_size=16))
         if backend._captures:
             assert [(step.count, step.reason) for step in steps(model)] == [(2, None)]
+            assert [len(step._states) for step in steps(model)] == [1]  # both graphs update the same
             assert [step.reason for step in steps(model, "test")] == [None]
         return history.history, of(model), predicted
 
@@ -345,6 +346,17 @@ def test_pieces_of_a_flat_array_stay_together(device: FakeBackend) -> None:
     assert captured.count == 1
     assert recorder.block(state["a"]) == recorder.block(state["b"])
     assert state["b"].host.tolist() == [4.0] * 3
+
+
+def test_views_of_the_state_are_known_again(device: FakeBackend) -> None:
+    recorder = FakeRecorder()
+    captured = CapturedStep(lambda state, x: ({"w": state["w"] + x}, {}), lambda: recorder)
+    state = {"w": put(np.zeros(5000))}
+    for number in range(6):
+        before = recorder.copies
+        state, _ = captured({"w": FakeArray(state["w"].host[:])}, put(1.0))
+        assert recorder.copies - before == (number > 0)  # the batch alone
+    assert state["w"].host[-1] == 6.0
 
 
 def test_small_arrays_of_the_caller_are_left_alone(device: FakeBackend) -> None:
