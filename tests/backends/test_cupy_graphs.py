@@ -280,7 +280,7 @@ def test_pieces_of_the_state_are_joined_without_a_copy(monkeypatch: pytest.Monke
     assert joined.shape == (12,)
     np.testing.assert_array_equal(_contents(joined), host)
     taken: list[Any] = []
-    monkeypatch.setattr("nnbackend_cupy.namespace._joined", lambda arrays, axis: taken.append(len(arrays)))
+    monkeypatch.setattr("nnbackend_cupy.joining._joined", lambda arrays, axis: taken.append(len(arrays)))
     xp.concat([pieces[1], pieces[0]])
     xp.concat([pieces[0], pieces[2]])
     xp.concat([other[:1], other[1:]])  # neighbours, but nothing of the state
