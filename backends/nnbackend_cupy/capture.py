@@ -69,6 +69,9 @@ class Recorder(Protocol):
     def capturing(self) -> bool:
         """Whether this thread is capturing."""
 
+    def choices(self) -> Hashable:
+        """Return what else the work depends on, such as how exactly matrices are multiplied."""
+
     def watch(self) -> AbstractContextManager[list[bytes]]:
         """Return a list that gets a digest of all numbers that this thread brings to the device."""
 
@@ -154,8 +157,9 @@ class CapturedStep:
 
     def _find(self, structure: Any, held: list[Any], given: list[Any]) -> _Known | None:
         """Return the graph for arrays of these forms; one that reads others in place is given up."""
+        choices = self._recorder.choices()
         for index, known in enumerate(self._known):
-            if known.structure != structure or not known.fits(held, given):
+            if known.structure != structure or known.choices != choices or not known.fits(held, given):
                 continue
             if not known.reads(given):
                 del self._known[index]
@@ -179,7 +183,7 @@ class CapturedStep:
                 words = "%s is captured for %d sets of shapes; for further ones it runs as it is written."
                 _log.info(words, self._step.__name__, KEPT)
             return self._step(state, *rest)
-        key = (repr(structure), *forms)
+        key = (repr(structure), self._recorder.choices(), *forms)
         trial = self._trials.pop(key, None)
         if trial is None:
             with self._recorder.watch() as constants:
@@ -393,9 +397,12 @@ class _Known:
         self._forms = [self.recorder.form(array) for array in self.inputs]
         self._state, self._rest = map(Outline, self.structure)
         self._results = Outline(self.result)
+        self.choices = self.recorder.choices()
 
     def leaves_of(self, state: Any, rest: Any) -> tuple[list[Any], list[Any]] | None:
         """Return the leaves of state and other arguments, if they are such as the graph was captured with."""
+        if self.choices != self.recorder.choices():
+            return None
         held, given = self._state.leaves(state), self._rest.leaves(rest)
         if held is None or given is None or not self.fits(held, given) or not self.reads(given):
             return None

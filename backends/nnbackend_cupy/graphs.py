@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import cupy
 import numpy as np
 
+from nnbackend.precision import get_matmul_precision
 from nnbackend_cupy.capture import NotCapturableError
 
 __all__ = ["CudaRecorder", "Scope", "bring", "scope"]
@@ -158,6 +159,10 @@ class CudaRecorder:
     def capturing(self) -> bool:
         """Whether this thread is capturing."""
         return _present.scope is not None
+
+    def choices(self) -> Hashable:
+        """Return how exactly matrices are multiplied."""
+        return get_matmul_precision()
 
     @contextmanager
     def watch(self) -> Iterator[list[bytes]]:

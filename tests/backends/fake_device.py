@@ -18,6 +18,7 @@ import numpy as np
 import nnbackend.backend
 from nnbackend.backend import Availability, Backend, StandIn, host
 from nnbackend.elementwise import ARITHMETIC_OPERATORS, COMPARISON_OPERATORS, LOGICAL_OPERATORS
+from nnbackend.precision import get_matmul_precision
 from nnbackend_cupy.capture import CapturedStep
 
 __all__ = ["FakeArray", "FakeBackend", "FakeRecorder", "installed"]
@@ -248,6 +249,9 @@ class FakeRecorder:
     @property
     def capturing(self) -> bool:
         return machine.work is not None
+
+    def choices(self) -> Any:
+        return get_matmul_precision()
 
     @contextmanager
     def watch(self) -> Iterator[list[bytes]]:

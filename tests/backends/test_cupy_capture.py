@@ -448,6 +448,20 @@ def test_shapes_that_come_once_are_run_once(device: FakeBackend) -> None:
     assert sum(bool(trial.held) for trial in captured._trials.values()) <= capture.HELD
 
 
+def test_a_graph_is_not_used_under_another_precision(device: FakeBackend) -> None:
+    def step(state: Any, x: Any) -> Any:
+        return {"w": state["w"] + (x if nn.get_matmul_precision() == "highest" else 2.0 * x)}, {}
+
+    captured = CapturedStep(step, FakeRecorder)
+    state = {"w": put(0.0)}
+    for precision in ("highest", "high", "highest"):
+        with nn.use_matmul_precision(precision):
+            for _ in range(3):
+                state, _ = captured(state, put(1.0))
+    assert float(state["w"].host) == 12.0
+    assert captured.count == 2
+
+
 def test_arrays_with_gaps_are_left_to_the_step(device: FakeBackend) -> None:
     def step(state: Any, x: Any) -> Any:
         return {}, x + 1.0
