@@ -204,7 +204,7 @@ def test_memory_in_use_grows_with_an_array(backend: Backend) -> None:
 # Captured steps
 
 
-def _network(backend: Backend, **options: Any) -> Any:
+def _classifier(backend: Backend, **options: Any) -> Any:
     layers = [
         nn.Dense(40, activation="relu"),
         nn.BatchNormalization(),
@@ -239,7 +239,7 @@ def _both(backend: Backend, work: Callable[[Any], Any], **options: Any) -> Any:
     """Do work with a model whose steps are captured, and compare it with one whose steps run as written."""
     found = []
     for eager in (True, False):
-        model = _network(backend, run_eagerly=eager, **options)
+        model = _classifier(backend, run_eagerly=eager, **options)
         found.append((work(model), _of(model)))
     (expected, weights), (outcome, others) = found
     for one, other in zip(others, weights, strict=True):
@@ -323,7 +323,7 @@ def test_a_step_that_waits_for_the_device_goes_on_as_it_is_written(
     assert (step.count, step.reason) == (0, "an array is copied to the host in it")
     assert len(caplog.records) == 1
     assert not namespace(backend.from_host([1.0])).any(backend.from_host([0.0]))  # the device goes on
-    other = _network(backend)
+    other = _classifier(backend)
     other.fit(X, Y, batch_size=16, epochs=2, verbose=0)  # and captures
     assert [step.reason for step in _captured_steps(other)] == [None]
 
@@ -349,7 +349,7 @@ def test_constants_of_a_step_are_part_of_its_graph(backend: Backend) -> None:
 def test_a_captured_step_waits_for_nothing(backend: Backend) -> None:
     import cupy
 
-    model = _network(backend)
+    model = _classifier(backend)
     for _ in range(3):
         model.train_on_batch(X[:16], Y[:16])
     (step,) = _captured_steps(model)
@@ -381,7 +381,7 @@ def test_batches_that_travel_are_those_of_the_host(backend: Backend) -> None:
 
 def test_data_that_stay_on_the_host_train_the_same(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     def history() -> Any:
-        return _network(backend).fit(X, Y, batch_size=16, epochs=3, verbose=0).history
+        return _classifier(backend).fit(X, Y, batch_size=16, epochs=3, verbose=0).history
 
     expected = history()
     monkeypatch.setattr(type(backend), "holds", lambda self, count: False)
@@ -411,7 +411,9 @@ def test_memory_is_reported_limited_and_given_back(backend: Backend) -> None:
 def test_a_device_is_asked_for_by_its_number(backend: Backend) -> None:
     first = nn.get_backend("cupy", device=0)
     assert first.from_host([1.0]).device.id == 0
-    assert _network(first).fit(X, Y, verbose=0).history == _network(backend).fit(X, Y, verbose=0).history
+    assert (
+        _classifier(first).fit(X, Y, verbose=0).history == _classifier(backend).fit(X, Y, verbose=0).history
+    )
     with pytest.raises(ValueError, match="CuPy has no device 99; it has cuda:0 "):
         nn.get_backend("cupy", device=99)
 
@@ -421,10 +423,10 @@ def test_another_device_takes_the_same_steps(backend: Backend) -> None:
         pytest.skip("there is one device")
     other = nn.get_backend("cupy", device=1)
     assert other.from_host([1.0]).device.id == 1
-    model = _network(other)
+    model = _classifier(other)
     history = model.fit(X, Y, batch_size=16, epochs=3, verbose=0).history
     assert {handle._array.device.id for handle in model.handles().values()} == {1}
-    assert history == _network(backend).fit(X, Y, batch_size=16, epochs=3, verbose=0).history
+    assert history == _classifier(backend).fit(X, Y, batch_size=16, epochs=3, verbose=0).history
 
 
 def test_the_device_is_described(backend: Backend) -> None:
