@@ -185,7 +185,8 @@ class CupyBackend(Backend):
 
     def memory_in_use(self) -> int:
         """Return the bytes that arrays and graphs hold on this backend's device."""
-        return self.memory_use().in_use
+        with self.scope():
+            return int(self._cupy.get_default_memory_pool().used_bytes())
 
     def memory_use(self) -> MemoryUse:
         """Return how much memory of the device is used, by CuPy's pool and in all."""

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from nnbackend import tree
-from nnbackend.backend import Backend, is_array
+from nnbackend.backend import Backend, host, is_array
 from nnbackend.data.arrays import Batch, Dataset
 from nnbackend.data.loader import DataLoader
 from nnbackend.data.passes import Passes
 from nnbackend.data.sampling import order, spread
 from nnbackend.data.sources import is_mapped, is_stream
+from nnbackend.placement import is_at_home
 
-__all__ = ["ArrayFeed", "Feed", "LoaderFeed", "loader_of", "sent"]
+__all__ = ["ArrayFeed", "Feed", "LoaderFeed", "loader_of", "place", "sent"]
 
 
 class Feed(Protocol):
@@ -161,6 +162,13 @@ class LoaderFeed:
     def restore(self, state: Mapping[str, int]) -> None:
         """Bring the loader to a position."""
         self._loader.restore(state)
+
+
+def place(backend: Backend, *given: Any) -> Backend:
+    """Return where arrays in memory are brought as a whole: to the backend, or to the host if they are too large."""
+    arrays = [part for each in given for part in _parts(each) if is_array(part)]
+    count = sum(int(getattr(array, "nbytes", 0)) for array in arrays if not is_at_home(array, backend))
+    return backend if backend.holds(count) else host()
 
 
 def sent(batches: Iterable[Batch], backend: Backend | None) -> Iterator[Batch]:

@@ -26,6 +26,7 @@ from nnbackend.data import (
     is_stream,
     loader_of,
     move,
+    place,
     require_finite,
     sent,
     split,
@@ -399,7 +400,8 @@ class Model(Layer):
         run_eagerly : bool
             Whether every step runs as the Python that it is written in, so that one may print in it and look into it.
             Otherwise the backend may repeat what it did in the first steps: NumPy records the second and third step
-            for batches of one shape and replays them, JAX compiles. The numbers are the same on NumPy.
+            for batches of one shape and replays them, CuPy captures the second as a CUDA graph, JAX compiles. The
+            numbers are the same on NumPy and CuPy.
 
         Raises
         ------
@@ -560,7 +562,7 @@ class Model(Layer):
         loader = loader_of(owner, *given, batch_size, MEASURED_AT_ONCE)
         if loader is not None:
             return self._pass_over(loader, owner, steps, finite)
-        data = self._checked(owner, self._dataset(owner, *given, on=self._place(given)), finite)
+        data = self._checked(owner, self._dataset(owner, *given, on=place(self.backend, *given)), finite)
         size = batch_size or MEASURED_AT_ONCE
         return _Measurable(
             partial(self._first_batches, data, size, steps), length=_count(len(data), size, steps)
@@ -573,14 +575,6 @@ class Model(Layer):
         return _Measurable(
             lambda: sent(map(receive, loader.in_order(steps)), self.backend), loader.positionable, count
         )
-
-    def _place(self, given: Any) -> Backend:
-        """Return where arrays are brought as a whole: to the backend, or to the host if they are large."""
-        arrays = [
-            part for part in tree.leaves(given) if is_array(part) and not is_at_home(part, self.backend)
-        ]
-        large = not self.backend.holds(sum(int(getattr(array, "nbytes", 0)) for array in arrays))
-        return host() if large else self.backend
 
     def _first_batches(self, data: Dataset, size: int, steps: int | None) -> Iterator[Batch]:
         batches = itertools.islice(data.batches(size), steps)
@@ -769,7 +763,7 @@ class Model(Layer):
         loader = loader_of("fit", *given, batch_size, TRAINED_AT_ONCE, shuffle=shuffle)
         validation: _Measurable | None = None
         if loader is None:  # arrays in memory: on the backend from here on, unless they are too large
-            data = self._checked("fit", self._dataset("fit", *given, on=self._place(given)), finite)
+            data = self._checked("fit", self._dataset("fit", *given, on=place(self.backend, *given)), finite)
             if share:
                 data, held = split(data, share, "fit")
                 validation = _Measurable(
@@ -937,7 +931,7 @@ class Model(Layer):
             return tree.map(copy_of, output)  # it may be the input, or a weight
         loader = loader_of("predict", x, None, None, batch_size, MEASURED_AT_ONCE)
         if loader is None:
-            data = self._dataset("predict", x, on=self._place(x))
+            data = self._dataset("predict", x, on=place(self.backend, x))
             if check_finite:
                 require_finite(data, "predict")
             self._prepare(data.x)
