@@ -6,6 +6,7 @@ import argparse
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nnbackend import __version__, layers
@@ -33,10 +34,11 @@ def info() -> list[str]:
 def _with_devices(name: str, cls: type[Backend], found: Availability) -> Availability:
     """Probe again with the library loaded, when some know more of their devices."""
     try:
-        get_backend(name)
+        backend = get_backend(name)
     except BackendUnavailableError as error:
         return Availability(False, str(error), found.version)
-    return cls.probe()
+    found = cls.probe()
+    return replace(found, memory=backend.memory_report() or found.memory)
 
 
 def layer_table() -> list[str]:

@@ -207,12 +207,27 @@ class Backend(ABC):
         filled: Array = self.xp.full(tuple(shape), value, dtype=array.dtype, device=self.device(array))
         return filled
 
+    def holds(self, count: int) -> bool:
+        """Tell whether data of so many bytes had better lie on the device as a whole, rather than come in batches."""
+        return True
+
+    def sender(self) -> Callable[[Sequence[Any]], list[Array]]:
+        """Return what brings the arrays of a batch from the host to the device; what is there stays as it is.
+
+        A library whose device computes while the host goes on lets a batch travel meanwhile.
+        """
+        return lambda arrays: [array if self.owns(array) else self.from_host(array) for array in arrays]
+
     def synchronize(self) -> None:
         """Wait until the device has done what it was told."""
 
     def memory_in_use(self) -> int | None:
         """Return the bytes that arrays of this library hold, or None where it cannot tell."""
         return None
+
+    def memory_report(self) -> str:
+        """Return in words how the device's memory is used now; empty where the library does not tell."""
+        return ""
 
     def __repr__(self) -> str:
         return f"<{self.name} backend>"

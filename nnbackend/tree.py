@@ -8,12 +8,13 @@ arrays of every training step until the garbage collector came by.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 from nnbackend.typing import Tree
 
-__all__ = ["flatten", "leaves", "map", "unflatten"]
+__all__ = ["Outline", "flatten", "leaves", "map", "unflatten"]
 
 
 def flatten(tree: Tree) -> tuple[list[Any], Tree]:
@@ -74,6 +75,88 @@ def map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     if isinstance(tree, (list, tuple)):
         return _sequence_like(tree, [map(function, child) for child in tree])
     return None if tree is None else function(tree)
+
+
+class Outline:
+    """The structure of a tree, made ready to take apart many trees like it, and to put them together.
+
+    Parameters
+    ----------
+    structure : tree of int
+        As `flatten` returns it.
+
+    Examples
+    --------
+    >>> outline = Outline(flatten({"a": 1, "b": {"c": 2, "d": None}})[1])
+    >>> outline.leaves({"b": {"d": None, "c": 4}, "a": 3}), outline.leaves({"a": 3})
+    ([3, 4], None)
+    >>> outline.tree([5, 6])
+    {'a': 5, 'b': {'c': 6, 'd': None}}
+    """
+
+    def __init__(self, structure: Tree) -> None:
+        self.structure = structure
+        self._branches: list[tuple[tuple[str, ...], int, Callable[[Any], Any], list[int], list[str]]] = []
+        self._count = len(leaves(structure))
+        self._of_dicts = self._read(structure, ())
+
+    def _read(self, node: Tree, path: tuple[str, ...]) -> bool:
+        """Note how the leaves of a branch are read; tell whether there are only dicts in it."""
+        if not isinstance(node, dict):
+            return False
+        held = [key for key, child in node.items() if isinstance(child, int)]
+        empty = [key for key, child in node.items() if child is None]
+        getter = operator.itemgetter(*held) if len(held) > 1 else _several(held)
+        self._branches.append((path, len(node), getter, [node[key] for key in held], empty))
+        branches = [(key, child) for key, child in node.items() if key not in held and key not in empty]
+        return all(self._read(child, (*path, key)) for key, child in branches)
+
+    def leaves(self, tree: Tree) -> list[Any] | None:
+        """Return the leaves of a tree in the order of `flatten`, or None if it has another structure.
+
+        What stands at the place of a leaf may still be a branch.
+        """
+        if not self._of_dicts:
+            found, structure = flatten(tree)
+            return found if structure == self.structure else None
+        held = [None] * self._count
+        try:
+            for path, count, getter, places, empty in self._branches:
+                node = tree
+                for key in path:
+                    node = node[key]
+                if type(node) is not dict or len(node) != count:
+                    return None
+                for place, leaf in zip(places, getter(node), strict=True):
+                    held[place] = leaf
+                for key in empty:
+                    if node[key] is not None:
+                        return None
+        except (KeyError, TypeError):
+            return None
+        return held
+
+    def tree(self, values: list[Any]) -> Tree:
+        """Return a tree with these leaves."""
+        return _filled(self.structure, values)
+
+
+def _several(keys: list[str]) -> Callable[[Any], Any]:
+    """Return what reads none or one item of a dict, as a list."""
+    return lambda node: [node[key] for key in keys]
+
+
+def _filled(node: Tree, values: list[Any]) -> Tree:
+    """Put values where their places stand."""
+    kind = type(node)
+    if kind is int:
+        return values[node]
+    if kind is dict:
+        return {
+            key: values[child] if type(child) is int else _filled(child, values)
+            for key, child in node.items()
+        }
+    return None if node is None else _sequence_like(node, [_filled(child, values) for child in node])
 
 
 def _map_all(

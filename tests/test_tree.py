@@ -59,3 +59,42 @@ def test_walking_a_tree_leaves_nothing_to_the_garbage_collector():
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+ODD = [
+    {},
+    {"a": 1},
+    {"b": 2, "a": {"d": 3, "c": {}, "e": None}},
+    {"a": [1, (2, None), {"x": 3}], "b": Pair(4, {"y": 5})},
+    (1, 2),
+    None,
+    7,
+]
+
+
+@pytest.mark.parametrize("number", range(len(ODD)))
+def test_an_outline_takes_trees_apart_and_puts_them_together(number):
+    node = ODD[number]
+    found, structure = tree.flatten(node)
+    outline = tree.Outline(structure)
+    assert outline.leaves(node) == found
+    assert outline.tree(found) == node
+    assert tree.flatten(outline.tree(found))[1] == structure
+    for other in (other for other in ODD if other != node):
+        leaves = outline.leaves(other)
+        assert leaves is None or any(isinstance(leaf, (dict, list, tuple, type(None))) for leaf in leaves)
+
+
+def test_an_outline_refuses_what_has_other_branches():
+    outline = tree.Outline(tree.flatten({"a": {"b": 1, "c": None}, "d": {}})[1])
+    assert outline.leaves({"a": {"b": 1, "c": None}, "d": {}}) == [1]
+    for other in (
+        {"a": {"b": 1, "c": 2}, "d": {}},
+        {"a": {"b": 1, "c": None}, "d": {"e": 1}},
+        {"a": {"b": 1}, "d": {}},
+        {"a": {"b": 1, "c": None}},
+        {"a": [1, None], "d": {}},
+        {"a": {"b": 1, "c": None, "f": 1}, "d": {}},
+        None,
+    ):
+        assert outline.leaves(other) is None

@@ -1,13 +1,15 @@
 """CuPy: NVIDIA GPUs.
 
-Arrays live on CUDA's current device; to use another, set ``CUDA_VISIBLE_DEVICES``. Elementwise and rowwise programs
-run as generated kernels (`nnbackend_cupy.kernels`), random words come from a kernel of the same bits as NumPy's.
+Elementwise and rowwise programs run as generated kernels (`nnbackend_cupy.kernels`), random words come from a kernel of
+the same bits as NumPy's, products of matrices from cuBLASLt (`nnbackend_cupy.cublas`), and compiled steps are captured
+as CUDA graphs (`nnbackend_cupy.capture`): what a step does waits for nothing on the device.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from nnbackend.backend import Availability, Backend
@@ -15,21 +17,48 @@ from nnbackend.elementwise import Program
 from nnbackend.typing import Array, Device
 from nnbackend_cupy import kernels
 from nnbackend_cupy.availability import driver, install_line, probe
+from nnbackend_cupy.capture import CapturedStep, NotCapturableError
+from nnbackend_cupy.memory import MemoryUse, bytes_of, device_number
+from nnbackend_cupy.transfers import Feeder
 
 __all__ = ["CupyBackend"]
 
 
 class CupyBackend(Backend):
-    """Arrays of CuPy, on an NVIDIA GPU."""
+    """Arrays of CuPy, on an NVIDIA GPU.
+
+    Parameters
+    ----------
+    device : int or str, optional
+        The GPU on which arrays are made and steps are taken: ``1`` or ``"cuda:1"``. Without it, CUDA's current device.
+        Functions on arrays of another device than the current one are called within ``with backend.scope():``.
+    memory_limit : int, float or str, optional
+        How much of the device's memory CuPy's pool may hold: bytes, words such as ``"8 GiB"``, or a fraction of all of
+        it between 0 and 1. It holds for all that uses CuPy on this device in this process.
+    data_on_device : float
+        A data set of arrays in memory is brought to the device as a whole if it takes at most this fraction of the
+        memory that is free; otherwise batch by batch, while the step before is computed. The batches are the same.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device, or a number is none of these.
+    """
 
     name: ClassVar[str] = "cupy"
     install: ClassVar[str] = 'pip install "nnbackend[cuda13]"'
     roots: ClassVar[frozenset[str]] = frozenset({"cupy"})
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        device: int | str | None = None,
+        memory_limit: float | str | None = None,
+        data_on_device: float = 0.5,
+    ) -> None:
         import cupy
         import numpy
 
+        from nnbackend_cupy import graphs, lanes
         from nnbackend_cupy.launch import Evaluator
         from nnbackend_cupy.namespace import xp
         from nnbackend_cupy.rules import NATIVE_RULES
@@ -37,9 +66,22 @@ class CupyBackend(Backend):
         self.xp = xp
         self._cupy = cupy
         self._numpy = numpy
+        self._graphs, self._lanes = graphs, lanes
         self._evaluator = Evaluator()
         self.native_rules = NATIVE_RULES
         self._philox = cupy.RawKernel(kernels.PHILOX_SOURCE, kernels.PHILOX_NAME, options=kernels.OPTIONS)
+        self._number = None if device is None else device_number(device, self.probe().devices)
+        self.scoped = self._number is not None  # type: ignore[misc]
+        if not 0.0 <= data_on_device <= 1.0:
+            raise ValueError(
+                f"The cupy backend expects data_on_device as a fraction from 0 to 1, got {data_on_device!r}."
+            )
+        self._share = float(data_on_device)
+        self._peak = 0
+        if memory_limit is not None:
+            with self.scope():
+                limit = bytes_of(memory_limit, cupy.cuda.runtime.memGetInfo()[1])
+                cupy.get_default_memory_pool().set_limit(size=limit)
 
     @classmethod
     def probe(cls) -> Availability:
@@ -50,15 +92,35 @@ class CupyBackend(Backend):
     def owns(self, value: object) -> bool:
         return isinstance(value, self._cupy.ndarray)
 
+    def scope(self) -> AbstractContextManager[Any]:
+        """Make this backend's device the current one."""
+        if self._number is None:
+            return nullcontext()
+        device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)
+        return device
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the step, captured as a CUDA graph for each set of shapes (`nnbackend_cupy.capture`)."""
+        captured = CapturedStep(step, self._graphs.CudaRecorder)
+        return captured if self._number is None else self.uncompiled(captured)
+
     def from_host(self, array: Any, dtype: str | None = None) -> Array:
         host = self._numpy.asarray(array, dtype=dtype, order="C")  # cast before it travels
-        copied: Array = self._cupy.asarray(host)
+        with self.scope():
+            copied: Array = self._graphs.bring(host, self._cupy.asarray)
         return copied
 
     def to_host(self, array: Any) -> Any:
-        return self._cupy.asnumpy(array)
+        if self._graphs.scope() is not None:
+            raise NotCapturableError("an array is copied to the host in it")
+        with self._cupy.cuda.Device(array.data.device_id):
+            return self._cupy.asnumpy(array)
 
     def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
+        with self.scope():
+            return self._random_words(count, bits, key, step, stream, call)
+
+    def _random_words(self, count: int, bits: int, key: Any, step: Any, stream: int, call: int) -> Array:
         cupy, np = self._cupy, self._numpy
         words: Array = cupy.empty(count, dtype=cupy.uint32 if bits == 32 else cupy.uint64)
         halves = count * bits // 32
@@ -99,8 +161,51 @@ class CupyBackend(Backend):
     def device(self, array: Any) -> Device:
         return array.device
 
+    def holds(self, count: int) -> bool:
+        pool = self._cupy.get_default_memory_pool()
+        with self.scope():
+            free = self._cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes()
+            if pool.get_limit():
+                free = min(free, pool.get_limit() - pool.used_bytes())
+        return count <= self._share * free
+
+    def sender(self) -> Callable[[Sequence[Any]], list[Array]]:
+        """Return what brings batches to the device, each beside the step before (`nnbackend_cupy.transfers`)."""
+        with self.scope():
+            feeder = Feeder(self._lanes.CudaLanes())
+
+        def send(arrays: Sequence[Any]) -> list[Array]:
+            host = [array for array in arrays if not self.owns(array)]
+            with self.scope():
+                brought = iter(feeder(host) if host else ())
+            return [array if self.owns(array) else next(brought) for array in arrays]
+
+        return send
+
     def synchronize(self) -> None:
-        self._cupy.cuda.Device().synchronize()
+        with self.scope():
+            self._cupy.cuda.Device().synchronize()
 
     def memory_in_use(self) -> int:
-        return int(self._cupy.get_default_memory_pool().used_bytes())
+        """Return the bytes that arrays and graphs hold on this backend's device."""
+        with self.scope():
+            return int(self._cupy.get_default_memory_pool().used_bytes())
+
+    def memory_use(self) -> MemoryUse:
+        """Return how much memory of the device is used, by CuPy's pool and in all."""
+        pool = self._cupy.get_default_memory_pool()
+        with self.scope():
+            free, total = self._cupy.cuda.runtime.memGetInfo()
+            held = int(pool.total_bytes())
+            self._peak = max(self._peak, held)
+            return MemoryUse(int(pool.used_bytes()), held, self._peak, int(pool.get_limit()), free, total)
+
+    def memory_report(self) -> str:
+        return str(self.memory_use())
+
+    def release_memory(self) -> None:
+        """Give back to the device and the host what the pools hold and nobody uses."""
+        self.memory_use()  # the peak so far
+        with self.scope():
+            self._cupy.get_default_memory_pool().free_all_blocks()
+        self._cupy.get_default_pinned_memory_pool().free_all_blocks()

@@ -10,7 +10,7 @@ from nnbackend.data.arrays import (
     to_array,
     weigh_classes,
 )
-from nnbackend.data.feeding import ArrayFeed, Feed, LoaderFeed, loader_of
+from nnbackend.data.feeding import ArrayFeed, Feed, LoaderFeed, loader_of, place, sent
 from nnbackend.data.loader import DataLoader
 from nnbackend.data.preparing import MinMaxScaler, Standardizer, one_hot, scale_images
 from nnbackend.data.sampling import balanced_order, order
@@ -37,8 +37,10 @@ __all__ = [
     "one_hot",
     "order",
     "pad_sequences",
+    "place",
     "require_finite",
     "scale_images",
+    "sent",
     "sequence_windows",
     "split",
     "stratified_k_fold",

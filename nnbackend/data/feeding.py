@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
-from nnbackend.backend import is_array
+from nnbackend import tree
+from nnbackend.backend import Backend, host, is_array
 from nnbackend.data.arrays import Batch, Dataset
 from nnbackend.data.loader import DataLoader
 from nnbackend.data.passes import Passes
 from nnbackend.data.sampling import order, spread
 from nnbackend.data.sources import is_mapped, is_stream
+from nnbackend.placement import is_at_home
 
-__all__ = ["ArrayFeed", "Feed", "LoaderFeed", "loader_of"]
+__all__ = ["ArrayFeed", "Feed", "LoaderFeed", "loader_of", "place", "sent"]
 
 
 class Feed(Protocol):
@@ -53,7 +55,7 @@ class Feed(Protocol):
 
 
 class ArrayFeed:
-    """Batches taken, on the device, from a data set that lies there as a whole.
+    """Batches taken from a data set that lies as a whole on the device, or on the host.
 
     Parameters
     ----------
@@ -67,14 +69,23 @@ class ArrayFeed:
         The number of the first epoch.
     steps : int, optional
         Batches of an epoch; without it an epoch is one pass.
+    backend : Backend, optional
+        Where batches are brought, each when it is asked for; without it they stay where the data are.
     """
 
     positionable = True
 
     def __init__(
-        self, data: Dataset, batch_size: int, seed: int | None, epoch: int = 0, steps: int | None = None
+        self,
+        data: Dataset,
+        batch_size: int,
+        seed: int | None,
+        epoch: int = 0,
+        steps: int | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self._data, self._size, self.seed, self._steps = data, batch_size, seed, steps
+        self._backend = None if backend is data.backend else backend
         self._passes = Passes(self._begin, owner="fit")
         self._passes.restore({"epoch": epoch, "batch": 0, "pass": epoch, "taken": 0})
         self.samples = len(data) if steps is None else None
@@ -85,7 +96,7 @@ class ArrayFeed:
         return self._data.batches(self._size, rows, first)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._passes.rest_of_epoch(self._steps)
+        return sent(self._passes.rest_of_epoch(self._steps), self._backend)
 
     def sample(self, count: int) -> Batch:
         """Return at most so many samples, spread from the first to the last."""
@@ -108,17 +119,24 @@ class LoaderFeed:
     loader : DataLoader
         Where they come from; its position is that of the feed.
     receive : callable
-        Checks a batch of host arrays and brings it to the backend.
+        Checks a batch of host arrays.
     seed : int
         The model's seed, for a loader without one.
     steps : int, optional
         Batches of an epoch, in place of what the loader says.
+    backend : Backend, optional
+        Where batches are brought, each when it is asked for; without it they stay on the host.
     """
 
     def __init__(
-        self, loader: DataLoader, receive: Callable[[Batch], Batch], seed: int, steps: int | None = None
+        self,
+        loader: DataLoader,
+        receive: Callable[[Batch], Batch],
+        seed: int,
+        steps: int | None = None,
+        backend: Backend | None = None,
     ) -> None:
-        self._loader, self._receive = loader, receive
+        self._loader, self._receive, self._backend = loader, receive, backend
         self.seed: int | None = seed
         self._limit = loader.steps_per_epoch if steps is None else steps
         self.samples = loader.samples if steps is None else None
@@ -126,10 +144,11 @@ class LoaderFeed:
         self.positionable = loader.positionable
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self._receive, self._loader.rest_of_epoch(self.seed or 0, self._limit))
+        batches = self._loader.rest_of_epoch(self.seed or 0, self._limit)
+        return sent(map(self._receive, batches), self._backend)
 
     def first(self) -> Batch:
-        """Return the batch that comes next, without going on."""
+        """Return the batch that comes next, on the host, without going on."""
         return self._receive(self._loader.peek(self.seed or 0))
 
     def sample(self, count: int) -> Batch | None:
@@ -143,6 +162,27 @@ class LoaderFeed:
     def restore(self, state: Mapping[str, int]) -> None:
         """Bring the loader to a position."""
         self._loader.restore(state)
+
+
+def place(backend: Backend, *given: Any) -> Backend:
+    """Return where arrays in memory are brought as a whole: to the backend, or to the host if they are too large."""
+    arrays = [part for each in given for part in _parts(each) if is_array(part)]
+    count = sum(int(getattr(array, "nbytes", 0)) for array in arrays if not is_at_home(array, backend))
+    return backend if backend.holds(count) else host()
+
+
+def sent(batches: Iterable[Batch], backend: Backend | None) -> Iterator[Batch]:
+    """Return the batches on a backend, each brought there when it is asked for; as they are where it is None."""
+    if backend is None:
+        return iter(batches)
+    send = backend.sender()
+
+    def bring(batch: Batch) -> Batch:
+        arrays, structure = tree.flatten(batch)
+        brought: Batch = tree.unflatten(structure, send(arrays))
+        return brought
+
+    return map(bring, batches)
 
 
 def loader_of(

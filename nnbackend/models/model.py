@@ -26,7 +26,9 @@ from nnbackend.data import (
     is_stream,
     loader_of,
     move,
+    place,
     require_finite,
+    sent,
     split,
     to_array,
     weigh_classes,
@@ -398,7 +400,8 @@ class Model(Layer):
         run_eagerly : bool
             Whether every step runs as the Python that it is written in, so that one may print in it and look into it.
             Otherwise the backend may repeat what it did in the first steps: NumPy records the second and third step
-            for batches of one shape and replays them, JAX compiles. The numbers are the same on NumPy.
+            for batches of one shape and replays them, CuPy captures the second as a CUDA graph, JAX compiles. The
+            numbers are the same on NumPy and CuPy.
 
         Raises
         ------
@@ -533,7 +536,7 @@ class Model(Layer):
         return data
 
     def _receiver(self, owner: str, finite: bool, class_weight: Any = None) -> Callable[[Batch], Batch]:
-        """Return what checks a loader's batches on the host and brings them to the backend."""
+        """Return what checks a loader's batches on the host."""
         seen = False
 
         def receive(batch: Batch) -> Batch:
@@ -543,7 +546,7 @@ class Model(Layer):
             if class_weight is not None:
                 shape = self.compute_output_shape(sample_shape(data.x))
                 data = weigh_classes(data, class_weight, self._root_dtype(), owner, shape)
-            return data.on(self.backend)
+            return data.on(host())
 
         return receive
 
@@ -559,15 +562,23 @@ class Model(Layer):
         loader = loader_of(owner, *given, batch_size, MEASURED_AT_ONCE)
         if loader is not None:
             return self._pass_over(loader, owner, steps, finite)
-        data = self._checked(owner, self._dataset(owner, *given), finite)
+        data = self._checked(owner, self._dataset(owner, *given, on=place(self.backend, *given)), finite)
         size = batch_size or MEASURED_AT_ONCE
-        return _Measurable(partial(_first_batches, data, size, steps), length=_count(len(data), size, steps))
+        return _Measurable(
+            partial(self._first_batches, data, size, steps), length=_count(len(data), size, steps)
+        )
 
     def _pass_over(self, loader: DataLoader, owner: str, steps: int | None, finite: bool) -> _Measurable:
         """Return what gives each of a loader's samples once, on the backend, as often as it is called."""
         receive = self._receiver(owner, finite)
         count = _least(loader.steps, steps)
-        return _Measurable(lambda: map(receive, loader.in_order(steps)), loader.positionable, count)
+        return _Measurable(
+            lambda: sent(map(receive, loader.in_order(steps)), self.backend), loader.positionable, count
+        )
+
+    def _first_batches(self, data: Dataset, size: int, steps: int | None) -> Iterator[Batch]:
+        batches = itertools.islice(data.batches(size), steps)
+        return sent(batches, None if data.backend is self.backend else self.backend)
 
     def fit(
         self,
@@ -751,22 +762,24 @@ class Model(Layer):
         """Return where the batches to train on come from, and those of the last share to validate on."""
         loader = loader_of("fit", *given, batch_size, TRAINED_AT_ONCE, shuffle=shuffle)
         validation: _Measurable | None = None
-        if loader is None:  # arrays in memory: on the backend from here on
-            data = self._checked("fit", self._dataset("fit", *given), finite)
+        if loader is None:  # arrays in memory: on the backend from here on, unless they are too large
+            data = self._checked("fit", self._dataset("fit", *given, on=place(self.backend, *given)), finite)
             if share:
                 data, held = split(data, share, "fit")
-                validation = _Measurable(partial(_first_batches, held, validation_size, validation_steps))
+                validation = _Measurable(
+                    partial(self._first_batches, held, validation_size, validation_steps)
+                )
             if class_weight is not None:
                 shape = self.compute_output_shape(sample_shape(data.x))
                 data = weigh_classes(data, class_weight, self._root_dtype(), "fit", shape, complete=True)
             seed = self.seed if shuffle else None
-            return ArrayFeed(
-                data, batch_size or TRAINED_AT_ONCE, seed, self.epochs_trained, steps
-            ), validation
+            size = batch_size or TRAINED_AT_ONCE
+            return ArrayFeed(data, size, seed, self.epochs_trained, steps, self.backend), validation
         if share:
             loader, kept = loader.split(share, "fit: validation_split")
             validation = self._pass_over(kept, "fit", validation_steps, finite)
-        feed = LoaderFeed(loader, self._receiver("fit", finite, class_weight), self.seed, steps)
+        receive = self._receiver("fit", finite, class_weight)
+        feed = LoaderFeed(loader, receive, self.seed, steps, self.backend)
         feed.first()  # builds the model
         return feed, validation
 
@@ -918,15 +931,15 @@ class Model(Layer):
             return tree.map(copy_of, output)  # it may be the input, or a weight
         loader = loader_of("predict", x, None, None, batch_size, MEASURED_AT_ONCE)
         if loader is None:
-            data = self._dataset("predict", x)
+            data = self._dataset("predict", x, on=place(self.backend, x))
             if check_finite:
                 require_finite(data, "predict")
             self._prepare(data.x)
             self.check_values(data.x)
-            batches = _first_batches(data, batch_size or MEASURED_AT_ONCE, steps)
+            batches = self._first_batches(data, batch_size or MEASURED_AT_ONCE, steps)
             count = _count(len(data), batch_size or MEASURED_AT_ONCE, steps)
         else:
-            batches = map(self._asked_receiver(check_finite), loader.in_order(steps))
+            batches = sent(map(self._asked_receiver(check_finite), loader.in_order(steps)), self.backend)
             count = _least(loader.steps, steps)
         parts, given = [], None
         with watched(watcher, count, dict) as took_one:
@@ -967,7 +980,7 @@ class Model(Layer):
         return tree.map(lambda part: backend_of(asked).from_host(to_numpy(part)), output)
 
     def _asked_receiver(self, finite: bool) -> Callable[[Batch], Batch]:
-        """Return what checks the inputs of a loader's batches on the host and brings them to the backend."""
+        """Return what checks the inputs of a loader's batches on the host."""
         seen = False
 
         def receive(batch: Batch) -> Batch:
@@ -979,7 +992,7 @@ class Model(Layer):
                 self._prepare(data.x)
             seen = True
             self.check_values(data.x)
-            return data.on(self.backend)
+            return data.on(host())
 
         return receive
 
@@ -1373,10 +1386,6 @@ class _Measurable(NamedTuple):
     batches: Callable[[], Iterable[Batch]]
     replayable: bool = True
     length: int | None = None
-
-
-def _first_batches(data: Dataset, size: int, steps: int | None) -> Iterable[Batch]:
-    return itertools.islice(data.batches(size), steps)
 
 
 def _count(samples: int, size: int, steps: int | None) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ import pytest
 
 import nnbackend as nn
 from nnbackend import functional as fn
-from nnbackend import random
+from nnbackend import random, tree
 from nnbackend.backend import Backend, host, namespace
+from nnbackend.data import Batch
 from nnbackend.elementwise import elementwise, rowwise
 from nnbackend.precision import use_matmul_precision
 from tests.backends.cuda_programs import (
@@ -198,6 +201,234 @@ def test_memory_in_use_grows_with_an_array(backend: Backend) -> None:
     assert before is not None
     assert after is not None
     assert after - before >= held.nbytes
+
+
+# Captured steps
+
+
+def _classifier(backend: Backend, **options: Any) -> Any:
+    layers = [
+        nn.Dense(40, activation="relu"),
+        nn.BatchNormalization(),
+        nn.Dropout(0.3),
+        nn.Dense(40, activation="tanh"),
+        nn.Dense(40, activation="gelu"),
+        nn.LayerNormalization(),
+        nn.Dense(3, activation="softmax"),
+    ]
+    model = nn.Sequential(layers, backend=backend, seed=1)
+    optimizer = options.pop("optimizer", None) or nn.optimizers.Adam(0.01)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], **options)
+    return model
+
+
+X = np.random.default_rng(0).normal(size=(50, 5)).astype("float32")
+Y = np.random.default_rng(1).integers(0, 3, 50)
+
+
+def _of(model: Any) -> list[np.ndarray]:
+    """Return all that training changes, on the host."""
+    parameters = {path: handle._array for path, handle in model.handles().items()}
+    held = [parameters, model._training.optimizer, model._training.random]
+    return [nn.to_numpy(array) for array in tree.leaves(held)]
+
+
+def _captured_steps(model: Any, kind: str = "train") -> list[Any]:
+    return [step for (name, _), step in model._compiled.items() if name == kind]
+
+
+def _both(backend: Backend, work: Callable[[Any], Any], **options: Any) -> Any:
+    """Do work with a model whose steps are captured, and compare it with one whose steps run as written."""
+    found = []
+    for eager in (True, False):
+        model = _classifier(backend, run_eagerly=eager, **options)
+        found.append((work(model), _of(model)))
+    (expected, weights), (outcome, others) = found
+    for one, other in zip(others, weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert outcome == expected
+    return model
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "ema", "clipped"])
+def test_a_captured_fit_has_the_bits_of_the_step_as_it_is_written(name: str, backend: Backend) -> None:
+    optimizers = {
+        "sgd": nn.optimizers.SGD(0.05, momentum=0.9),
+        "adam": nn.optimizers.Adam(0.01, weight_decay=0.01),
+        "ema": nn.optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=3),
+        "clipped": nn.optimizers.SGD(0.5, global_clipnorm=0.1),
+    }
+
+    def work(model: Any) -> Any:  # the last batch of an epoch has 2 samples
+        data = {"batch_size": 16, "epochs": 4, "verbose": 0}
+        history = model.fit(X, Y, validation_data=(X[:20], Y[:20]), **data).history
+        return history, model.evaluate(X, Y, 16), model.predict(X, 16).tolist()
+
+    model = _both(backend, work, optimizer=optimizers[name])
+    assert [(step.count, step.reason) for step in _captured_steps(model)] == [(2, None)]
+    assert [step.reason for step in _captured_steps(model, "test")] == [None]
+    assert [step.reason for step in _captured_steps(model, "predict")] == [None]
+
+
+def test_what_is_set_between_captured_steps_takes_effect(backend: Backend, tmp_path: Path) -> None:
+    def work(model: Any) -> Any:
+        found = []
+
+        def train() -> None:
+            found.extend(model.train_on_batch(X[:16], Y[:16]) for _ in range(3))
+
+        train()
+        first = model.get_weights()
+        model.save_weights(tmp_path / "weights.safetensors")
+        train()
+        model.set_weights(first)
+        train()
+        model.optimizer.learning_rate = 0.1
+        train()
+        model.load_weights(tmp_path / "weights.safetensors")
+        train()
+        return found
+
+    model = _both(backend, work)
+    assert [(step.count, step.reason) for step in _captured_steps(model)] == [(1, None)]
+
+
+def test_a_convolution_and_a_recurrence_are_captured(backend: Backend) -> None:
+    images = np.random.default_rng(2).normal(size=(32, 8, 8, 2)).astype("float32")
+    words = np.random.default_rng(3).integers(0, 11, (32, 6))
+    for x, layers in (
+        (images, [nn.Conv2D(4, 3, activation="relu"), nn.MaxPooling2D(2), nn.Flatten(), nn.Dense(3)]),
+        (words, [nn.Embedding(11, 4), nn.LSTM(5), nn.Dense(3)]),
+        (images.reshape(32, 16, 8), [nn.TransformerEncoder(12, 2), nn.GlobalAveragePooling1D()]),
+    ):
+        model = nn.Sequential(layers, backend=backend, seed=1)
+        model.compile("adam", "sparse_categorical_crossentropy")
+        model.fit(x, Y[:32], batch_size=8, epochs=2, verbose=0)
+        assert [(step.count, step.reason) for step in _captured_steps(model)] == [(1, None)]
+
+
+class _Reads(nn.Layer):
+    """Looks at a value."""
+
+    def forward(self, x: Any) -> Any:
+        return x if float(nn.to_numpy(x).max()) > 1e9 else x * 0.5
+
+
+def test_a_step_that_waits_for_the_device_goes_on_as_it_is_written(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "nnbackend.cupy")
+    model = nn.Sequential([nn.Dense(4), _Reads(), nn.Dense(3)], backend=backend, seed=1)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(X, Y, batch_size=16, epochs=3, verbose=0)
+    (step,) = _captured_steps(model)
+    assert (step.count, step.reason) == (0, "an array is copied to the host in it")
+    assert len(caplog.records) == 1
+    assert not namespace(backend.from_host([1.0])).any(backend.from_host([0.0]))  # the device goes on
+    other = _classifier(backend)
+    other.fit(X, Y, batch_size=16, epochs=2, verbose=0)  # and captures
+    assert [step.reason for step in _captured_steps(other)] == [None]
+
+
+def test_constants_of_a_step_are_part_of_its_graph(backend: Backend) -> None:
+    xp = backend.xp
+
+    def step(state: Any, x: Any) -> Any:
+        parts = [x * float(number) for number in range(12)]  # more than CuPy joins without a table
+        total = xp.sum(xp.concat(parts)) + xp.sum(xp.stack(parts))
+        return {"w": state["w"] + x * xp.asarray([1.0, 2.0])}, {"total": total}
+
+    captured = backend.compile(step)
+    state = {"w": backend.from_host(np.zeros(2))}
+    for number in range(5):
+        state, results = captured(state, backend.from_host(np.asarray([number, 1.0])))
+        assert float(results["total"]) == 2.0 * 66.0 * (number + 1.0)
+        backend.from_host(np.ones(1000))  # takes what pinned memory is free
+    assert (captured.count, captured.reason) == (1, None)
+    np.testing.assert_array_equal(backend.to_host(state["w"]), [10.0, 10.0])
+
+
+def test_a_captured_step_waits_for_nothing(backend: Backend) -> None:
+    import cupy
+
+    model = _classifier(backend)
+    for _ in range(3):
+        model.train_on_batch(X[:16], Y[:16])
+    (step,) = _captured_steps(model)
+    x, y = backend.from_host(X[:16]), backend.from_host(Y[:16])
+    source = 'extern "C" __global__ void slow() { for (int i = 0; i < 2000; ++i) __nanosleep(1000000); }'
+    slow = cupy.RawKernel(source, "slow")
+    slow((1,), (1,), ())  # two seconds
+    before = cupy.cuda.get_current_stream()
+    model._train(Batch(x, y, None), model._no_metrics())
+    assert not before.done
+    assert step.count == 1
+
+
+def test_batches_that_travel_are_those_of_the_host(backend: Backend) -> None:
+    send = backend.sender()
+    given = [[np.random.default_rng(n).normal(size=(1000, 100)), np.arange(n + 1)] for n in range(12)]
+    total = backend.from_host(np.zeros((1000, 100)))
+    kept = []
+    for batch in given:
+        x, y = send(batch)
+        for _ in range(20):
+            total = total + x
+        kept = [*kept[-1:], y]
+    expected = 20.0 * np.sum([batch[0] for batch in given], axis=0)
+    np.testing.assert_allclose(backend.to_host(total), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(backend.to_host(kept[-1]), given[-1][1])
+    np.testing.assert_array_equal(backend.to_host(kept[-2]), given[-2][1])
+
+
+def test_data_that_stay_on_the_host_train_the_same(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def history() -> Any:
+        return _classifier(backend).fit(X, Y, batch_size=16, epochs=3, verbose=0).history
+
+    expected = history()
+    monkeypatch.setattr(type(backend), "holds", lambda self, count: False)
+    assert history() == expected
+
+
+def test_memory_is_reported_limited_and_given_back(backend: Backend) -> None:
+    held = backend.from_host(np.zeros(1 << 20))
+    use = backend.memory_use()
+    assert use.in_use >= held.nbytes
+    assert use.held >= use.in_use
+    assert use.peak >= use.held
+    assert 0 < use.free < use.total
+    del held
+    backend.release_memory()
+    assert backend.memory_use().held <= use.held
+    assert "GiB" in backend.memory_report()
+    limited = nn.get_backend("cupy", memory_limit=0.9)
+    try:
+        assert limited.memory_use().limit == int(0.9 * use.total)
+    finally:
+        import cupy
+
+        cupy.get_default_memory_pool().set_limit(size=0)
+
+
+def test_a_device_is_asked_for_by_its_number(backend: Backend) -> None:
+    first = nn.get_backend("cupy", device=0)
+    assert first.from_host([1.0]).device.id == 0
+    assert (
+        _classifier(first).fit(X, Y, verbose=0).history == _classifier(backend).fit(X, Y, verbose=0).history
+    )
+    with pytest.raises(ValueError, match="CuPy has no device 99; it has cuda:0 "):
+        nn.get_backend("cupy", device=99)
+
+
+def test_another_device_takes_the_same_steps(backend: Backend) -> None:
+    if len(type(backend).probe().devices) < 2:
+        pytest.skip("there is one device")
+    other = nn.get_backend("cupy", device=1)
+    assert other.from_host([1.0]).device.id == 1
+    model = _classifier(other)
+    history = model.fit(X, Y, batch_size=16, epochs=3, verbose=0).history
+    assert {handle._array.device.id for handle in model.handles().values()} == {1}
+    assert history == _classifier(backend).fit(X, Y, batch_size=16, epochs=3, verbose=0).history
 
 
 def test_the_device_is_described(backend: Backend) -> None:

@@ -242,6 +242,46 @@ def test_a_feed_of_arrays_goes_on_from_its_position(backend):
         np.testing.assert_array_equal(nn.to_numpy(batch.x), expected)
 
 
+def test_arrays_that_are_large_for_the_device_stay_on_the_host(backend, monkeypatch):
+    def work():
+        model = classifier(backend)
+        data = {"batch_size": 8, "epochs": 2, "verbose": 0, "class_weight": {0: 2.0, 1: 1.0, 2: 0.5}}
+        history = model.fit(X, Y, validation_data=(X, Y), sample_weight=WEIGHT, **data).history
+        model.fit(X, Y, validation_split=0.3, shuffle=False, batch_size=8, verbose=0)
+        return model, history, model.evaluate(X, Y, 8), nn.to_numpy(model.predict(X, 8))
+
+    model, *expected = work()
+    asked = []
+    monkeypatch.setattr(type(backend), "holds", lambda self, count: asked.append(count), raising=False)
+    other, *found = work()
+    assert found[:2] == expected[:2]
+    np.testing.assert_array_equal(found[2], expected[2])
+    assert_same(other, model)
+    if backend.name != "numpy":
+        assert asked[:2] == [X.nbytes + Y.nbytes + WEIGHT.nbytes, X.nbytes + Y.nbytes]
+
+
+def test_batches_come_to_the_device_when_they_are_asked_for(backend, monkeypatch):
+    if backend.name == "numpy":
+        pytest.skip("the host is the device")
+    came = []
+    usual = type(backend).sender
+
+    def sender(self):
+        send = usual(self)
+        return lambda arrays: came.append([tuple(array.shape) for array in arrays]) or send(arrays)
+
+    class Note(nn.callbacks.Callback):
+        def on_batch_begin(self, batch, logs=None):
+            assert len(came) == batch + 1
+            assert self.model.feed.state()["batch"] == batch + 1
+
+    monkeypatch.setattr(type(backend), "holds", lambda self, count: False)
+    monkeypatch.setattr(type(backend), "sender", sender)
+    trained(backend, X, Y, 8, epochs=1, callbacks=[Note()])
+    assert came == [[(8, 3), (8,)], [(8, 3), (8,)], [(5, 3), (5,)]]
+
+
 def test_graphs_of_several_inputs_and_outputs_take_loaders(backend):
     def graph():
         a, b = nn.Input((3,), name="a"), nn.Input((1,), name="b")
