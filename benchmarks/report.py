@@ -58,7 +58,7 @@ ABOUT = {
     "*loss*: after the same number of steps.",
     "cuda": "In turns, each in a process of its own, from the same weights, with the data on the device; a turn ends "
     "when the device has done its work. *float32* is without TF32 for all, *TF32* with it for all. *Ratio*: of the "
-    "median step to that of the fastest of PyTorch and JAX (bold); *of rounds*: the median of the ratios of each round; "
+    "median step to that of the fastest of PyTorch and JAX (bold); *of rounds*: the median of the ratios of rounds; "
     "*processor*: the time that the host's processors were busy; *first step*: with making the model and compiling "
     "it, while the others did the same; *memory*: the most that the library took from the device, with the data; "
     "*loss*: after the same number of steps.",

@@ -32,6 +32,7 @@ from nnbackend.autodiff import Rule
 from nnbackend.backend import Backend, get_backend, host
 from nnbackend.cases import CASES, Case, Input, LayerCase
 from nnbackend.interop import safetensors
+from nnbackend.precision import get_matmul_precision
 from nnbackend.trajectories import TRAJECTORIES
 from nnbackend.typing import Json
 
@@ -50,6 +51,16 @@ __all__ = [
 
 DTYPES = ("float32", "float64")
 EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
+#: The spacing at 1 of what factors are rounded to under `nnbackend.set_matmul_precision`: of TF32 and bfloat16.
+COARSE = {"high": 2.0**-10, "medium": 2.0**-7}
+#: In its units, the error allowed to what has matrix products in it: factors that are cut off, as GPUs do it, cost up to
+#: 13 of them here, factors that are rounded 3.
+COARSE_BOUND = 16.0
+#: What has: these topics, layers that are made of them, and trainings.
+PRODUCTS = frozenset(
+    "alignment attention convolution einsum embeddings linear normalization recurrent recurrent_cells sequences core "
+    "merging transformer".split()
+)
 STALE = "stale: re-record on a GPU"
 SUFFIX = ".safetensors"
 
@@ -65,15 +76,19 @@ def rules() -> dict[str, Rule]:
     return found
 
 
-def record(backend: str | Backend | None, directory: str | Path) -> Path:
+def record(backend: str | Backend | None, directory: str | Path, name: str | None = None) -> Path:
     """Compute every case on a backend and write its record.
+
+    Matrix products have the precision in force, and the record says which.
 
     Parameters
     ----------
     backend : str or Backend, optional
         Which backend; the one in force without it.
     directory : path
-        Where the record goes, named after the backend; made if it is not there.
+        Where the record goes; made if it is not there.
+    name : str, optional
+        What it is called; after the backend without it, and after a precision below "highest", as in ``"cupy-high"``.
 
     Returns
     -------
@@ -96,13 +111,16 @@ def record(backend: str | Backend | None, directory: str | Path) -> Path:
     probed = backend.probe()
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{backend.name}{SUFFIX}"
+    precision = get_matmul_precision()
+    usual = backend.name if precision == "highest" else f"{backend.name}-{precision}"
+    path = folder / f"{name or usual}{SUFFIX}"
     metadata: Json = {
         "kind": "agreement",
         "backend": backend.name,
         "device": ", ".join(probed.devices[:1]),
         "versions": {backend.name: probed.version, "python": platform.python_version()},
         "commit": _commit(),
+        "precision": precision,
         "cases": digests,
     }
     safetensors.write(path, tensors, metadata)
@@ -325,6 +343,7 @@ def compare(paths: Sequence[str | Path]) -> Report:
             fresh = found.metadata["cases"].get(item.name) == item.digests
             for dtype, usual in item.bounds.items():
                 bound = item.exceptions.get((found.metadata["backend"], dtype), usual)
+                bound = max(bound, _coarse_bound(found, item, dtype))
                 errors, missing = _errors(found, item.name, dtype, references[dtype]) if fresh else ({}, [])
                 results.append(
                     Result(item.name, item.topic, found.label, dtype, bound, errors, tuple(missing))
@@ -363,6 +382,15 @@ def _items() -> Iterator[_Item]:
             {},
             functools.partial(long.function, host()),
         )
+
+
+def _coarse_bound(found: _Record, item: _Item, dtype: str) -> float:
+    """Return the error allowed by the precision of a record's products, in the units of its dtype; 0 without one."""
+    coarse = COARSE.get(found.metadata.get("precision", "highest"))
+    has_products = item.topic.rpartition(".")[2] in PRODUCTS or item.name.startswith("training ")
+    if coarse is None or dtype != "float32" or not has_products:
+        return 0.0
+    return COARSE_BOUND * coarse / EPSILON[dtype]
 
 
 def _errors(
@@ -419,8 +447,11 @@ def _read(paths: Sequence[str | Path]) -> list[_Record]:
 def _origin(found: _Record) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in found.metadata["versions"].items())
     commit = found.metadata["commit"]
-    return f"{found.label}: {found.metadata['device']}; {versions}" + (
-        f"; commit {commit[:12]}" if commit else ""
+    precision = found.metadata.get("precision", "highest")
+    return (
+        f"{found.label}: {found.metadata['device']}; {versions}"
+        + (f"; commit {commit[:12]}" if commit else "")
+        + (f"; products of {precision!r} precision" if precision != "highest" else "")
     )
 
 
