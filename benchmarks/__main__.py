@@ -191,10 +191,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print("\n".join(report.table(workload, setting, results)), flush=True)
         report.write(given.output, given.device, measured, where)  # after each, so that none is lost
+    print(f"Written to {given.output}.")
     if left:
         words = "; ".join(f"{name}, {setting.words}" for name, setting in left)
         print(f"No time was left for {words}. Measure these with --append --missing.")
-    print(f"Written to {given.output}.")
     return 0
 
 

@@ -51,11 +51,10 @@ __all__ = [
 
 DTYPES = ("float32", "float64")
 EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
-#: The spacing at 1 of what factors are rounded to under `nnbackend.set_matmul_precision`: of TF32 and bfloat16.
-COARSE = {"high": 2.0**-10, "medium": 2.0**-7}
-#: In its units, the error allowed to what has matrix products in it: factors that are cut off, as GPUs do it, cost up to
-#: 13 of them here, factors that are rounded 3.
-COARSE_BOUND = 16.0
+#: The error allowed to what has matrix products in it, as a part of the largest element, where
+#: `nnbackend.set_matmul_precision` was below "highest": 16 units in the last place of TF32, 64 of bfloat16. Factors cut
+#: off to 10 bits, as GPUs do it, cost up to 13 units here, rounded ones 3; 7 bits up to 32, where Lion takes signs.
+COARSE = {"high": 16 * 2.0**-10, "medium": 64 * 2.0**-7}
 #: What has: these topics, layers that are made of them, and trainings.
 PRODUCTS = frozenset(
     "alignment attention convolution einsum embeddings linear normalization recurrent recurrent_cells sequences core "
@@ -117,7 +116,7 @@ def record(backend: str | Backend | None, directory: str | Path, name: str | Non
     metadata: Json = {
         "kind": "agreement",
         "backend": backend.name,
-        "device": ", ".join(probed.devices[:1]),
+        "device": _device(backend, probed.devices),
         "versions": {backend.name: probed.version, "python": platform.python_version()},
         "commit": _commit(),
         "precision": precision,
@@ -125,6 +124,13 @@ def record(backend: str | Backend | None, directory: str | Path, name: str | Non
     }
     safetensors.write(path, tensors, metadata)
     return path
+
+
+def _device(backend: Backend, devices: Sequence[str]) -> str:
+    """Return the device of a backend's arrays, in the words of its library where it has any for it."""
+    name = str(backend.device(backend.from_host([0.0])))
+    named = [words for words in devices if words.partition(" ")[0] in (name, f"{name}:0")]
+    return ", ".join((named or list(devices))[:1])
 
 
 def _digest(arrays: Sequence[Any]) -> str:
@@ -390,7 +396,7 @@ def _coarse_bound(found: _Record, item: _Item, dtype: str) -> float:
     has_products = item.topic.rpartition(".")[2] in PRODUCTS or item.name.startswith("training ")
     if coarse is None or dtype != "float32" or not has_products:
         return 0.0
-    return COARSE_BOUND * coarse / EPSILON[dtype]
+    return coarse / EPSILON[dtype]
 
 
 def _errors(

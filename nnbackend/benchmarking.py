@@ -33,7 +33,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Workload:
-    """One piece of work, always in float32.
+    """One piece of work.
 
     Attributes
     ----------
@@ -54,6 +54,8 @@ class Workload:
         Of them, the last ones that are kept for validation.
     epochs : int
         How often `fit` goes through the data.
+    dtype : str
+        Of the model, or its policy of mixed precision.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Workload:
     samples: int = 0
     validation: int = 0
     epochs: int = 1
+    dtype: str = "float32"
 
     @property
     def optimizer(self) -> str:
@@ -103,7 +106,7 @@ class Workload:
 def _mlp(workload: Workload, backend: str | Backend | None) -> Model:
     *hidden, classes = workload.sizes[1:]
     inner = [layers.Dense(units, activation="relu") for units in hidden]
-    return Sequential([*inner, layers.Dense(classes)], backend=backend, seed=0)
+    return Sequential([*inner, layers.Dense(classes)], backend=backend, seed=0, dtype=workload.dtype)
 
 
 def _cnn(workload: Workload, backend: str | Backend | None) -> Model:
@@ -115,15 +118,17 @@ def _cnn(workload: Workload, backend: str | Backend | None) -> Model:
         layers.Dense(128, activation="relu"),
         layers.Dense(CLASSES),
     ]
-    return Sequential(parts, backend=backend, seed=0)
+    return Sequential(parts, backend=backend, seed=0, dtype=workload.dtype)
 
 
 def _lstm(workload: Workload, backend: str | Backend | None) -> Model:
-    return Sequential([layers.LSTM(128), layers.Dense(CLASSES)], backend=backend, seed=0)
+    parts = [layers.LSTM(128), layers.Dense(CLASSES)]
+    return Sequential(parts, backend=backend, seed=0, dtype=workload.dtype)
 
 
 def _transformer(workload: Workload, backend: str | Backend | None) -> Model:
-    return Sequential([layers.TransformerEncoder(512, 4, name="block")], backend=backend, seed=0)
+    block = layers.TransformerEncoder(512, 4, name="block")
+    return Sequential([block], backend=backend, seed=0, dtype=workload.dtype)
 
 
 def _residual(workload: Workload, backend: str | Backend | None) -> Model:
@@ -137,7 +142,7 @@ def _residual(workload: Workload, backend: str | Backend | None) -> Model:
         if number == 1:
             y = layers.ReLU()(y)
     y = layers.ReLU()(layers.Add()([x, y]))
-    return Model(x, y, backend=backend, seed=0)
+    return Model(x, y, backend=backend, seed=0, dtype=workload.dtype)
 
 
 _MLPS = ("mlp", "inference", "fit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import nnbackend as nn
@@ -13,15 +14,16 @@ _chosen: list[nn.Backend] = []
 
 def start(case: Case, backend: str, run_eagerly: bool = False, **options: Any) -> Run:
     # from the workload's own definition, which the case was written from
-    setting = case.setting
+    workload, setting = benchmarking.look_up(case.name), case.setting
     if setting.precision.startswith("mixed"):
-        raise NotImplementedError("has no mixed precision")
-    nn.set_matmul_precision(setting.precision)  # type: ignore[arg-type]
+        workload = replace(workload, dtype=setting.precision)
+    else:
+        nn.set_matmul_precision(setting.precision)  # type: ignore[arg-type]
     if backend == "torch":
         options["device"] = setting.device
     chosen = nn.get_backend(backend, **options)
     _chosen[:] = [chosen]
-    return benchmarking.start(benchmarking.look_up(case.name), chosen, run_eagerly=run_eagerly)
+    return benchmarking.start(workload, chosen, run_eagerly=run_eagerly)
 
 
 def peak_device_memory() -> int:
