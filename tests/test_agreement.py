@@ -1,6 +1,7 @@
 """The agreement of backends: this one's record, and what a comparison says of records that are off."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,6 +155,23 @@ def test_agree_records_and_compares_beside_given_records(backend, tmp_path):
     assert (tmp_path / "mine" / other.name).is_file()
     assert "2 records" in report.text
     assert "2 records" not in agreement.agree(backend).text
+
+
+def test_records_of_real_gpus_are_within_their_bounds(backend):
+    if backend.name != "numpy":
+        pytest.skip("they are compared with NumPy once")
+    folder = Path(__file__).resolve().parents[1] / "agreement" / "records"
+    if not list(folder.glob("*.safetensors")):
+        pytest.skip("there are none yet: see CONTRIBUTING.md, On a GPU machine")
+    report = agreement.compare([folder])
+    assert not report.failed, report.text
+
+
+def test_the_device_of_a_record_is_that_of_the_arrays(backend):
+    name = str(backend.device(backend.from_host([0.0])))
+    assert agreement._device(backend, ("another", f"{name} (mine)")) == f"{name} (mine)"
+    assert agreement._device(backend, ("first", "second")) == "first"
+    assert agreement._device(backend, ()) == ""
 
 
 def test_no_records_are_refused_with_the_cure(tmp_path):

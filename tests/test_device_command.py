@@ -192,7 +192,8 @@ def test_trainings_that_went_apart_fail(monkeypatch, tmp_path, capsys):
 
 def test_a_record_past_its_bounds_fails(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(agreement, "CASES", agreement.CASES)
-    monkeypatch.setattr(agreement, "TRAJECTORIES", dict(agreement.TRAJECTORIES))
+    monkeypatch.setattr(agreement, "TRAJECTORIES", few := dict(agreement.TRAJECTORIES))
+    monkeypatch.setattr(agreeing, "TRAJECTORIES", few)
     monkeypatch.setattr(agreement, "_error", lambda *arguments: 1e9)
     asked = ["--backend", "numpy", "--dry", "--name", "mine", "--out", str(tmp_path)]
     assert agreeing.main(asked) == 1

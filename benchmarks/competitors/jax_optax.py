@@ -6,7 +6,10 @@ scaled, as its peers scale it, since these losses do not underflow.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,12 +19,10 @@ import numpy as np
 from jax import lax
 
 from benchmarks.case import Case, Run
+from benchmarks.competitors.fitting import fits
 
-optax: Any
-try:
-    import optax
-except ImportError:
-    from benchmarks.competitors import jax_optimizers as optax
+_HAS_OPTAX = importlib.util.find_spec("optax") is not None
+optax: Any = importlib.import_module("optax" if _HAS_OPTAX else "benchmarks.competitors.jax_optimizers")
 
 #: JAX's words for precisions; without one a GPU takes TF32.
 _MATMUL = {"highest": "highest", "high": "tensorfloat32"}
@@ -235,30 +236,19 @@ def update(case: Case) -> Run:
 
 
 def fit(case: Case) -> Run:
-    optimizer, kept, batch = _optimizer(case), case.validation, case.batch
-    x, y = case.x, case.y.astype(np.int32)
-    held = jnp.array(x[-kept:]), jnp.array(y[-kept:])
+    optimizer = _optimizer(case)
     parameters = jax.tree.map(jnp.array, case.layers)
     state = optimizer.init(parameters)
     network = _computing_in(_network, case.setting.precision)
     step = _step_of(network, _cross_entropy, optimizer)
-    measure = jax.jit(lambda layers, x, y: _cross_entropy(network(layers, x), y) * len(x))
-    rng = np.random.default_rng(0)
+    loss_of = jax.jit(lambda layers, x, y: _cross_entropy(network(layers, x), y))
 
-    def run(steps: int) -> float:
+    def train(x: Any, y: Any) -> None:
         nonlocal parameters, state
-        for _ in range(steps * case.epochs):
-            order = rng.permutation(len(x) - kept)
-            for begin in range(0, len(order), batch):
-                rows = order[begin : begin + batch]
-                parameters, state, _ = step(parameters, state, x[rows], y[rows])
-            total = sum(
-                float(measure(parameters, held[0][begin : begin + batch], held[1][begin : begin + batch]))
-                for begin in range(0, kept, batch)
-            )
-        return total / kept
+        parameters, state, _ = step(parameters, state, x, y)
 
-    return run
+    labelled = replace(case, y=case.y.astype(np.int32))
+    return fits(labelled, train, lambda x, y: loss_of(parameters, x, y), place=jnp.array)
 
 
 KINDS = {

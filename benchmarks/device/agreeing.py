@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nnbackend as nn
 from nnbackend import agreement
+from nnbackend.trajectories import TRAJECTORIES
 
 #: What trainings in float64 may be off after 100 steps, relative to the largest element.
 TRAINING = 1e-9
@@ -26,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.dry:
         agreement.CASES = agreement.CASES[::100]
-        for name in list(agreement.TRAJECTORIES)[1:]:
-            del agreement.TRAJECTORIES[name]
+        for name in list(TRAJECTORIES)[1:]:
+            del TRAJECTORIES[name]
     options = {} if given.device is None else {"device": given.device}
     backend = nn.get_backend(given.backend, **options)
     with nn.use_matmul_precision(given.precision):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import time
@@ -71,7 +72,7 @@ def bandwidth(backend: Backend, dry: bool) -> str:
 def products(backend: Backend, dry: bool) -> dict[str, str]:
     """Measure products of square matrices, and of a batch of them, in each dtype and precision."""
     size, found = 32 if dry else 4096, {}
-    host = Stream(0, "products").uniform((size, size), -1.0, 1.0)
+    host: Any = Stream(0, "products").uniform((size * size,), -1.0, 1.0)
     for dtype, precision in (
         ("float32", "highest"),
         ("float32", "high"),
@@ -82,11 +83,10 @@ def products(backend: Backend, dry: bool) -> dict[str, str]:
         for words, shape in (("", (size, size)), (" of a batch", (16, size // 4, size // 4))):
             name = f"{dtype}, {precision}{words}"
             try:
-                flat = host.ravel()[: shape[0] * shape[1] * (shape[2] if len(shape) > 2 else 1)]
-                x = backend.from_host(flat.reshape(shape), dtype)
+                x = backend.from_host(host[: math.prod(shape)].reshape(shape), dtype)
                 with nn.use_matmul_precision(precision):  # type: ignore[arg-type]
                     seconds = _seconds(backend, lambda x=x: functional.matmul(x, x))  # type: ignore[misc]
-                operations = 2 * shape[-1] ** 3 * (shape[0] if len(shape) > 2 else 1)
+                operations = 2 * math.prod(shape) * shape[-1]
                 found[name] = f"{operations / seconds / 1e12:.2f} TFLOP/s"
             except Exception as error:
                 found[name] = f"{type(error).__name__}: {error}"
