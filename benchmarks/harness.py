@@ -95,14 +95,14 @@ class Result:
 def environment(setting: Setting) -> dict[str, str]:
     """Return what holds every library to so many threads; JAX and others also look at the processors allowed.
 
-    On a device JAX takes memory as it needs it, since all competitors share it.
+    On a device JAX takes memory as it needs it, since all competitors share it, and falls back to no processor.
     """
     threads = setting.threads
     names = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "NUMBA", "VECLIB_MAXIMUM")
     flags = f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} intra_op_parallelism_threads={threads}"
     held = {f"{name}_NUM_THREADS": str(threads) for name in names} | {"PYTHONHASHSEED": "0"}
     if setting.device == "cuda":
-        return held | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_PLATFORMS": "cuda,cpu"}
+        return held | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_PLATFORMS": "cuda"}
     return held | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
 
 

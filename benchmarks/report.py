@@ -41,7 +41,9 @@ Measured: TypeAlias = Mapping[tuple[str, Setting], Measurement]
 
 COMPILED = [competitor.name for competitor in COMPETITORS.values() if competitor.compiled]
 COPY = next(competitor.name for competitor in COMPETITORS.values() if competitor.yardstick)
-CUPY, EAGERLY, NUMPY = "nnbackend cupy", "nnbackend cupy, run eagerly", "nnbackend numpy"
+CUPY, EAGERLY = "nnbackend cupy", "nnbackend cupy, run eagerly"
+#: Whose targets there are.
+OURS = {"cpu": "nnbackend numpy", "cuda": CUPY}
 PACKAGES = ("numpy", "torch", "jax", "jaxlib", "optax", "keras", "scikit-learn", "thinc")
 ON_A_DEVICE = ("numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "triton", "jax", "jaxlib", "optax")
 #: Names of the table, the numbers and the words written by hand, by device.
@@ -136,9 +138,8 @@ def summary(measured: Measured) -> Iterator[str]:
 def missed(measured: Measured) -> Iterator[str]:
     """Say which targets were not reached."""
     for (workload, setting), measurement in measured.items():
-        ours = NUMPY if setting.device == "cpu" else CUPY
         wanted = target(workload, setting)
-        found = ratios(measurement.results, fastest(measurement.results, COMPILED)).get(ours)
+        found = ratios(measurement.results, fastest(measurement.results, COMPILED)).get(OURS[setting.device])
         if wanted is not None and found is not None and found.of_medians > wanted:
             yield f"{workload}, {setting.words}: {found.of_medians:.2f}, the target is {wanted}"
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from benchmarks import report
 from benchmarks.__main__ import MIXED, ON_A_DEVICE, measure, plan, settings
 from benchmarks.case import Setting, read_case, write_case
 from benchmarks.competitors import COMPETITORS, Competitor, ours, plain_numpy
-from benchmarks.harness import LeftOutError, Process, Result, compete, fastest, ratios, same
+from benchmarks.harness import LeftOutError, Process, Result, compete, environment, fastest, ratios, same
 from nnbackend import __main__ as command
 from nnbackend import benchmarking
 
@@ -274,6 +275,7 @@ def test_on_a_device_precisions_take_the_place_of_threads():
     assert [setting.words for setting in chosen] == ["float32", "TF32", "bfloat16"]
     planned = [(workload.name, setting.words) for workload, setting in plan([], chosen)]
     assert planned[: len(ON_A_DEVICE)] == [(name, "float32") for name in ON_A_DEVICE]
+    assert ("W9-large", "TF32") not in planned  # an update has no products
     assert planned[-len(MIXED) :] == [(name, "bfloat16") for name in MIXED]
     assert [setting.words for setting in settings("cpu", [1], ["high"])] == ["1 thread"]
 
@@ -323,6 +325,64 @@ def test_steps_are_the_same_compiled_and_run_eagerly(name, run_eagerly, light, m
     workload = small(monkeypatch, name, **SMALL[name])
     run, usual = (benchmarking.start(workload, light, eager) for eager in (run_eagerly, False))
     assert [run(1) for _ in range(4)] == pytest.approx([usual(1) for _ in range(4)], rel=1e-5)
+
+
+class Pretended(Toy):
+    """Takes the place of a process; `ready` of all must be called before one of them returns."""
+
+    reasons, values = {}, {}
+    barrier = None
+
+    def __init__(self, competitor, path, setting):
+        super().__init__(*[1.0] * 9)
+        self.name, self.losses = competitor.name, [self.values.get(competitor.name, 0.5)]
+
+    def ready(self):
+        if self.barrier is not None:
+            self.barrier.wait(60)
+        if self.name in self.reasons:
+            raise LeftOutError(self.reasons[self.name])
+
+
+def pretended_on_a_gpu(monkeypatch, **changes):
+    chosen = [
+        COMPETITORS[name] for name in ("nnbackend cupy", "PyTorch eager", "JAX jit, optax", report.COPY)
+    ]
+    for name, value in changes.items():
+        monkeypatch.setattr(Pretended, name, value)
+    monkeypatch.setattr(benchmark, "Process", Pretended)
+    monkeypatch.setattr(benchmark, "write_case", lambda *arguments: None)
+    return measure(benchmarking.WORKLOADS["W9"], chosen, Setting(1, "cuda"), rounds=1, seconds=0.0)
+
+
+def test_on_a_device_all_make_ready_at_the_same_time(monkeypatch):
+    results = pretended_on_a_gpu(
+        monkeypatch, barrier=threading.Barrier(4), reasons={"nnbackend cupy": "no capture"}
+    )
+    assert {name: result.reason for name, result in results.items() if result.reason} == {
+        "nnbackend cupy": "no capture"
+    }
+    assert results[report.COPY].wall == [1.0]
+
+
+def test_who_differs_from_the_first_peer_computes_another_thing(monkeypatch):
+    results = pretended_on_a_gpu(monkeypatch, values={"nnbackend cupy": 0.6, report.COPY: 0.0})
+    assert "computes another thing: losses [0.6], expected [0.5]" in results["nnbackend cupy"].reason
+    assert not any(results[name].reason for name in ("PyTorch eager", "JAX jit, optax", report.COPY))
+
+
+def test_a_run_without_this_library_fails_and_says_why(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(
+        benchmark, "measure", lambda *rest: some_results() | {"nnbackend numpy": Result(reason="broken")}
+    )
+    assert benchmark.main(["W1", "--threads", "1", "--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.endswith("nnbackend numpy is left out of W1, 1 thread: broken\n")
+
+
+def test_jax_does_not_fall_back_to_the_processor():
+    assert environment(Setting(4, "cuda"))["JAX_PLATFORMS"] == "cuda"
+    assert "CUDA_VISIBLE_DEVICES" not in environment(Setting(4, "cuda"))
+    assert environment(Setting(1))["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
 PEERS = {"torch": ("pytorch", "mode"), "jax": ("jax_optax", None)}
