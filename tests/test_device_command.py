@@ -2,9 +2,11 @@
 
 import json
 import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -205,3 +207,36 @@ def test_a_profile_names_the_functions_that_take_the_time():
         return float(sum(range(steps)))
 
     assert "busy" in tracing.on_the_host(busy, 10)
+
+
+def test_a_profile_counts_what_the_device_did_in_a_step(monkeypatch):
+    def event(name, microseconds, device="DeviceType.CUDA"):
+        return SimpleNamespace(
+            name=name, device_type=device, time_range=SimpleNamespace(elapsed_us=lambda: microseconds)
+        )
+
+    class Profile:
+        def __init__(self, activities):
+            assert activities == ["the device"]
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def events(self):
+            return [
+                event("gemm", 30.0),
+                event("adam", 10.0),
+                event("gemm", 30.0),
+                event("launch", 9.0, "CPU"),
+            ]
+
+    profiler = ModuleType("torch.profiler")
+    profiler.ProfilerActivity, profiler.profile = SimpleNamespace(CUDA="the device"), Profile
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    monkeypatch.setitem(sys.modules, "torch.profiler", profiler)
+    first, *rows = tracing.on_the_device(lambda steps: 0.0, 2)
+    assert first.startswith("1.5 kernels and copies a step; the device is busy 35 us of ")
+    assert rows == ["     30.00 us a step,    1.0 times  gemm", "      5.00 us a step,    0.5 times  adam"]

@@ -155,7 +155,8 @@ def _benchmark(options: Options) -> Commands:
 
 def _profile(options: Options) -> Commands:
     program = ["-m", "benchmarks.device.tracing", "--backend", options.backend]
-    return [[*program, "--out", str(options.out / "profile.txt"), "--steps", "3" if options.dry else "50"]]
+    wanted = ["--steps", "3"] if options.dry else ["--workloads", "W2", "W1", "W3", "W4", "W5", "W6", "W7"]
+    return [[*program, "--out", str(options.out / "profile.txt"), *wanted]]
 
 
 #: In order: what is short and decides about the rest comes first.
@@ -169,7 +170,7 @@ PARTS = {
         ),
         Part("training", "100 steps in float64 against NumPy, to 1e-9", 8, _training),
         Part("benchmark", "this library beside its peers", 60, _benchmark),
-        Part("profile", "where the time of a step goes, captured and run eagerly", 5, _profile),
+        Part("profile", "where the time of steps goes, captured and run eagerly", 8, _profile),
         Part("tests", "the whole test suite", 60, _tests),
         Part("peers", "records of PyTorch and JAX on the same device", 15, _peers),
     )

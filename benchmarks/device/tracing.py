@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import collections
-import contextlib
 import cProfile
 import importlib.util
 import io
+import logging
 import pstats
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nnbackend.backend import get_backend
@@ -61,39 +62,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.device.tracing", description=__doc__)
     parser.add_argument("--backend", required=True)
     parser.add_argument("--out", type=Path, required=True, help="a file for the listings")
-    parser.add_argument("--workload", default="W2")
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--workloads", nargs="+", default=["W2"])
+    parser.add_argument("--steps", type=int, default=20)
     given = parser.parse_args(arguments)
-    workload, backend = look_up(given.workload), get_backend(given.backend)
+    # a backend says there why a step is not captured or recorded
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s: %(message)s")
+    backend = get_backend(given.backend)
     lines: list[str] = []
-    medians: dict[str, float] = {}
 
     def say(line: str) -> None:
         print(line, flush=True)
         lines.append(line)
         given.out.write_text("\n".join(lines) + "\n")
 
-    runs: dict[str, Callable[[int], float]] = {
-        words: start(workload, backend, run_eagerly)
-        for words, run_eagerly in (("compiled", False), ("eagerly", True))
-    }
-    for words, run in runs.items():
-        run(10)
-        times = []
-        for _ in range(5):
-            begin = time.perf_counter()
-            run(given.steps)
-            times.append((time.perf_counter() - begin) / given.steps)
-        medians[words] = sorted(times)[2]
-        say(f"{workload.name} {words} on {backend}: {in_words(medians[words])} a step")
-    for words, run in runs.items():
-        say(f"\n{words}, on the host, {given.steps} steps:\n{on_the_host(run, given.steps)}")
-        if backend.name == "cupy" and importlib.util.find_spec("torch"):
-            with contextlib.suppress(ImportError):
+    gains = {}
+    for name in given.workloads:
+        workload = look_up(name)
+        runs = {
+            "compiled": start(workload, backend),
+            "run eagerly": start(workload, backend, run_eagerly=True),
+        }
+        medians = {words: _median(run, given.steps) for words, run in runs.items()}
+        gains[name] = medians["run eagerly"] / medians["compiled"]
+        for words, run in runs.items():
+            say(f"{workload.name} {words} on {backend}: {in_words(medians[words])} a step")
+            say(f"on the host, {given.steps} steps:\n{on_the_host(run, given.steps)}")
+            if backend.name == "cupy" and importlib.util.find_spec("torch"):
                 for line in on_the_device(run, given.steps):
                     say(line)
-    say(f"compiled, a step is {medians['eagerly'] / medians['compiled']:.1f} times as fast as run eagerly")
+    say("times as fast compiled as run eagerly: " + ", ".join(f"{n} {gain:.1f}" for n, gain in gains.items()))
     return 0
+
+
+def _median(run: Run, steps: int) -> float:
+    """Return the seconds of a step, after some that are not counted."""
+    run(10)
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        run(steps)
+        times.append((time.perf_counter() - begin) / steps)
+    return statistics.median(times)
 
 
 if __name__ == "__main__":
