@@ -51,6 +51,8 @@ __all__ = [
 
 DTYPES = ("float32", "float64")
 EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
+STALE = "stale: re-record on a GPU"
+SUFFIX = ".safetensors"
 #: The error allowed to what has matrix products in it, as a part of the largest element, where
 #: `nnbackend.set_matmul_precision` was below "highest": 16 units in the last place of TF32, 64 of bfloat16. Factors cut
 #: off to 10 bits, as GPUs do it, cost up to 13 units here, rounded ones 3; 7 bits up to 32, where Lion takes signs.
@@ -60,8 +62,6 @@ PRODUCTS = frozenset(
     "alignment attention convolution einsum embeddings linear normalization recurrent recurrent_cells sequences core "
     "merging transformer".split()
 )
-STALE = "stale: re-record on a GPU"
-SUFFIX = ".safetensors"
 
 
 def rules() -> dict[str, Rule]:
@@ -117,9 +117,9 @@ def record(backend: str | Backend | None, directory: str | Path, name: str | Non
         "kind": "agreement",
         "backend": backend.name,
         "device": _device(backend, probed.devices),
+        "precision": precision,
         "versions": {backend.name: probed.version, "python": platform.python_version()},
         "commit": _commit(),
-        "precision": precision,
         "cases": digests,
     }
     safetensors.write(path, tensors, metadata)
@@ -390,15 +390,6 @@ def _items() -> Iterator[_Item]:
         )
 
 
-def _coarse_bound(found: _Record, item: _Item, dtype: str) -> float:
-    """Return the error allowed by the precision of a record's products, in the units of its dtype; 0 without one."""
-    coarse = COARSE.get(found.metadata.get("precision", "highest"))
-    has_products = item.topic.rpartition(".")[2] in PRODUCTS or item.name.startswith("training ")
-    if coarse is None or dtype != "float32" or not has_products:
-        return 0.0
-    return coarse / EPSILON[dtype]
-
-
 def _errors(
     found: _Record, name: str, dtype: str, reference: Mapping[str, Any]
 ) -> tuple[dict[str, float], list[str]]:
@@ -448,6 +439,15 @@ def _read(paths: Sequence[str | Path]) -> list[_Record]:
             raise ValueError(f"{file} is not an agreement record.")
         found.append(_Record(file.name.removesuffix(SUFFIX), metadata, tensors))
     return found
+
+
+def _coarse_bound(found: _Record, item: _Item, dtype: str) -> float:
+    """Return the error allowed by the precision of a record's products, in the units of its dtype; 0 without one."""
+    coarse = COARSE.get(found.metadata.get("precision", "highest"))
+    has_products = item.topic.rpartition(".")[2] in PRODUCTS or item.name.startswith("training ")
+    if coarse is None or dtype != "float32" or not has_products:
+        return 0.0
+    return coarse / EPSILON[dtype]
 
 
 def _origin(found: _Record) -> str:
