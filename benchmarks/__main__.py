@@ -30,6 +30,7 @@ from benchmarks.harness import (
     compete,
     same,
 )
+from benchmarks.machine import machine
 from nnbackend import agreement
 from nnbackend.benchmarking import SCALING, WORKLOADS, Workload, look_up
 
@@ -172,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Written to {report.render(given.output, given.device)}.")
         return 0
     until = time.monotonic() + 60 * given.minutes
-    where = report.machine(given.device)
+    where = machine(given.device)
     try:
         measured = report.read(given.output, given.device, where) if given.append else {}
         planned = list(plan(given.workloads, settings(given.device, given.threads, given.precision)))

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Protocol
 
 from benchmarks.case import Setting
 from benchmarks.competitors import Competitor
+from benchmarks.machine import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 #: Losses may differ by so much of themselves; more says that a competitor computes another thing.
 TOLERANCE = 2e-3
 #: The same for products of fewer digits than float32 has.

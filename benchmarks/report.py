@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import re
 import statistics
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +16,7 @@ from benchmarks.harness import Result, fastest, ratios
 from benchmarks.targets import CAPTURED, OF_COPY, target
 from nnbackend.benchmarking import Workload, in_words, look_up
 
-__all__ = ["Measured", "Measurement", "Results", "machine", "read", "render", "summary", "table", "write"]
+__all__ = ["Measured", "Measurement", "Results", "read", "render", "summary", "table", "write"]
 
 Results: TypeAlias = Mapping[str, Result]
 
@@ -44,8 +40,6 @@ COPY = next(competitor.name for competitor in COMPETITORS.values() if competitor
 CUPY, EAGERLY = "nnbackend cupy", "nnbackend cupy, run eagerly"
 #: Whose targets there are.
 OURS = {"cpu": "nnbackend numpy", "cuda": CUPY}
-PACKAGES = ("numpy", "torch", "jax", "jaxlib", "optax", "keras", "scikit-learn", "thinc")
-ON_A_DEVICE = ("numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "triton", "jax", "jaxlib", "optax")
 #: Names of the table, the numbers and the words written by hand, by device.
 FILES = {
     "cpu": ("table.md", "numbers.json", "explanations.md"),
@@ -142,39 +136,6 @@ def missed(measured: Measured) -> Iterator[str]:
         found = ratios(measurement.results, fastest(measurement.results, COMPILED)).get(OURS[setting.device])
         if wanted is not None and found is not None and found.of_medians > wanted:
             yield f"{workload}, {setting.words}: {found.of_medians:.2f}, the target is {wanted}"
-
-
-def machine(device: str = "cpu") -> dict[str, Any]:
-    """Return what the numbers depend on: processor or device, system and versions."""
-    model = platform.processor()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES if device == "cpu" else ON_A_DEVICE:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    found = {"processor": model, "cores": os.cpu_count(), "system": platform.platform(), "versions": versions}
-    return found | ({} if device == "cpu" else {"device": accelerator()})
-
-
-def accelerator() -> str:
-    """Return name, memory and driver of the GPUs, as the driver's own tool says it; empty where there is none."""
-    try:
-        answer = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return "; ".join(answer.stdout.strip().splitlines())
 
 
 def read(folder: Path, device: str, where: Mapping[str, Any]) -> dict[tuple[str, Setting], Measurement]:

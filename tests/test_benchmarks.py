@@ -14,6 +14,7 @@ from benchmarks.__main__ import MIXED, ON_A_DEVICE, measure, plan, settings
 from benchmarks.case import Setting, read_case, write_case
 from benchmarks.competitors import COMPETITORS, Competitor, ours, plain_numpy
 from benchmarks.harness import LeftOutError, Process, Result, compete, environment, fastest, ratios, same
+from benchmarks.machine import machine
 from nnbackend import __main__ as command
 from nnbackend import benchmarking
 
@@ -100,7 +101,7 @@ def test_a_peer_that_is_not_installed_is_listed_with_its_reason(monkeypatch, tmp
     assert "| missing | left out: not installed: no_such_library |" in "\n".join(
         report.table(benchmarking.WORKLOADS["W8-1"], Setting(), results)
     )
-    report.write(tmp_path, "cpu", measured, report.machine())
+    report.write(tmp_path, "cpu", measured, machine())
     (found,) = json.loads((tmp_path / "numbers.json").read_text())["measured"]
     assert found["results"]["missing"]["reason"] == "not installed: no_such_library"
 
@@ -310,7 +311,7 @@ def test_a_gpu_table_says_bandwidth_and_what_capturing_gains(tmp_path):
         ("W2", Setting(1, "cuda")): report.Measurement(steps, "2026-01-01"),
         ("W9-large", Setting(1, "cuda", "high")): report.Measurement(update, "2026-01-02"),
     }
-    report.write(tmp_path, "cuda", measured, report.machine("cuda") | {"device": "a GPU"})
+    report.write(tmp_path, "cuda", measured, machine("cuda") | {"device": "a GPU"})
     text = (tmp_path / "gpu.md").read_text()
     assert "a GPU, " in text
     assert "### W2: MLP 784-128-128-10, batch 128, Adam; float32" in text

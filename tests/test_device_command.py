@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import report
+from benchmarks import machine
 from benchmarks.device import __main__ as command
 from benchmarks.device import agreeing, parts, running, tracing, training
 from benchmarks.device.parts import PARTS, Options
@@ -161,8 +161,13 @@ def test_wheels_of_what_is_missing_are_unpacked(tmp_path):
     assert running.unpack(tmp_path / "nowhere", to) == []
 
 
+def test_the_command_itself_needs_nothing_that_a_wheel_may_bring(log):
+    program = "import sys, benchmarks.device.__main__; print(sorted({'nnbackend', 'cupy', 'torch'} & set(sys.modules)))"
+    assert run(log, program).words == "[]"
+
+
 def test_on_a_gpu_records_are_named_after_it_and_the_benchmark_runs_there(monkeypatch):
-    monkeypatch.setattr(report, "accelerator", lambda: "NVIDIA H200, 143771 MiB, 580.159.04")
+    monkeypatch.setattr(machine, "accelerator", lambda: "NVIDIA H200, 143771 MiB, 580.159.04")
     options = Options("cupy", Path("/out"), workers=4)
     exact, tf32 = PARTS["agreement"].commands(options)
     assert exact[exact.index("--name") + 1] == "cupy-nvidia-h200"

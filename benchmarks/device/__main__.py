@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.device.parts import PARTS, Options
 from benchmarks.device.running import Outcome, environment, keep, kept, run, table, unpack
-from benchmarks.harness import ROOT
+from benchmarks.machine import ROOT
 
 #: Parts that a dry run leaves out, since a processor has no second device.
 ONLY_ON_A_DEVICE = ("peers",)

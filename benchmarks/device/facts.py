@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nnbackend as nn
-from benchmarks import report
+from benchmarks.machine import machine
 from nnbackend import functional
 from nnbackend.backend import Backend
 from nnbackend.random import Stream
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry", action="store_true", help="small arrays will do")
     given = parser.parse_args(arguments)
     backend = nn.get_backend(given.backend)
-    found: dict[str, Any] = {"machine": report.machine("cuda")}
+    found: dict[str, Any] = {"machine": machine("cuda")}
     for name, fact in FACTS.items():
         try:
             found[name] = fact(backend, given.dry)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks import report
+from benchmarks import machine
 from benchmarks.case import PRECISIONS
 
 __all__ = ["PARTS", "Options", "Part", "slug"]
@@ -81,7 +81,7 @@ def slug(words: str) -> str:
 
 def record_name(options: Options) -> str:
     """Return what records of this machine are called: the backend and its device."""
-    found = report.accelerator() if options.backend == "cupy" else ""
+    found = machine.accelerator() if options.backend == "cupy" else ""
     return "-".join(filter(None, (options.backend, slug(found.partition(",")[0]))))
 
 

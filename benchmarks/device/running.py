@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks.harness import ROOT
+from benchmarks.machine import ROOT
 
 __all__ = ["Outcome", "environment", "kept", "run", "table", "unpack"]
 
