@@ -1,5 +1,6 @@
 """The command for machines with a GPU: it is tried here without one, little of everything."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from benchmarks.device import __main__ as command
 from benchmarks.device import agreeing, parts, running, tracing, training
 from benchmarks.device.parts import PARTS, Options
 from benchmarks.device.running import Outcome
-from nnbackend import agreement
+from nnbackend import agreement, benchmarking
 
 pytestmark = pytest.mark.xdist_group("device")  # one of them starts many processes
 
@@ -189,6 +190,16 @@ def test_on_a_gpu_records_are_named_after_it_and_the_benchmark_runs_there(monkey
 )
 def test_trainings_are_apart_by_a_part_of_the_largest(found, worst):
     assert training.apart({"a": np.asarray(found)}, {"a": np.asarray([1.0, -2.0])}) == pytest.approx(worst)
+
+
+def test_what_is_compared_of_a_training_is_determined_by_it():
+    changes = training.SMALL["W6"] | {"sizes": (3, 8), "batch": 2}
+    workload = dataclasses.replace(benchmarking.look_up("W6"), dtype="float64", **changes)
+    found = training.trained(workload, "numpy", 2)
+    assert found["losses"].shape == (2,)
+    assert found["outputs"].shape == (2, 3, 8)
+    assert any(path.endswith("query/bias") for path in found)
+    assert not any(path.endswith("key/bias") for path in found)
 
 
 def test_trainings_that_went_apart_fail(monkeypatch, tmp_path, capsys):
