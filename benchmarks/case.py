@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,6 +13,36 @@ import numpy as np
 #: ``run(steps)`` takes so many steps and returns the loss of the last one as a float; for "inference" the difference of
 #: the first two logits, for "update" the first parameter, for "fit" the loss on the validation data.
 Run: TypeAlias = Callable[[int], float]
+
+
+#: What float32 products are computed in, or the floating type of what is computed, and the word for it in tables.
+PRECISIONS = {"highest": "float32", "high": "TF32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a workload is done.
+
+    Attributes
+    ----------
+    threads : int
+        Of the processor; on a device all may be used.
+    device : {"cpu", "cuda"}
+        Where the arrays are.
+    precision : {"highest", "high", "mixed_bfloat16", "mixed_float16"}
+        As `nnbackend.set_matmul_precision` says it, or as a policy of mixed precision.
+    """
+
+    threads: int = 1
+    device: str = "cpu"
+    precision: str = "highest"
+
+    @property
+    def words(self) -> str:
+        """How a table names it: threads on a processor, the precision on a device."""
+        if self.device == "cpu":
+            return f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return PRECISIONS[self.precision]
 
 
 @dataclass(frozen=True)
@@ -26,10 +56,15 @@ class Case:
     validation: int
     epochs: int
     optimizer: dict[str, float]
-    threads: int
+    setting: Setting
     x: np.ndarray[Any, Any]
     y: np.ndarray[Any, Any]
     weights: dict[str, np.ndarray[Any, Any]]
+
+    @property
+    def threads(self) -> int:
+        """How many threads may be used."""
+        return self.setting.threads
 
     @property
     def layers(self) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
@@ -38,7 +73,7 @@ class Case:
         return list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def write_case(name: str, threads: int, path: Path) -> None:
+def write_case(name: str, setting: Setting, path: Path) -> None:
     """Write a workload to a file; competitors in processes of their own read it."""
     from nnbackend import benchmarking  # not where competitors read: see read_case
 
@@ -52,7 +87,7 @@ def write_case(name: str, threads: int, path: Path) -> None:
         "validation": workload.validation,
         "epochs": workload.epochs,
         "optimizer": benchmarking.SGD if workload.optimizer == "sgd" else benchmarking.ADAM,
-        "threads": threads,
+        "setting": asdict(setting),
     }
     weights = {}
     if workload.kind != "update":
@@ -69,4 +104,5 @@ def read_case(path: Path) -> Case:
         weights = {
             key.removeprefix("weights/"): file[key] for key in file.files if key.startswith("weights/")
         }
-        return Case(**words | {"sizes": tuple(words["sizes"])}, x=file["x"], y=file["y"], weights=weights)
+        words |= {"sizes": tuple(words["sizes"]), "setting": Setting(**words["setting"])}
+        return Case(**words, x=file["x"], y=file["y"], weights=weights)

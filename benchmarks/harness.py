@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from benchmarks.case import Setting
 from benchmarks.competitors import Competitor
+from benchmarks.machine import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 #: Losses may differ by so much of themselves; more says that a competitor computes another thing.
 TOLERANCE = 2e-3
+#: The same for products of fewer digits than float32 has.
+TOLERANCES = {"high": 1e-2, "mixed_bfloat16": 5e-2, "mixed_float16": 2e-2}
+
+
+#: Seconds after which a competitor that does not answer is ended.
+PATIENCE = 600.0
 
 
 class LeftOutError(Exception):
@@ -69,6 +79,11 @@ class Result:
         """The median of wall seconds of a step."""
         return statistics.median(self.wall)
 
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Result:
+        """Return what `as_json` wrote."""
+        return cls(**found)
+
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON takes it, with six digits."""
         return {
@@ -77,22 +92,28 @@ class Result:
         }
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Return what holds every library to so many threads; JAX and others also look at the processors allowed."""
+def environment(setting: Setting) -> dict[str, str]:
+    """Return what holds every library to so many threads; JAX and others also look at the processors allowed.
+
+    On a device JAX takes memory as it needs it, since all competitors share it, and falls back to no processor.
+    """
+    threads = setting.threads
     names = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "NUMBA", "VECLIB_MAXIMUM")
     flags = f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} intra_op_parallelism_threads={threads}"
-    return {f"{name}_NUM_THREADS": str(threads) for name in names} | {
-        "XLA_FLAGS": flags,
-        "JAX_PLATFORMS": "cpu",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "PYTHONHASHSEED": "0",
-    }
+    held = {f"{name}_NUM_THREADS": str(threads) for name in names} | {"PYTHONHASHSEED": "0"}
+    if setting.device == "cuda":
+        return held | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_PLATFORMS": "cuda"}
+    return held | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
 class Process:
     """A competitor in a process of its own (see `benchmarks.worker`)."""
 
-    def __init__(self, competitor: Competitor, path: Path, threads: int) -> None:
+    first: float
+    losses: list[float]
+    memory: int
+
+    def __init__(self, competitor: Competitor, path: Path, setting: Setting) -> None:
         reason = competitor.missing()
         if reason:
             raise LeftOutError(reason)
@@ -106,14 +127,20 @@ class Process:
             text=True,
             env={
                 **os.environ,
-                **environment(threads),
+                **environment(setting),
                 **competitor.environment,
                 "TORCHINDUCTOR_CACHE_DIR": str(path.parent / "inductor"),  # so that its first step compiles
                 "PYTHONPATH": os.pathsep.join(filter(None, folders)),
             },
         )
-        if hasattr(os, "sched_setaffinity"):  # before it starts threads, which inherit it
-            os.sched_setaffinity(self._process.pid, set(sorted(os.sched_getaffinity(0))[:threads]))
+        if setting.device == "cpu" and hasattr(
+            os, "sched_setaffinity"
+        ):  # before it starts threads, which inherit it
+            allowed = sorted(os.sched_getaffinity(0))[: setting.threads]
+            os.sched_setaffinity(self._process.pid, set(allowed))
+
+    def ready(self) -> None:
+        """Wait until it has taken its first steps."""
         found = self._answer()
         if "reason" in found:
             self.close()
@@ -122,7 +149,13 @@ class Process:
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
+        late = threading.Timer(PATIENCE, self._process.kill)
+        late.start()
         line = self._process.stdout.readline()
+        if late.is_alive():
+            late.cancel()
+        elif not line:
+            raise LeftOutError(f"no answer within {PATIENCE:.0f} s")
         if not line:
             self._process.wait()
             self._errors.seek(0)
@@ -134,7 +167,8 @@ class Process:
     def turn(self, steps: int, warm: int = 0) -> tuple[float, float]:
         """Take `steps` steps, after `warm` that do not count; return wall and processor seconds."""
         assert self._process.stdin is not None
-        print(json.dumps({"steps": steps, "warm": warm}), file=self._process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # it has ended; what it says of that is read below
+            print(json.dumps({"steps": steps, "warm": warm}), file=self._process.stdin, flush=True)
         answer = self._answer()
         self.memory = answer["memory"]
         return answer["wall"], answer["cpu"]
@@ -143,39 +177,57 @@ class Process:
         """End the process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
         self._errors.close()
 
 
-def same(losses: Sequence[float], reference: Sequence[float]) -> bool:
+def same(losses: Sequence[float], reference: Sequence[float], tolerance: float = TOLERANCE) -> bool:
     """Tell whether two competitors compute the same thing."""
     return len(losses) == len(reference) and all(
-        abs(a - b) <= TOLERANCE * max(abs(b), 1e-3) for a, b in zip(losses, reference, strict=True)
+        abs(a - b) <= tolerance * max(abs(b), 1e-3) for a, b in zip(losses, reference, strict=True)
     )
 
 
 def compete(
-    contestants: Mapping[str, Contestant], rounds: int, seconds: float, pause: float = 0.0
+    contestants: Mapping[str, Contestant],
+    rounds: int,
+    seconds: float,
+    pause: float = 0.0,
+    until: float = math.inf,
 ) -> dict[str, Result]:
     """Let contestants take turns of about `seconds`, `rounds` times.
 
     `pause` is the rest between turns, in which idle threads of the last one, which may spin for a while, go to sleep.
+    No round but the first begins after the time `until`, as `time.monotonic` counts.
     """
     results = {name: Result(first=c.first, losses=c.losses) for name, c in contestants.items()}
-    steps = {name: _steps(contestant, seconds) for name, contestant in contestants.items()}
+    steps: dict[str, int] = {}
+    for name, contestant in contestants.items():
+        try:
+            steps[name] = _steps(contestant, seconds)
+        except LeftOutError as error:
+            results[name] = Result(reason=str(error))
     for round_ in range(rounds):
-        names = list(contestants)
+        if round_ and time.monotonic() > until:
+            break
+        names = list(steps)
         start = round_ % max(1, len(names))  # so that nobody is always the first
         for name in names[start:] + names[:start]:
             count = steps[name]
-            wall, cpu = contestants[name].turn(count, warm=count // 4 if seconds else 0)
+            try:
+                wall, cpu = contestants[name].turn(count, warm=count // 4 if seconds else 0)
+            except LeftOutError as error:
+                results[name] = Result(reason=str(error))
+                del steps[name]
+                continue
             results[name].wall.append(wall / count)
             results[name].cpu.append(cpu / count)
             time.sleep(pause)
-    for name, contestant in contestants.items():
-        results[name].memory = contestant.memory
+    for name in steps:
+        results[name].memory = contestants[name].memory
     return results
 
 

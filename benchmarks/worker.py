@@ -75,18 +75,27 @@ def main(name: str, path: str) -> None:
     if case.kind not in kinds:
         return answer(reason=f"has no {case.kind}")
     baseline = start_counting_memory()
+
+    def memory() -> int:
+        if case.setting.device == "cpu":
+            return peak_memory() - baseline
+        return int(competitor.load().peak_device_memory())
+
     begin = time.perf_counter()
-    run = kinds[case.kind](case, **competitor.options)
+    try:
+        run = kinds[case.kind](case, **competitor.options)
+    except NotImplementedError as error:
+        return answer(reason=str(error))
     losses = [run(1)]
     first = time.perf_counter() - begin
     if case.kind != "fit":
         losses += [run(1) for _ in range(COMPARED - 1)]
-    answer(imported=imported, first=first, losses=losses, memory=peak_memory() - baseline)
+    answer(imported=imported, first=first, losses=losses, memory=memory())
     for line in sys.stdin:
         turn = json.loads(line)
         if turn["warm"]:
             run(turn["warm"])  # the others have had the caches
-        answer(**_timed(run, turn["steps"]), memory=peak_memory() - baseline)
+        answer(**_timed(run, turn["steps"]), memory=memory())
 
 
 if __name__ == "__main__":

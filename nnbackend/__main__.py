@@ -12,6 +12,7 @@ from pathlib import Path
 from nnbackend import __version__, layers
 from nnbackend.agreement import agree
 from nnbackend.backend import Availability, Backend, BackendUnavailableError, get_backend, probe_backends
+from nnbackend.precision import use_matmul_precision
 
 
 def info() -> list[str]:
@@ -76,6 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("layers", help="list the layers, as a Markdown table")
     comparing = commands.add_parser("agree", help="compare a backend with NumPy in float64, rule by rule")
     comparing.add_argument("--backend", help="record this backend here and now, and compare it")
+    comparing.add_argument("--device", help="the device that this backend uses, such as cuda:0")
+    comparing.add_argument(
+        "--precision",
+        default="highest",
+        choices=["highest", "high", "medium"],
+        help="of its matrix products (default: highest)",
+    )
     comparing.add_argument(
         "--compare", nargs="+", type=Path, default=[], metavar="PATH", help="records, or folders of them"
     )
@@ -98,7 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.backend is None and not given.compare:
         comparing.error("name a backend to record with --backend, or records to compare with --compare")
     try:
-        report = agree(given.backend, given.compare, given.record)
+        options = {} if given.device is None else {"device": given.device}
+        chosen = None if given.backend is None else get_backend(given.backend, **options)
+        with use_matmul_precision(given.precision):
+            report = agree(chosen, given.compare, given.record)
     except (BackendUnavailableError, FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2

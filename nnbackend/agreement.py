@@ -32,6 +32,7 @@ from nnbackend.autodiff import Rule
 from nnbackend.backend import Backend, get_backend, host
 from nnbackend.cases import CASES, Case, Input, LayerCase
 from nnbackend.interop import safetensors
+from nnbackend.precision import get_matmul_precision
 from nnbackend.trajectories import TRAJECTORIES
 from nnbackend.typing import Json
 
@@ -52,6 +53,15 @@ DTYPES = ("float32", "float64")
 EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 STALE = "stale: re-record on a GPU"
 SUFFIX = ".safetensors"
+#: The error allowed to what has matrix products in it, as a part of the largest element, where
+#: `nnbackend.set_matmul_precision` was below "highest": 16 units in the last place of TF32, 64 of bfloat16. Factors cut
+#: off to 10 bits, as GPUs do it, cost up to 13 units here, rounded ones 3; 7 bits up to 32, where Lion takes signs.
+COARSE = {"high": 16 * 2.0**-10, "medium": 64 * 2.0**-7}
+#: What has: these topics, layers that are made of them, and trainings.
+PRODUCTS = frozenset(
+    "alignment attention convolution einsum embeddings linear normalization recurrent recurrent_cells sequences core "
+    "merging transformer".split()
+)
 
 
 def rules() -> dict[str, Rule]:
@@ -65,15 +75,19 @@ def rules() -> dict[str, Rule]:
     return found
 
 
-def record(backend: str | Backend | None, directory: str | Path) -> Path:
+def record(backend: str | Backend | None, directory: str | Path, name: str | None = None) -> Path:
     """Compute every case on a backend and write its record.
+
+    Matrix products have the precision in force, and the record says which.
 
     Parameters
     ----------
     backend : str or Backend, optional
         Which backend; the one in force without it.
     directory : path
-        Where the record goes, named after the backend; made if it is not there.
+        Where the record goes; made if it is not there.
+    name : str, optional
+        What it is called; after the backend without it, and after a precision below "highest", as in ``"cupy-high"``.
 
     Returns
     -------
@@ -96,17 +110,27 @@ def record(backend: str | Backend | None, directory: str | Path) -> Path:
     probed = backend.probe()
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{backend.name}{SUFFIX}"
+    precision = get_matmul_precision()
+    usual = backend.name if precision == "highest" else f"{backend.name}-{precision}"
+    path = folder / f"{name or usual}{SUFFIX}"
     metadata: Json = {
         "kind": "agreement",
         "backend": backend.name,
-        "device": ", ".join(probed.devices[:1]),
+        "device": _device(backend, probed.devices),
+        "precision": precision,
         "versions": {backend.name: probed.version, "python": platform.python_version()},
         "commit": _commit(),
         "cases": digests,
     }
     safetensors.write(path, tensors, metadata)
     return path
+
+
+def _device(backend: Backend, devices: Sequence[str]) -> str:
+    """Return the device of a backend's arrays, in the words of its library where it has any for it."""
+    name = str(backend.device(backend.from_host([0.0])))
+    named = [words for words in devices if words.partition(" ")[0] in (name, f"{name}:0")]
+    return ", ".join((named or list(devices))[:1])
 
 
 def _digest(arrays: Sequence[Any]) -> str:
@@ -325,6 +349,7 @@ def compare(paths: Sequence[str | Path]) -> Report:
             fresh = found.metadata["cases"].get(item.name) == item.digests
             for dtype, usual in item.bounds.items():
                 bound = item.exceptions.get((found.metadata["backend"], dtype), usual)
+                bound = max(bound, _coarse_bound(found, item, dtype))
                 errors, missing = _errors(found, item.name, dtype, references[dtype]) if fresh else ({}, [])
                 results.append(
                     Result(item.name, item.topic, found.label, dtype, bound, errors, tuple(missing))
@@ -416,11 +441,23 @@ def _read(paths: Sequence[str | Path]) -> list[_Record]:
     return found
 
 
+def _coarse_bound(found: _Record, item: _Item, dtype: str) -> float:
+    """Return the error allowed by the precision of a record's products, in the units of its dtype; 0 without one."""
+    coarse = COARSE.get(found.metadata.get("precision", "highest"))
+    has_products = item.topic.rpartition(".")[2] in PRODUCTS or item.name.startswith("training ")
+    if coarse is None or dtype != "float32" or not has_products:
+        return 0.0
+    return coarse / EPSILON[dtype]
+
+
 def _origin(found: _Record) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in found.metadata["versions"].items())
     commit = found.metadata["commit"]
-    return f"{found.label}: {found.metadata['device']}; {versions}" + (
-        f"; commit {commit[:12]}" if commit else ""
+    precision = found.metadata.get("precision", "highest")
+    return (
+        f"{found.label}: {found.metadata['device']}; {versions}"
+        + (f"; commit {commit[:12]}" if commit else "")
+        + (f"; products of {precision!r} precision" if precision != "highest" else "")
     )
 
 

@@ -19,7 +19,7 @@ from nnbackend.models import Model, Sequential
 from nnbackend.models.interrupts import whole_steps
 from nnbackend.random import Stream
 
-__all__ = ["QUICK", "SCALING", "WORKLOADS", "Run", "Workload", "bench", "look_up", "start"]
+__all__ = ["LARGE", "QUICK", "SCALING", "WORKLOADS", "Run", "Workload", "bench", "look_up", "start"]
 
 #: ``run(steps)`` takes so many steps and returns a number that all of them lead to, which makes it wait for the device:
 #: the loss (of the last step, or the mean over the steps), the difference of two outputs, or a parameter.
@@ -33,7 +33,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Workload:
-    """One piece of work, always in float32.
+    """One piece of work.
 
     Attributes
     ----------
@@ -54,6 +54,8 @@ class Workload:
         Of them, the last ones that are kept for validation.
     epochs : int
         How often `fit` goes through the data.
+    dtype : str
+        Of the model, or its policy of mixed precision.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Workload:
     samples: int = 0
     validation: int = 0
     epochs: int = 1
+    dtype: str = "float32"
 
     @property
     def optimizer(self) -> str:
@@ -86,12 +89,12 @@ class Workload:
         classes = self.sizes[-1] if self.kind in _MLPS else CLASSES
         return x, Stream(0, f"{self.kind}/y").integers(shape[:1], classes)
 
-    def model(self, backend: str | Backend | None = None) -> Model:
+    def model(self, backend: str | Backend | None = None, run_eagerly: bool = False) -> Model:
         """Return the model, built and ready for training; there is none for "update"."""
         model = _MODELS[self.kind](self, backend)
         classifies = self.kind not in ("transformer", "residual")
         loss = "sparse_categorical_crossentropy" if classifies else "mean_squared_error"
-        model.compile(self.make_optimizer(), loss)
+        model.compile(self.make_optimizer(), loss, run_eagerly=run_eagerly)
         model.build(self.input_shape)
         return model
 
@@ -103,7 +106,7 @@ class Workload:
 def _mlp(workload: Workload, backend: str | Backend | None) -> Model:
     *hidden, classes = workload.sizes[1:]
     inner = [layers.Dense(units, activation="relu") for units in hidden]
-    return Sequential([*inner, layers.Dense(classes)], backend=backend, seed=0)
+    return Sequential([*inner, layers.Dense(classes)], backend=backend, seed=0, dtype=workload.dtype)
 
 
 def _cnn(workload: Workload, backend: str | Backend | None) -> Model:
@@ -115,15 +118,17 @@ def _cnn(workload: Workload, backend: str | Backend | None) -> Model:
         layers.Dense(128, activation="relu"),
         layers.Dense(CLASSES),
     ]
-    return Sequential(parts, backend=backend, seed=0)
+    return Sequential(parts, backend=backend, seed=0, dtype=workload.dtype)
 
 
 def _lstm(workload: Workload, backend: str | Backend | None) -> Model:
-    return Sequential([layers.LSTM(128), layers.Dense(CLASSES)], backend=backend, seed=0)
+    parts = [layers.LSTM(128), layers.Dense(CLASSES)]
+    return Sequential(parts, backend=backend, seed=0, dtype=workload.dtype)
 
 
 def _transformer(workload: Workload, backend: str | Backend | None) -> Model:
-    return Sequential([layers.TransformerEncoder(512, 4, name="block")], backend=backend, seed=0)
+    block = layers.TransformerEncoder(512, 4, name="block")
+    return Sequential([block], backend=backend, seed=0, dtype=workload.dtype)
 
 
 def _residual(workload: Workload, backend: str | Backend | None) -> Model:
@@ -137,7 +142,7 @@ def _residual(workload: Workload, backend: str | Backend | None) -> Model:
         if number == 1:
             y = layers.ReLU()(y)
     y = layers.ReLU()(layers.Add()([x, y]))
-    return Model(x, y, backend=backend, seed=0)
+    return Model(x, y, backend=backend, seed=0, dtype=workload.dtype)
 
 
 _MLPS = ("mlp", "inference", "fit")
@@ -201,6 +206,8 @@ SCALING = {
     for width in (256, 1024, 4096)
     for batch in (32, 512, 4096)
 }
+#: What only a GPU has the memory bandwidth for.
+LARGE = {"W9-large": Workload("W9-large", "update", "Adam on 100 million parameters", (100_000_000,), 1)}
 #: What the short form measures without being told.
 QUICK = ("W1", "W2", "W4", "W5", "W6", "W8-1")
 
@@ -213,7 +220,7 @@ def look_up(name: str) -> Workload:
     ValueError
         If there is none; the nearest known one is named.
     """
-    known = WORKLOADS | SCALING
+    known = WORKLOADS | SCALING | LARGE
     if name not in known:
         raise ValueError(
             f"Unknown workload {name!r}; the known ones are {', '.join(known)}.{nearest(name, known)}"
@@ -221,13 +228,13 @@ def look_up(name: str) -> Workload:
     return known[name]
 
 
-def start(workload: Workload, backend: str | Backend | None = None) -> Run:
-    """Return what takes steps of a workload on a backend; the first one is not yet taken."""
+def start(workload: Workload, backend: str | Backend | None = None, run_eagerly: bool = False) -> Run:
+    """Return what takes steps of a workload on a backend, compiled or as they are written; none is taken yet."""
     chosen = get_backend(backend)
     x, y = workload.data()
     if workload.kind == "update":
-        return _updates(workload, chosen, x, y)
-    model = workload.model(chosen)
+        return _updates(workload, chosen, x, y, run_eagerly)
+    model = workload.model(chosen, run_eagerly)
     if workload.kind == "fit":
         return _fits(workload, model, x, y)
     if workload.kind == "inference":
@@ -257,12 +264,13 @@ def _predictions(model: Model, x: Any) -> Run:
     def run(steps: int) -> float:
         for _ in range(steps):
             output = model.predict(x, batch_size=samples)
+            model.backend.synchronize()  # each answer is waited for
         return float(output[0, 0] - output[0, 1])
 
     return run
 
 
-def _updates(workload: Workload, backend: Backend, x: Any, y: Any) -> Run:
+def _updates(workload: Workload, backend: Backend, x: Any, y: Any, run_eagerly: bool) -> Run:
     optimizer = workload.make_optimizer()
     gradients = {"parameters": backend.from_host(y)}
     parameters = {"parameters": backend.from_host(x)}
@@ -272,7 +280,7 @@ def _updates(workload: Workload, backend: Backend, x: Any, y: Any) -> Run:
         parameters, slots = state
         return optimizer.update(gradients, slots, parameters, donate=True), None
 
-    step = backend.compile(update)
+    step = backend.uncompiled(update) if run_eagerly else backend.compile(update)
 
     def run(steps: int) -> float:
         nonlocal state

@@ -1,6 +1,7 @@
 """The agreement of backends: this one's record, and what a comparison says of records that are off."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +157,23 @@ def test_agree_records_and_compares_beside_given_records(backend, tmp_path):
     assert "2 records" not in agreement.agree(backend).text
 
 
+def test_records_of_real_gpus_are_within_their_bounds(backend):
+    if backend.name != "numpy":
+        pytest.skip("they are compared with NumPy once")
+    folder = Path(__file__).resolve().parents[1] / "agreement" / "records"
+    if not list(folder.glob("*.safetensors")):
+        pytest.skip("there are none yet: see CONTRIBUTING.md, On a GPU machine")
+    report = agreement.compare([folder])
+    assert not report.failed, report.text
+
+
+def test_the_device_of_a_record_is_that_of_the_arrays(backend):
+    name = str(backend.device(backend.from_host([0.0])))
+    assert agreement._device(backend, ("another", f"{name} (mine)")) == f"{name} (mine)"
+    assert agreement._device(backend, ("first", "second")) == "first"
+    assert agreement._device(backend, ()) == ""
+
+
 def test_no_records_are_refused_with_the_cure(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"No agreement record at .*python -m nnbackend agree --backend numpy"
@@ -194,3 +212,71 @@ def test_an_exception_widens_the_bound_of_its_backend_and_dtype_only(backend, mo
     monkeypatch.setattr(agreement, "CASES", cases)
     failed = [result for result in agreement.compare([path]).results if result.failed]
     assert [(result.case, result.dtype) for result in failed] == [("exp", "float32")]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_record_says_the_precision_of_its_products_and_is_named_after_it(backend, tmp_path):
+    with nn.use_matmul_precision("high"):
+        path = agreement.record(backend, tmp_path)
+        named = agreement.record(backend, tmp_path, "a-name-of-my-own")
+    assert path.name == f"{backend.name}-high.safetensors"
+    assert named.name == "a-name-of-my-own.safetensors"
+    assert safetensors.read(path)[0]["precision"] == "high"
+    assert "products of 'high' precision" in agreement.compare([path]).text
+    assert safetensors.read(agreement.record(backend, tmp_path))[0]["precision"] == "highest"
+
+
+@pytest.mark.parametrize(
+    ("precision", "allowed"), [("highest", ()), ("high", ("matmul",)), ("medium", ("matmul",)), (None, ())]
+)
+def test_coarse_products_widen_the_bound_of_what_has_products_in_float32(
+    precision, allowed, backend, tmp_path, monkeypatch
+):
+    cases = tuple(case for case in agreement.CASES if case.name in ("exp", "matmul"))
+    monkeypatch.setattr(agreement, "CASES", cases)
+    monkeypatch.setattr(agreement, "TRAJECTORIES", {})
+
+    def change(metadata, tensors):
+        metadata["precision"] = precision
+        if precision is None:  # as old records are
+            del metadata["precision"]
+        for case in cases:
+            for dtype in agreement.DTYPES:
+                part = f"{case.name}/{dtype}/value0"
+                tensors[part] = tensors[part] * (1 + 1000 * agreement.EPSILON[dtype])
+
+    report = tamper(agreement.record(backend, tmp_path), change)
+    full = [result for result in report.results if result.dtype in agreement.DTYPES]
+    within = {(result.case, result.dtype) for result in full if not result.failed}
+    assert within == {(name, "float32") for name in allowed}
+
+
+def test_tf32_keeps_its_bounds(backend, tmp_path, monkeypatch):
+    """What a GPU's TF32 units do is done here by cutting the factors of every product off: 10 bits of mantissa."""
+    if backend.name != "torch":
+        pytest.skip("PyTorch can be asked to cut its factors off")
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    def cut(x):
+        return (x.contiguous().view(torch.int32) & ~((1 << 13) - 1)).view(torch.float32)
+
+    aten, seen = torch.ops.aten, []
+
+    class Tf32(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function in (aten.mm.default, aten.bmm.default, aten.mv.default):
+                seen.append(function)
+                args = [cut(x) if x.dtype == torch.float32 else x for x in args]
+            return function(*args, **(kwargs or {}))
+
+    first = {case.topic: case for case in reversed(agreement.CASES)}  # one of each topic
+    monkeypatch.setattr(agreement, "CASES", tuple(first.values()))
+    shortest = {"training with Nadam": agreement.TRAJECTORIES["training with Nadam"]}
+    monkeypatch.setattr(agreement, "TRAJECTORIES", shortest)
+    with nn.use_matmul_precision("high"), Tf32():
+        path = agreement.record(backend, tmp_path)
+    assert seen
+    report = agreement.compare([path])
+    assert not report.failed, report.text
+    assert tamper(path, lambda metadata, tensors: metadata.pop("precision")).failed

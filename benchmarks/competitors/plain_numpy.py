@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.case import Case, Run
+from benchmarks.competitors.fitting import fits
 
 
 class Dense:
@@ -286,23 +287,12 @@ def update(case: Case) -> Run:
 
 
 def fit(case: Case) -> Run:
-    network, kept, batch = dense_network(case), case.validation, case.batch
-    x, y, x_val, y_val = case.x[:-kept], case.y[:-kept], case.x[-kept:], case.y[-kept:]
-    rng = np.random.default_rng(0)
+    network = dense_network(case)
 
-    def run(steps: int) -> float:
-        for _ in range(steps * case.epochs):
-            order = rng.permutation(len(x))
-            for begin in range(0, len(x), batch):
-                rows = order[begin : begin + batch]
-                network.train(x[rows], y[rows])
-            total = 0.0
-            for begin in range(0, kept, batch):
-                some, targets = x_val[begin : begin + batch], y_val[begin : begin + batch]
-                total += network.loss.forward(network.forward(some), targets) * len(some)
-        return total / kept
+    def measure(x: Any, y: Any) -> float:
+        return network.loss.forward(network.forward(x), y)
 
-    return run
+    return fits(case, network.train, measure)
 
 
 KINDS = {"mlp": mlp, "cnn": cnn, "lstm": lstm, "inference": inference, "update": update, "fit": fit}

@@ -1,8 +1,9 @@
-"""PyTorch: eager with its default or its fused optimizer, and torch.compile."""
+"""PyTorch: eager with its default or its fused optimizer, and torch.compile; on a processor or a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,47 @@ def _convolution(kernel: Any, bias: Any = None, **options: Any) -> nn.Conv2d:
     return layer
 
 
-def _images(x: Any) -> torch.Tensor:
-    """Images as PyTorch's convolutions take them fastest on a CPU: channels first in the shape, last in memory."""
-    return _tensor(x.transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
+def _memory_format(case: Case) -> torch.memory_format:
+    """Return what convolutions take fastest: channels last, but on a GPU's plain float32 units."""
+    plain = case.setting.device == "cuda" and case.setting.precision == "highest"
+    return torch.contiguous_format if plain else torch.channels_last
+
+
+def _images(x: Any, case: Case) -> torch.Tensor:
+    """Images with channels first in the shape."""
+    return _tensor(x.transpose(0, 3, 1, 2)).contiguous(memory_format=_memory_format(case))
+
+
+def _prepare(case: Case) -> torch.device:
+    """Set threads and precision for this process; return the device."""
+    torch.set_num_threads(case.threads)
+    exact = case.setting.precision != "high"
+    torch.set_float32_matmul_precision("highest" if exact else "high")
+    torch.backends.cudnn.allow_tf32 = not exact
+    torch.backends.cudnn.benchmark = True
+    return torch.device(case.setting.device)
+
+
+def _casting(case: Case) -> AbstractContextManager[Any]:
+    """Return what casts products to the case's half precision, where it has one."""
+    _, mixed, dtype = case.setting.precision.rpartition("mixed_")
+    return torch.autocast(case.setting.device, getattr(torch, dtype)) if mixed else nullcontext()
+
+
+def _synchronize(case: Case) -> None:
+    if case.setting.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_device_memory() -> int:
+    """Return the most bytes that PyTorch's allocator has taken from the device."""
+    return int(torch.cuda.max_memory_reserved())
+
+
+def _compiled(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    if mode == "compile":
+        return torch.compile(function)
+    return torch.compile(function, mode=mode) if mode == "reduce-overhead" else function
 
 
 def _optimizer(model: Any, case: Case, mode: str) -> torch.optim.Optimizer:
@@ -44,27 +83,31 @@ def _optimizer(model: Any, case: Case, mode: str) -> torch.optim.Optimizer:
     parameters = model.parameters() if isinstance(model, nn.Module) else model
     if "momentum" in given:
         return torch.optim.SGD(parameters, given["learning_rate"], given["momentum"])
-    fused = {"fused": True} if mode in ("fused", "compile") else {}
+    fused = {"fused": True} if mode in ("fused", "compile", "reduce-overhead") else {}
     betas = (given["beta_1"], given["beta_2"])
     return torch.optim.Adam(parameters, given["learning_rate"], betas, given["epsilon"], **fused)
 
 
 def _trains(model: nn.Module, loss_of: Callable[..., Any], x: Any, y: Any, case: Case, mode: str) -> Run:
-    torch.set_num_threads(case.threads)
+    device = _prepare(case)
+    model, x, y = model.to(device), x.to(device), y.to(device)
     optimizer = _optimizer(model, case, mode)
+    # where it is off it passes all through: only float16 underflows
+    scaler = torch.amp.GradScaler(device.type, enabled=case.setting.precision == "mixed_float16")
 
     def evaluate(x: Any, y: Any) -> Any:
-        return loss_of(model(x), y)
+        with _casting(case):
+            return loss_of(model(x), y)
 
-    if mode == "compile":
-        evaluate = torch.compile(evaluate)
+    evaluate = _compiled(evaluate, mode)
 
     def run(steps: int) -> float:
         for _ in range(steps):
             optimizer.zero_grad()
             loss = evaluate(x, y)
-            loss.backward()
-            optimizer.step()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
         return float(loss.detach())
 
     return run
@@ -93,8 +136,8 @@ def cnn(case: Case, mode: str) -> Run:
     model = nn.Sequential(
         *(_convolution(*first), nn.ReLU(), _convolution(*second), nn.ReLU(), nn.MaxPool2d(2), _Channels()),
         *(_dense(*third), nn.ReLU(), _dense(*fourth)),
-    ).to(memory_format=torch.channels_last)
-    return _trains(model, functional.cross_entropy, _images(case.x), _tensor(case.y), case, mode)
+    ).to(memory_format=_memory_format(case))
+    return _trains(model, functional.cross_entropy, _images(case.x, case), _tensor(case.y), case, mode)
 
 
 class _Recurrent(nn.Module):
@@ -159,30 +202,35 @@ class _Residual(nn.Module):
 
 
 def residual(case: Case, mode: str) -> Run:
-    model = _Residual(case).to(memory_format=torch.channels_last)
-    return _trains(model, functional.mse_loss, _images(case.x), _images(case.y), case, mode)
+    model = _Residual(case).to(memory_format=_memory_format(case))
+    return _trains(model, functional.mse_loss, _images(case.x, case), _images(case.y, case), case, mode)
 
 
 def inference(case: Case, mode: str) -> Run:
-    torch.set_num_threads(case.threads)
-    model, x = _network(case).eval(), _tensor(case.x)
-    called = torch.compile(model) if mode == "compile" else model
+    device = _prepare(case)
+    model, x = _network(case).eval().to(device), _tensor(case.x).to(device)
+    called = _compiled(model, mode)
 
     @torch.inference_mode()
     def run(steps: int) -> float:
         for _ in range(steps):
-            output = called(x)
+            with _casting(case):
+                output = called(x)
+            _synchronize(case)  # each answer is waited for
         return float(output[0, 0] - output[0, 1])
 
     return run
 
 
 def update(case: Case, mode: str) -> Run:
-    torch.set_num_threads(case.threads)
-    parameter = nn.Parameter(_tensor(case.x))
-    parameter.grad = _tensor(case.y)
-    optimizer = _optimizer([parameter], case, "eager" if mode == "compile" else mode)
-    step = torch.compile(lambda: optimizer.step()) if mode == "compile" else optimizer.step
+    device = _prepare(case)
+    if mode == "copy":
+        return _copies(case, device)
+    parameter = nn.Parameter(_tensor(case.x).to(device))
+    parameter.grad = _tensor(case.y).to(device)
+    compiles = mode in ("compile", "reduce-overhead")
+    optimizer = _optimizer([parameter], case, "eager" if compiles else mode)
+    step = _compiled(lambda: optimizer.step(), mode)
 
     def run(steps: int) -> float:
         for _ in range(steps):
@@ -192,14 +240,27 @@ def update(case: Case, mode: str) -> Run:
     return run
 
 
+def _copies(case: Case, device: torch.device) -> Run:
+    """Copy as many bytes as Adam must move: it reads four arrays and writes three, a copy reads one and writes one."""
+    source = _tensor(case.x).to(device).repeat(4)[: case.x.size * 7 // 2].clone()
+    target = torch.empty_like(source)
+
+    def run(steps: int) -> float:
+        for _ in range(steps):
+            target.copy_(source)
+        return float(target[0])
+
+    return run
+
+
 def fit(case: Case, mode: str) -> Run:
-    torch.set_num_threads(case.threads)
+    _prepare(case)
     torch.manual_seed(0)
     model, kept, batch = _network(case), case.validation, case.batch
     x, y = _tensor(case.x), _tensor(case.y)
     trained, held = (x[:-kept], y[:-kept]), (x[-kept:], y[-kept:])
     optimizer = _optimizer(model, case, "eager" if mode == "loader" else mode)
-    called = torch.compile(model) if mode == "compile" else model
+    called = _compiled(model, mode)
 
     if mode == "loader":
         data = torch.utils.data

@@ -8,6 +8,7 @@ import numpy as np
 from thinc.api import Adam, Linear, Relu, chain
 
 from benchmarks.case import Case, Run
+from benchmarks.competitors.fitting import fits
 
 
 def _network(case: Case) -> Any:
@@ -60,24 +61,12 @@ def mlp(case: Case) -> Run:
 
 
 def fit(case: Case) -> Run:
-    model, optimizer, kept, batch = _network(case), _optimizer(case), case.validation, case.batch
-    x, y, x_val, y_val = case.x[:-kept], case.y[:-kept], case.x[-kept:], case.y[-kept:]
-    rng = np.random.default_rng(0)
+    model, optimizer = _network(case), _optimizer(case)
 
-    def run(steps: int) -> float:
-        for _ in range(steps * case.epochs):
-            order = rng.permutation(len(x))
-            for begin in range(0, len(x), batch):
-                rows = order[begin : begin + batch]
-                _train(model, optimizer, x[rows], y[rows])
-            total = 0.0
-            for begin in range(0, kept, batch):
-                probabilities = model.ops.softmax(model.predict(x_val[begin : begin + batch]))
-                targets = y_val[begin : begin + batch]
-                total += _cross_entropy(probabilities, targets) * len(targets)
-        return total / kept
+    def measure(x: Any, y: Any) -> float:
+        return _cross_entropy(model.ops.softmax(model.predict(x)), y)
 
-    return run
+    return fits(case, lambda x, y: _train(model, optimizer, x, y), measure)
 
 
 def inference(case: Case) -> Run:
