@@ -6,13 +6,14 @@ run as generated kernels (`nnbackend_cupy.kernels`), random words come from a ke
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from nnbackend.backend import Availability, Backend
 from nnbackend.elementwise import Program
-from nnbackend.typing import Array, Device
+from nnbackend.typing import Array, Device, DType
 from nnbackend_cupy import kernels
 from nnbackend_cupy.availability import driver, install_line, probe
 
@@ -25,6 +26,7 @@ class CupyBackend(Backend):
     name: ClassVar[str] = "cupy"
     install: ClassVar[str] = 'pip install "nnbackend[cuda13]"'
     roots: ClassVar[frozenset[str]] = frozenset({"cupy"})
+    dtypes: ClassVar[tuple[str, ...]] = ("float16", "bfloat16", "float32", "float64")
 
     def __init__(self) -> None:
         import array_api_compat.cupy as xp
@@ -49,7 +51,8 @@ class CupyBackend(Backend):
         return isinstance(value, self._cupy.ndarray)
 
     def from_host(self, array: Any, dtype: str | None = None) -> Array:
-        host = self._numpy.asarray(array, dtype=dtype, order="C")  # cast before it travels
+        kind = self.dtype(dtype) if dtype is not None else None
+        host = self._numpy.asarray(array, dtype=kind, order="C")  # cast before it travels
         copied: Array = self._cupy.asarray(host)
         return copied
 
@@ -87,6 +90,11 @@ class CupyBackend(Backend):
         self._philox((blocks,), (kernels.PHILOX_THREADS,), arguments)
         return words
 
+    def dtype(self, name: str) -> DType:
+        if name == "bfloat16":  # NumPy and CuPy know it by way of another package
+            return self._numpy.dtype(_ml_dtypes().bfloat16)
+        return super().dtype(name)
+
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
         return self._evaluator.run(program, arguments, donate)
 
@@ -102,3 +110,11 @@ class CupyBackend(Backend):
 
     def memory_in_use(self) -> int:
         return int(self._cupy.get_default_memory_pool().used_bytes())
+
+
+def _ml_dtypes() -> Any:
+    """Return the package with NumPy's dtypes for bfloat16, which CuPy computes with."""
+    try:
+        return importlib.import_module("ml_dtypes")
+    except ImportError:
+        raise ImportError("bfloat16 on CuPy needs ml_dtypes. Cure: pip install ml_dtypes") from None
