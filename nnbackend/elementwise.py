@@ -132,16 +132,19 @@ def dtype_name(array: Any) -> str:
     return str(array.dtype).rpartition(".")[2]
 
 
-@functools.lru_cache(maxsize=256)
-def _has_16_bits(library: str, dtype: Any) -> bool:
-    # `library` is compared first: dtypes of two of them are not to be
-    return str(dtype).rpartition(".")[2] in HALVES
+#: Whether dtypes have 16 bits: a table for each class of them, since those of two libraries are not to be compared.
+_KNOWN: dict[type, dict[Any, bool]] = {}
 
 
 def is_half(value: Any) -> bool:
     """Tell whether this is an array of float16 or bfloat16, of any library."""
     dtype = getattr(value, "dtype", None)
-    return dtype is not None and _has_16_bits(type(dtype).__module__, dtype)
+    if dtype is None:
+        return False
+    try:
+        return _KNOWN[type(dtype)][dtype]
+    except KeyError:
+        return _KNOWN.setdefault(type(dtype), {}).setdefault(dtype, dtype_name(value) in HALVES)
 
 
 def _kind(dtype: str) -> str:
