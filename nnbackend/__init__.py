@@ -150,6 +150,7 @@ from nnbackend.layers import (
     ZeroPadding3D,
 )
 from nnbackend.models import Model, Sequential, load_model, lr_find, lsuv
+from nnbackend.policies import DTypePolicy, LossScale
 from nnbackend.precision import get_matmul_precision, set_matmul_precision, use_matmul_precision
 
 if _typing.TYPE_CHECKING:
@@ -192,6 +193,7 @@ __all__ = [
     "Cropping1D",
     "Cropping2D",
     "Cropping3D",
+    "DTypePolicy",
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
@@ -221,6 +223,7 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "LossScale",
     "Masking",
     "MaxPooling1D",
     "MaxPooling2D",

@@ -25,7 +25,11 @@ def info() -> list[str]:
         lines += [f"{name:8}{'available' if found.available else 'not available'} {found.version}".rstrip()]
         if found.available:
             memory = found.memory or f"{probed['numpy'][1].memory} (the host's)"
-            facts = [*(("device", device) for device in found.devices), ("memory", memory)]
+            facts = [
+                *(("device", device) for device in found.devices),
+                ("memory", memory),
+                ("dtypes", ", ".join(cls.dtypes)),
+            ]
         else:
             facts = [("why", found.reason)]
         lines += [f"{'':8}{fact}: {text}" for fact, text in [*facts, ("brought by", cls.install)]]

@@ -33,7 +33,15 @@ from typing import Any, NoReturn, TypeAlias, overload
 
 from nnbackend import tree
 from nnbackend.backend import Backend, StandIn, backend_of, is_array, plain
-from nnbackend.elementwise import ARITHMETIC_OPERATORS, COMPARISON_OPERATORS, LOGICAL_OPERATORS
+from nnbackend.elementwise import (
+    ARITHMETIC_OPERATORS,
+    COMPARISON_OPERATORS,
+    HALVES,
+    LOGICAL_OPERATORS,
+    dtype_name,
+    is_half,
+    promote,
+)
 from nnbackend.typing import Backward, DType, Namespace, Shape, Tree
 
 __all__ = [
@@ -507,12 +515,14 @@ class Rule:
         function: Callable[..., Any],
         remember: bool = False,
         multiply_adds: Callable[..., int] | None = None,
+        wide: bool = False,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.name: str = function.__name__.strip("_")
         self.remember = remember
         self.multiply_adds = multiply_adds
+        self.wide = wide
         parameters = inspect.signature(function).parameters
         kind = inspect.Parameter
         self.variadic = any(p.kind is kind.VAR_POSITIONAL for p in parameters.values())
@@ -592,10 +602,17 @@ class Rule:
             if count is not None:
                 count(self.multiply_adds(*arguments, **options))
         function = backend.native_rules.get(self.name, self.function)
+        if self.wide or self.name in backend.wide_rules:
+            function = self._widening(function, arguments)
         if not backend.scoped:
             return _outcome(self, function(*arguments, **options))
         with backend.scope():  # the pullback enters it once for all its rules
             return _outcome(self, function(*arguments, **options))
+
+    def _widening(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Callable[..., Any]:
+        """Return the function, or where an argument has 16 bits one that computes in float32 and rounds at the end."""
+        halves = any(isinstance(a, Operators) or is_array(a) for a in arguments if is_half(a))
+        return functools.partial(_in_float32, self, function) if halves else function
 
     def _apply(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Run the rule on tensors, and record it on the innermost tape that they belong to."""
@@ -608,8 +625,9 @@ class Rule:
         inner = tuple(v.value if isinstance(v, Tensor) and v._tape is tape else v for v in values)
         if any(isinstance(argument, Tensor) for argument in inner):  # tensors of an outer gradient
             inner = tuple(Tensor(v) if not isinstance(v, Tensor) and is_array(v) else v for v in inner)
+            function = self._widening(self.function, inner) if self.wide else self.function
             with _scope_of(inner):
-                value, backward = _outcome(self, self.function(*inner, **options))
+                value, backward = _outcome(self, function(*inner, **options))
         else:
             meter = _meter.get()
             value, backward = (
@@ -700,7 +718,12 @@ def _zeros_of(value: Any) -> Callable[[], Any]:
 def differentiable(function: Callable[..., Any], /, *, remember: bool = False) -> Rule: ...
 @overload
 def differentiable(
-    function: None = None, /, *, remember: bool = False, multiply_adds: Callable[..., int] | None = None
+    function: None = None,
+    /,
+    *,
+    remember: bool = False,
+    multiply_adds: Callable[..., int] | None = None,
+    wide: bool = False,
 ) -> Callable[[Callable[..., Any]], Rule]: ...
 def differentiable(
     function: Callable[..., Any] | None = None,
@@ -708,6 +731,7 @@ def differentiable(
     *,
     remember: bool = False,
     multiply_adds: Callable[..., int] | None = None,
+    wide: bool = False,
 ) -> Rule | Callable[[Callable[..., Any]], Rule]:
     """Mark a function of arrays as a rule: it returns its value and the function that pulls gradients back.
 
@@ -726,6 +750,10 @@ def differentiable(
     multiply_adds : callable, optional
         Returns how many products with an addition the value takes, for the rule's own arguments; it looks at their
         shapes only. `counting_multiply_adds` adds them up.
+    wide : bool
+        Whether arguments of 16 bits are computed with in float32, and value and gradients rounded at the end: for sums
+        of many terms and of squares, whose largest number in float16 is 65504. Backends add rules of their own
+        (`nnbackend.backend.Backend.wide_rules`).
 
     Returns
     -------
@@ -749,8 +777,42 @@ def differentiable(
     array([ 3., 12.])
     """
     if function is None:
-        return lambda function: Rule(function, remember, multiply_adds)
-    return Rule(function, remember, multiply_adds)
+        return lambda function: Rule(function, remember, multiply_adds, wide)
+    return Rule(function, remember, multiply_adds, wide)
+
+
+def _in_float32(
+    rule: Rule, function: Callable[..., Any], *arguments: Any, **options: Any
+) -> tuple[Any, Backward]:
+    """Run a rule in float32 on arguments of which some have 16 bits; the value has the dtype in which they meet."""
+    if options.get("dtype") is not None:  # the caller says in which
+        return _outcome(rule, function(*arguments, **options))
+    kinds = [dtype_name(a) if hasattr(a, "dtype") else "" for a in arguments]
+    meeting = promote(*(kind for kind in kinds if "float" in kind))
+    value, pull = _outcome(rule, function(*map(_wide, arguments), **options))
+
+    def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        gradients = pull(tree.map(_wide, dy), needs)
+        return tuple(
+            None if gradient is None else _rounded(gradient, kind)
+            for gradient, kind in zip(gradients, kinds, strict=True)
+        )
+
+    return tree.map(lambda part: _rounded(part, meeting), value), backward
+
+
+def _wide(argument: Any) -> Any:
+    return _as(argument, "float32") if is_half(argument) else argument
+
+
+def _rounded(result: Any, kind: str) -> Any:
+    """Round what was computed in float32 to 16 bits."""
+    return _as(result, kind) if kind in HALVES and dtype_name(result) == "float32" else result
+
+
+def _as(array: Any, kind: str) -> Any:
+    xp = array.__array_namespace__() if isinstance(array, Operators) else backend_of(array).xp
+    return xp.astype(array, backend_of(plain(array)).dtype(kind))
 
 
 def _outcome(rule: Rule, result: Any) -> tuple[Any, Backward]:

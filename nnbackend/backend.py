@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import array_api_compat
 
 from nnbackend.philox import philox_words
-from nnbackend.typing import Array, Device, Namespace
+from nnbackend.typing import Array, Device, DType, Namespace
 
 if TYPE_CHECKING:
     from nnbackend.elementwise import Program
@@ -44,6 +44,7 @@ __all__ = [
     "host",
     "installed_version",
     "is_array",
+    "known_dtypes",
     "namespace",
     "nearest",
     "plain",
@@ -104,8 +105,13 @@ class Backend(ABC):
     roots: ClassVar[frozenset[str]]
     #: The library's namespace in the array API standard.
     xp: Namespace
+    #: The floating dtypes that it computes in, by name.
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
     #: Rules for which the library's own version is simply better, by the generic rule's name.
     native_rules: Mapping[str, Callable[..., Any]] = {}
+    #: Rules that it computes in float32 where arguments have 16 bits, by name, beside those that ask for it themselves
+    #: (`nnbackend.autodiff.differentiable`): where the library's own version is slow, or adds up in 16 bits.
+    wide_rules: frozenset[str] = frozenset()
     #: Functions of one array, such as ``erf``, that the library has and the standard lacks, by name; an elementwise
     #: function that says it may be one of them is replaced by it (`nnbackend.elementwise.Elementwise.may_be`).
     native_functions: Mapping[str, Callable[[Any], Any]] = {}
@@ -146,6 +152,10 @@ class Backend(ABC):
             The rest of the counter.
         """
 
+    def dtype(self, name: str) -> DType:
+        """Return the library's dtype of that name."""
+        return getattr(self.xp, name)
+
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Make ``step(state, batch) -> (state, metrics)`` fast; the state passed in is given up.
 
@@ -161,6 +171,10 @@ class Backend(ABC):
                 return step(*arguments)
 
         return run
+
+    def overflowing(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a step, compiled or not, in which numbers may pass the largest of their dtype without a warning."""
+        return step
 
     #: Whether a step may as well be run as it is, where it is not to be compiled.
     runs_uncompiled: ClassVar[bool] = True
@@ -440,6 +454,24 @@ def probe_backends() -> dict[str, tuple[type[Backend], Availability]]:
             found[name] = (_StandardBackend, Availability(False, str(error)))
         else:
             found[name] = (cls, cls.probe())
+    return found
+
+
+def known_dtypes() -> dict[str, tuple[str, ...]]:
+    """Return the floating dtypes of each known backend, by its name; whether it can run here is not asked.
+
+    Examples
+    --------
+    >>> from nnbackend.backend import known_dtypes
+    >>> known_dtypes()["numpy"]
+    ('float16', 'float32', 'float64')
+    """
+    found = {}
+    for name in [*_BUILT_IN, *_foreign()]:
+        try:
+            found[name] = _class_of(name).dtypes
+        except BackendUnavailableError:
+            continue
     return found
 
 

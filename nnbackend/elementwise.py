@@ -5,7 +5,8 @@ straight-line `Program`; each backend evaluates that program its own way: NumPy 
 as one generated kernel, any other library by the original function. A function marked `rowwise` may also take the
 sum, mean, maximum and minimum over the last axis.
 
-The program's arithmetic is the function's own: on NumPy the results are equal to the last bit.
+The program's arithmetic is the function's own: on NumPy the results are equal to the last bit. Arguments of 16 bits
+are computed with in float32, and results rounded once, at the end, to the dtype that they have in the standard.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = [
     "ARITHMETIC_OPERATORS",
     "COMPARISONS",
     "COMPARISON_OPERATORS",
+    "HALVES",
     "LOGICAL",
     "LOGICAL_OPERATORS",
     "OPERATIONS",
@@ -32,7 +34,9 @@ __all__ = [
     "Operand",
     "Program",
     "Value",
+    "dtype_name",
     "elementwise",
+    "is_half",
     "promote",
     "rowwise",
 ]
@@ -98,6 +102,8 @@ REDUCTIONS = frozenset({"sum", "mean", "max", "min"})
 KEPT = 256
 
 _RANK = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
+#: Floating dtypes of 16 bits, which are computed with in float32.
+HALVES = frozenset({"float16", "bfloat16"})
 #: Neither of the two holds the other's numbers: they meet in a third.
 _MEET = {frozenset({"uint8", "int8"}): "int16", frozenset({"float16", "bfloat16"}): "float32"}
 
@@ -121,6 +127,26 @@ def promote(*dtypes: str) -> str:
     return _MEET.get(neighbours, widest)
 
 
+def dtype_name(array: Any) -> str:
+    """Return the name of an array's dtype, whatever its library."""
+    return str(array.dtype).rpartition(".")[2]
+
+
+#: Whether dtypes have 16 bits: a table for each class of them, since those of two libraries are not to be compared.
+_KNOWN: dict[type, dict[Any, bool]] = {}
+
+
+def is_half(value: Any) -> bool:
+    """Tell whether this is an array of float16 or bfloat16, of any library."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return False
+    try:
+        return _KNOWN[type(dtype)][dtype]
+    except KeyError:
+        return _KNOWN.setdefault(type(dtype), {}).setdefault(dtype, dtype_name(value) in HALVES)
+
+
 def _kind(dtype: str) -> str:
     if dtype not in _RANK:
         raise TypeError(f"An elementwise program takes {', '.join(_RANK)}, got {dtype}.")
@@ -141,7 +167,7 @@ class Program:
         Instruction ``i`` defines the value ``arity + i``.
     outputs : tuple of Value or scalar
         The results.
-    plain : callable
+    function : callable
         The original function with its static arguments filled in.
     rowwise : bool
         Whether it may reduce over the last axis.
@@ -151,9 +177,37 @@ class Program:
     arity: int
     instructions: tuple[Instruction, ...]
     outputs: tuple[Operand, ...]
-    plain: Callable[..., Any] = field(compare=False)
+    function: Callable[..., Any] = field(compare=False)
     rowwise: bool = False
     _kept: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def plain(self, *arguments: Any) -> Any:
+        """Evaluate the original function on arrays; what has 16 bits is computed in float32 and rounded at the end."""
+        for argument in arguments:
+            if is_half(argument):
+                return self._widened(arguments)
+        return self.function(*arguments)
+
+    def _widened(self, arguments: Sequence[Any]) -> Any:
+        arrays = [argument for argument in arguments if hasattr(argument, "dtype")]
+        backend = backend_of(arrays[0])
+        xp = backend.xp
+        given = tuple(
+            dtype_name(argument) if hasattr(argument, "dtype") else "float32" for argument in arguments
+        )
+        wanted = self._output_dtypes(given)
+        result = self.function(*(xp.astype(a, xp.float32) if is_half(a) else a for a in arguments))
+        several = isinstance(result, tuple)
+        rounded = tuple(
+            part if kind not in HALVES else xp.astype(part, backend.dtype(kind))
+            for part, kind in zip(result if several else (result,), wanted, strict=True)
+        )
+        return rounded if several else rounded[0]
+
+    def _output_dtypes(self, given: tuple[str, ...]) -> list[str | None]:
+        """Return the dtype of each result, None for a constant, given those of the arguments."""
+        known = self.dtypes(given)
+        return [known[output.index] if isinstance(output, Value) else None for output in self.outputs]
 
     def keep(self, key: Any, make: Callable[[], Any]) -> Any:
         """Return what `make` made for this key, which is kept for as long as the program lives.

@@ -9,6 +9,7 @@ import pytest
 import nnbackend as nn
 from nnbackend import agreement, trajectories
 from nnbackend.backend import host
+from nnbackend.cases.base import Case, in_16_bits
 from nnbackend.interop import safetensors
 
 pytestmark = pytest.mark.xdist_group("agreement")  # they share what is costly to make
@@ -280,3 +281,75 @@ def test_tf32_keeps_its_bounds(backend, tmp_path, monkeypatch):
     report = agreement.compare([path])
     assert not report.failed, report.text
     assert tamper(path, lambda metadata, tensors: metadata.pop("precision")).failed
+
+
+@pytest.fixture
+def in_halves(monkeypatch):
+    """Two cases of which one is compared in 16 bits, too, and no training."""
+    cases = tuple(case for case in agreement.CASES if case.name in ("exp", "softmax"))
+    assert [case.halves for case in sorted(cases, key=lambda case: case.name)] == [False, True]
+    monkeypatch.setattr(agreement, "CASES", cases)
+    monkeypatch.setattr(agreement, "TRAJECTORIES", {})
+
+
+@pytest.mark.usefixtures("in_halves")
+def test_rules_are_recorded_in_the_16_bits_that_the_backend_has(backend, tmp_path):
+    path = agreement.record(backend, tmp_path)
+    _, tensors = safetensors.read(path)
+    wanted = set(backend.dtypes)
+    assert {name.split("/")[1] for name in tensors if name.startswith("softmax")} == wanted
+    assert {name.split("/")[1] for name in tensors if name.startswith("exp")} == {"float32", "float64"}
+    report = agreement.compare([path])
+    assert not report.failed
+    assert {result.dtype for result in report.results if result.case == "softmax"} == wanted
+    assert ("f16" in report.text) == ("float16" in wanted)
+
+    def change(metadata, tensors):
+        tensors["softmax/float16/value0"] = tensors["softmax/float16/value0"] * 1.01
+
+    if "float16" in wanted:
+        assert "softmax on " in tamper(path, change).text
+        assert "in float16: value0 is off by" in tamper(path, change).text
+
+
+@pytest.mark.usefixtures("in_halves")
+def test_what_a_library_fails_at_in_16_bits_is_missing_and_the_rest_is_recorded(
+    backend, tmp_path, monkeypatch, caplog
+):
+    if "float16" not in backend.dtypes:
+        pytest.skip(f"{backend.name} has no float16")
+    compute = Case.compute
+
+    def failing(case, where, dtype, rounded=""):
+        if dtype == "float16":
+            raise NotImplementedError("no kernel")
+        return compute(case, where, dtype, rounded)
+
+    monkeypatch.setattr(Case, "compute", failing)
+    report = agreement.compare([agreement.record(backend, tmp_path)])
+    assert f"softmax on {backend.name} in float16: value0 is missing, gradient0 is missing" in report.text
+    assert [result.dtype for result in report.results if result.failed] == ["float16"]
+    assert f"softmax on {backend.name} in float16: NotImplementedError: no kernel" in caplog.text
+
+
+@pytest.mark.usefixtures("in_halves")
+def test_records_from_before_16_bits_are_compared_in_what_they_hold(backend, tmp_path):
+    path = agreement.record(backend, tmp_path)
+
+    def as_it_was(metadata, tensors):
+        del metadata["dtypes"]
+        for name in [name for name in tensors if name.split("/")[1] in ("float16", "bfloat16")]:
+            del tensors[name]
+
+    report = tamper(path, as_it_was)
+    assert not report.failed
+    assert {result.dtype for result in report.results} == {"float32", "float64"}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "rounded"),
+    [("float16", 1 / 3, 0.333251953125), ("bfloat16", 1 / 3, 0.333984375), ("bfloat16", 1.00390625, 1.0),
+     ("bfloat16", 1.01171875, 1.015625), ("bfloat16", -2.5, -2.5), ("", 0.1, np.float32(0.1))],
+)  # fmt: skip
+def test_inputs_are_rounded_to_the_nearest_number_of_16_bits(dtype, value, rounded):
+    assert in_16_bits(np.asarray([value], np.float32), dtype).tolist() == [rounded]

@@ -415,10 +415,21 @@ def test_bitwise_operators_on_integers_give_numpys_answer() -> None:
     assert_bits(in_blocks(f, x, y, block=8), f.function(x, y))
 
 
-def test_float16_means_round_as_in_the_expression() -> None:
-    x = numbers((30, 5000), "float16") + np.float16(100)
-    gamma, beta = np.ones(5000, "float16"), np.zeros(5000, "float16")
-    assert_bits(in_blocks(layer_norm, x, gamma, beta, block=8), layer_norm.function(x, gamma, beta))
+@pytest.mark.parametrize("size", [40, 50000])
+def test_16_bits_are_computed_with_in_float32_and_rounded_once(size: int) -> None:
+    @rowwise
+    def f(x: Any, weight: Any) -> Any:
+        xp = namespace(x)
+        mean = xp.mean(x, axis=-1, keepdims=True)
+        return xp.square(x - mean) * weight, mean, x > mean
+
+    x = numbers((3, size), "float16") * np.float16(100) + np.float16(1000)
+    for weight in (np.full(size, 1e-3, "float16"), np.full(size, 1e-3, "float32")):
+        squares, mean, above = f(x, weight)  # a square and a sum are beyond the largest number of float16
+        wanted = f(x.astype("float32"), weight.astype("float32"))
+        assert_bits(squares, wanted[0].astype(weight.dtype))  # it meets a float32 weight in float32
+        assert_bits(mean, wanted[1].astype("float16"))
+        assert_bits(above, wanted[2])
 
 
 def test_donated_memory_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:

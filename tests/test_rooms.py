@@ -27,6 +27,7 @@ PARTS = MATHEMATICS | {
     "losses",
     "metrics",
     "optimizers",
+    "policies",
     "regularizers",
 }
 
@@ -40,6 +41,7 @@ MAY_IMPORT = {
     "elementwise": {"backend", "typing"},
     "placement": {"backend", "typing"},
     "precision": {"backend"},
+    "policies": {"backend", "elementwise", "tree", "typing"},
     "random": {"backend", "elementwise", "tree", "typing"},
     "autodiff": {"backend", "elementwise", "tree", "typing"},
     "checking": {"autodiff", "backend", "random", "tree", "typing"},
@@ -109,7 +111,7 @@ HOST_EDGES = {
 #: backend package -> the libraries it knows.
 OWN_LIBRARIES = {
     "nnbackend_numpy": {"array_api_compat", "numba", "numpy", "scipy"},
-    "nnbackend_cupy": {"array_api_compat", "cuda", "cupy", "cupy_backends", "cupyx", "numpy"},
+    "nnbackend_cupy": {"array_api_compat", "cuda", "cupy", "cupy_backends", "cupyx", "ml_dtypes", "numpy"},
     "nnbackend_torch": {"array_api_compat", "ml_dtypes", "numpy", "torch"},
     "nnbackend_jax": {"array_api_compat", "jax", "jaxlib", "numpy"},
     "nnbackend_strict": {"array_api_compat", "array_api_strict", "numpy"},

@@ -7,6 +7,7 @@ as CUDA graphs (`nnbackend_cupy.capture`): what a step does waits for nothing on
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 
 from nnbackend.backend import Availability, Backend
 from nnbackend.elementwise import Program
-from nnbackend.typing import Array, Device
+from nnbackend.typing import Array, Device, DType
 from nnbackend_cupy import kernels
 from nnbackend_cupy.availability import driver, install_line, probe
 from nnbackend_cupy.capture import CapturedStep, NotCapturableError
@@ -48,6 +49,7 @@ class CupyBackend(Backend):
     name: ClassVar[str] = "cupy"
     install: ClassVar[str] = 'pip install "nnbackend[cuda13]"'
     roots: ClassVar[frozenset[str]] = frozenset({"cupy"})
+    dtypes: ClassVar[tuple[str, ...]] = ("float16", "bfloat16", "float32", "float64")
 
     def __init__(
         self,
@@ -105,7 +107,8 @@ class CupyBackend(Backend):
         return captured if self._number is None else self.uncompiled(captured)
 
     def from_host(self, array: Any, dtype: str | None = None) -> Array:
-        host = self._numpy.asarray(array, dtype=dtype, order="C")  # cast before it travels
+        kind = self.dtype(dtype) if dtype is not None else None
+        host = self._numpy.asarray(array, dtype=kind, order="C")  # cast before it travels
         with self.scope():
             copied: Array = self._graphs.bring(host, self._cupy.asarray)
         return copied
@@ -150,6 +153,11 @@ class CupyBackend(Backend):
         )
         self._philox((blocks,), (kernels.PHILOX_THREADS,), arguments)
         return words
+
+    def dtype(self, name: str) -> DType:
+        if name == "bfloat16":  # NumPy and CuPy know it by way of another package
+            return self._numpy.dtype(_ml_dtypes().bfloat16)
+        return super().dtype(name)
 
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
         return self._evaluator.run(program, arguments, donate)
@@ -209,3 +217,11 @@ class CupyBackend(Backend):
         with self.scope():
             self._cupy.get_default_memory_pool().free_all_blocks()
         self._cupy.get_default_pinned_memory_pool().free_all_blocks()
+
+
+def _ml_dtypes() -> Any:
+    """Return the package with NumPy's dtypes for bfloat16, which CuPy computes with."""
+    try:
+        return importlib.import_module("ml_dtypes")
+    except ImportError:
+        raise ImportError("bfloat16 on CuPy needs ml_dtypes. Cure: pip install ml_dtypes") from None

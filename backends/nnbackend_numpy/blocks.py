@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Value
+from nnbackend.elementwise import HALVES, REDUCTIONS, Instruction, Operand, Program, Value
 from nnbackend_numpy.workspaces import aligned
 
 __all__ = ["Call", "Evaluator", "reduces", "reduction", "select", "selection"]
@@ -327,6 +327,8 @@ def _make_plan(
     program: Program, dtypes: tuple[str, ...], donate: Sequence[int | None], thin: tuple[int, ...]
 ) -> _Plan:
     """Lay out a program for arguments of these dtypes; `thin` names those of one element for each row."""
+    if not HALVES.isdisjoint(dtypes):
+        raise TypeError("What has 16 bits is computed with in float32.")
     known = program.dtypes(dtypes)
     last_use = _last_uses(program)
     direct = _direct_outputs(program, last_use, donate)
@@ -352,8 +354,6 @@ def _make_plan(
         )
         for result, instruction in enumerate(program.instructions, start=program.arity)
     )
-    if any(step.function is np.mean and step.dtype == np.float16 for step in steps):
-        raise TypeError("NumPy's mean rounds otherwise when it writes float16 into given memory.")
     outputs = tuple(
         (place(operand), np.dtype(known[operand.index] if isinstance(operand, Value) else dtypes[0]))
         for operand in program.outputs

@@ -7,17 +7,25 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from nnbackend import functional, tree
 from nnbackend.autodiff import Tensor, is_floating, vjp
-from nnbackend.backend import Backend, backend_of, use_backend
+from nnbackend.backend import Backend, backend_of, host, use_backend
 from nnbackend.config import describe
 from nnbackend.layers import Binding, Layer
+from nnbackend.policies import portable
 from nnbackend.random import Stream
 from nnbackend.typing import Array, Shape, Tree
 
 __all__ = ["Case", "Input", "LayerCase", "flag", "real", "whole"]
+
+
+#: The files of `nnbackend.functional` whose rules are compared in 16 bits, too.
+HALF_TOPICS = frozenset(
+    "activations attention convolution crossentropy einsum embedding gates linear normalization pooling recurrent "
+    "reduction".split()
+)
 
 
 class Input(NamedTuple):
@@ -109,13 +117,25 @@ class Case:
         module: str = getattr(functional, self.rule).__module__
         return module.rpartition(".")[2]
 
-    def compute(self, backend: Backend, dtype: str) -> dict[str, Any]:
-        """Return value and gradients as host arrays, by name, computed as one compiled step."""
-        arrays = _put(self.inputs, self.arguments(), backend, dtype)
+    @property
+    def halves(self) -> bool:
+        """Whether it is compared in 16 bits, too: a rule that layers compute by in these, as it is commonly called.
+
+        Bare elementary functions and what moves elements about are left out, since they round once, and variants,
+        since every case is a program to compile for some backends.
+        """
+        return self.topic in HALF_TOPICS and not self.variant
+
+    def compute(self, backend: Backend, dtype: str, rounded: str = "") -> dict[str, Any]:
+        """Return value and gradients as host arrays, by name, computed as one compiled step.
+
+        Given one of 16 bits as `rounded`, the inputs and the gradients that are pulled back are rounded to it first.
+        """
+        arrays = _put(self.inputs, self.arguments(), backend, dtype, rounded)
 
         def step(state: Any, batch: Any) -> Any:
             value, pullback = vjp(self.function, *batch)
-            gradients = pullback(_cotangents(self.name, value))
+            gradients = pullback(_cotangents(self.name, value, rounded))
             return state, (value, [gradient for gradient in gradients if gradient is not None])
 
         _, (value, gradients) = backend.compile(step)((), tuple(arrays))
@@ -165,6 +185,9 @@ class LayerCase:
     smooth: bool = True
     fixed_batch: bool = False
     vanishing: tuple[str, ...] = ()
+
+    #: No layer is: a test holds them all to their rules (`tests/layers/test_policies.py`).
+    halves: ClassVar[bool] = False
 
     @functools.cached_property
     def _description(self) -> str:
@@ -289,27 +312,42 @@ class LayerCase:
         return found | {f"new {path}": backend.to_host(a) for path, a in assigned.items()}
 
 
-def _put(inputs: Sequence[Input], arrays: Sequence[Any], backend: Backend, dtype: str) -> list[Any]:
+def _put(
+    inputs: Sequence[Input], arrays: Sequence[Any], backend: Backend, dtype: str, rounded: str = ""
+) -> list[Any]:
     """Move the host arrays of inputs to a backend, reals in this dtype."""
     return [
-        backend.from_host(array, dtype if given.kind == "real" else None)
+        backend.from_host(in_16_bits(array, rounded), dtype)
+        if given.kind == "real"
+        else backend.from_host(array)
         for given, array in zip(inputs, arrays, strict=True)
     ]
 
 
-def _cotangents(name: str, value: Any) -> Any:
+def in_16_bits(array: Any, dtype: str) -> Any:
+    """Return a float32 host array whose elements are rounded to float16 or bfloat16; as it is without a dtype."""
+    xp = host().xp
+    if dtype == "float16":
+        return xp.astype(xp.astype(array, xp.float16), xp.float32)
+    if dtype == "bfloat16":  # the upper half of the bits, rounded to even; NumPy has no such dtype
+        bits = array.view(xp.uint32)
+        return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).view(xp.float32)
+    return array
+
+
+def _cotangents(name: str, value: Any, rounded: str = "") -> Any:
     """Return the gradients that are pulled back: uniform numbers, the same on every machine."""
     if isinstance(value, tuple):
-        return tuple(_cotangent(name, index, part) for index, part in enumerate(value))
-    return _cotangent(name, 0, value)
+        return tuple(_cotangent(name, index, part, rounded) for index, part in enumerate(value))
+    return _cotangent(name, 0, value, rounded)
 
 
-def _cotangent(name: str, index: int, value: Any) -> Any:
+def _cotangent(name: str, index: int, value: Any, rounded: str) -> Any:
     stream = Stream(0, f"agreement/{name}/cotangent{index}")
-    weight = backend_of(value).from_host(stream.uniform(tuple(value.shape), -1.0, 1.0))
-    return functional.astype(weight, value.dtype)
+    drawn = in_16_bits(stream.uniform(tuple(value.shape), -1.0, 1.0), rounded)
+    return functional.astype(backend_of(value).from_host(drawn), value.dtype)
 
 
 def _numbered(kind: str, arrays: Any, backend: Backend) -> dict[str, Any]:
     several = arrays if isinstance(arrays, (tuple, list)) else (arrays,)
-    return {f"{kind}{index}": backend.to_host(array) for index, array in enumerate(several)}
+    return {f"{kind}{index}": backend.to_host(portable(array)) for index, array in enumerate(several)}

@@ -8,8 +8,10 @@ from nnbackend.backend import host
 from nnbackend.typing import DType
 
 __all__ = [
+    "bfloat16",
     "bool",
     "finfo",
+    "float16",
     "float32",
     "float64",
     "iinfo",
@@ -53,6 +55,9 @@ def isdtype(dtype: DType, kind: DType | str | tuple[DType | str, ...]) -> Any:
     True
     """
     xp = host().xp
+    if _name(dtype) == "bfloat16":  # which NumPy has not
+        words = kind if isinstance(kind, tuple) else (kind,)
+        return any(str(k) in ("real floating", "numeric") or _name(k) == "bfloat16" for k in words)
     kinds = kind if isinstance(kind, tuple) else (kind,)
     own = {
         "bool",
@@ -89,4 +94,5 @@ def iinfo(x: Any, /) -> Any:
 bool = DTypeName("bool")
 int8, int16, int32, int64 = (DTypeName(f"int{bits}") for bits in (8, 16, 32, 64))
 uint8, uint16, uint32, uint64 = (DTypeName(f"uint{bits}") for bits in (8, 16, 32, 64))
+float16, bfloat16 = DTypeName("float16"), DTypeName("bfloat16")
 float32, float64 = DTypeName("float32"), DTypeName("float64")

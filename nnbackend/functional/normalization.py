@@ -137,7 +137,7 @@ def _check_parameter(owner: str, name: str, parameter: Any, shape: Shape) -> Non
         raise ValueError(f"{owner} expects a {name} that broadcasts to the shape of x, {shape}, got {came}.")
 
 
-@differentiable
+@differentiable(wide=True)
 def standardize(
     x: Array,
     gamma: Array | None = None,
@@ -379,7 +379,7 @@ def batch_norm(
     return y, reshape(mean, (shape[axis],)), reshape(variance, (shape[axis],))
 
 
-@differentiable
+@differentiable(wide=True)
 def batch_norm_inference(
     x: Array,
     mean: Array,
@@ -697,7 +697,7 @@ def _rms_rows_gradient(x: Array, gamma: Array, dy: Array, *, epsilon: float) -> 
     return r * (g - z * xp.mean(g * z, axis=-1, keepdims=True)), dy * z
 
 
-@differentiable
+@differentiable(wide=True)
 def _rms_norm(x: Array, gamma: Array | None = None, *, epsilon: float) -> tuple[Array, Backward]:
     scale = zeros((1,) * x.ndim, x) + 1.0 if gamma is None else gamma
 
@@ -772,7 +772,7 @@ def _unit_rows_gradient(y: Array, length: Array, dy: Array, *, epsilon: float) -
     return (dy - y * along) / xp.maximum(length, epsilon)
 
 
-@differentiable
+@differentiable(wide=True)
 def _unit_norm(x: Array, *, epsilon: float) -> tuple[Array, Backward]:
     y, length = _unit_rows(x, epsilon=epsilon)
     return y, lambda dy, needs: (_unit_rows_gradient(y, length, dy, epsilon=epsilon),)
@@ -882,7 +882,7 @@ def power_iteration(kernel: Array, u: Array, *, iterations: int = 1) -> Array:
     return u
 
 
-@differentiable
+@differentiable(wide=True)
 def spectral_norm(kernel: Array, u: Array) -> tuple[Array, Backward]:
     r"""Divide a kernel by how far it stretches a vector: by its largest singular value, if u is the singular vector.
 

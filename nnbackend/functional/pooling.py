@@ -429,7 +429,7 @@ def max_pool(
     return _max_over(x, _sliding("max_pool", space, pool_size, strides, padding))
 
 
-@differentiable
+@differentiable(wide=True)
 def average_pool(
     x: Array,
     *,
@@ -526,7 +526,7 @@ def adaptive_max_pool(x: Array, *, output_size: int | Sequence[int]) -> tuple[Ar
     return _max_over(x, _adaptive("adaptive_max_pool", tuple(x.shape), output_size))
 
 
-@differentiable
+@differentiable(wide=True)
 def adaptive_average_pool(x: Array, *, output_size: int | Sequence[int]) -> tuple[Array, Backward]:
     r"""Mean of each of a given number of windows that cover the axes of space.
 
@@ -629,7 +629,7 @@ def _global_shape(shape: Shape, keepdims: bool) -> Shape:
     return (shape[0], *space, shape[-1])
 
 
-@differentiable
+@differentiable(wide=True)
 def global_average_pool(
     x: Array, mask: Array | None = None, *, keepdims: bool = False
 ) -> tuple[Array, Backward]:

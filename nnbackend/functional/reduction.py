@@ -6,7 +6,9 @@ from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
+from nnbackend.elementwise import is_half
 from nnbackend.functional.rules import (
+    added_up,
     dtype_of,
     normalize_axes,
     normalize_axis,
@@ -34,10 +36,12 @@ def sum(
         spread = xp.broadcast_to(restore_axes(dy, shape, axes, keepdims), shape)
         return (spread if spread.dtype == kind else xp.astype(spread, kind),)
 
+    if is_half(x) and (wanted is None or wanted == x.dtype):
+        return added_up(x, axis, keepdims=keepdims), backward
     return xp.sum(x, axis=axis, keepdims=keepdims, dtype=wanted), backward
 
 
-@differentiable
+@differentiable(wide=True)
 def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Backward]:
     r"""Mean:  :math:`y = \frac1n \sum_i x_i`, with :math:`\partial y/\partial x_i = 1/n`."""
     axes = normalize_axes(axis, x.ndim)
@@ -51,7 +55,7 @@ def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array,
     return namespace(x).mean(x, axis=axis, keepdims=keepdims), backward
 
 
-@differentiable
+@differentiable(wide=True)
 def var(
     x: Array, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
 ) -> tuple[Array, Backward]:
@@ -93,7 +97,7 @@ def var(
     return y, backward
 
 
-@differentiable
+@differentiable(wide=True)
 def std(
     x: Array, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
 ) -> tuple[Array, Backward]:
@@ -171,7 +175,7 @@ def _share(x: Any, y: Any, dy: Any, axes: tuple[int, ...], keepdims: bool) -> An
     return restore_axes(dy, x.shape, axes, keepdims) / xp.sum(hit, axis=axes, keepdims=True) * hit
 
 
-@differentiable
+@differentiable(wide=True)
 def prod(
     x: Array, *, axis: Axis = None, dtype: DType | str | None = None, keepdims: bool = False
 ) -> tuple[Array, Backward]:
@@ -221,7 +225,7 @@ def _products_before(xp: Any, x: Any) -> Any:
     return products
 
 
-@differentiable
+@differentiable(wide=True)
 def cumulative_sum(
     x: Array, *, axis: int | None = None, dtype: DType | str | None = None, include_initial: bool = False
 ) -> tuple[Array, Backward]:
@@ -250,7 +254,7 @@ def cumulative_sum(
     return namespace(x).cumulative_sum(x, axis=axis, dtype=wanted, include_initial=include_initial), backward
 
 
-@differentiable
+@differentiable(wide=True)
 def logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Backward]:
     r"""Logarithm of a sum of exponentials, the soft maximum.
 

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 from nnbackend.autodiff import Deferred, Operators, Tensor
 from nnbackend.backend import backend_of, is_array, namespace, plain
+from nnbackend.elementwise import is_half
 from nnbackend.tree import map as tree_map
 from nnbackend.typing import Array, Axis, DType, Namespace, Shape
 
 __all__ = [
+    "added_up",
     "borders",
     "common_namespace",
     "composed",
@@ -120,6 +122,14 @@ def unbroadcast(argument: Any) -> Callable[[Any], Any]:
     return lambda gradient: sum_to(gradient, shape, dtype)
 
 
+def added_up(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    """Sum floating numbers over axes, in their own dtype; those of 16 bits are added up in float32."""
+    xp = namespace(x)
+    if is_half(x):
+        return xp.astype(xp.sum(x, axis=axis, keepdims=keepdims, dtype=xp.float32), x.dtype)
+    return xp.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
+
+
 def sum_to(gradient: Any, shape: Shape, dtype: DType) -> Any:
     """Sum a gradient over the axes along which an argument of this shape was broadcast, and cast it back."""
     xp = namespace(gradient)
@@ -128,7 +138,7 @@ def sum_to(gradient: Any, shape: Shape, dtype: DType) -> Any:
         axes = tuple(range(lead)) + tuple(
             axis + lead for axis, size in enumerate(shape) if size == 1 and gradient.shape[axis + lead] != 1
         )
-        gradient = xp.sum(gradient, axis=axes, keepdims=True, dtype=gradient.dtype) if axes else gradient
+        gradient = added_up(gradient, axes, keepdims=True) if axes else gradient
         gradient = xp.reshape(gradient, tuple(shape))
     return gradient if gradient.dtype == dtype else xp.astype(gradient, dtype)
 

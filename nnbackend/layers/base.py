@@ -20,7 +20,9 @@ from nnbackend import constraints, initializers, regularizers, tree
 from nnbackend.autodiff import Deferred, Operators, Reference, Tensor, is_floating
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, nearest, plain, to_numpy
 from nnbackend.config import Configurable, snake_case
+from nnbackend.elementwise import is_half
 from nnbackend.placement import copy_of, is_at_home
+from nnbackend.policies import POLICIES, DTypePolicy, policy_of, portable, require
 from nnbackend.random import Stream
 from nnbackend.typing import Array, DType, Shape
 
@@ -146,14 +148,19 @@ class Parameter(Reference):
         )
 
     def __nnbackend_value__(self) -> Any:
-        binding = _binding.get()
+        binding, frame = _binding.get(), _frame.get()
         if binding is not None:
-            return binding.read(self)
-        return copy_of(self._array) if _frame.get() is None else Tensor(self._array)
+            value = binding.read(self)
+        elif frame is not None:
+            value = Tensor(self._array)
+        else:
+            return copy_of(self._array)
+        narrows = frame is not None and frame.narrows and is_floating(value)
+        return cast(value, frame.compute_dtype) if narrows else value  # type: ignore[union-attr]
 
     @property
     def dtype(self) -> DType:
-        """Its dtype, as its library knows it."""
+        """Its dtype, as its library knows it; a layer that computes in 16 bits reads its value in these."""
         return self._array.dtype
 
     def assign(self, value: Any) -> None:
@@ -174,7 +181,7 @@ class Parameter(Reference):
         if binding is not None:
             binding.assign(self, cast(value, self._dtype))
         else:
-            self._array = self.backend.from_host(to_numpy(value), self._dtype)
+            self._array = self.backend.from_host(to_numpy(portable(plain(value))), self._dtype)
 
     def numpy(self) -> Any:
         """Return a copy of its current value on the host."""
@@ -285,6 +292,8 @@ class _Frame:
     training: bool
     backend: Backend
     dtype: str
+    compute_dtype: str
+    narrows: bool  # whether weights are read in another dtype than they are kept in
     seed: int
     trained: bool
 
@@ -341,8 +350,9 @@ class Layer(Configurable):
     ----------
     name : str, optional
         Its name in the model; without it the class's name in lower case, numbered where it is not the only one.
-    dtype : {"float32", "float64"}, optional
-        The dtype of its parameters and of what it computes in; the model's without it.
+    dtype : {"float32", "float64", "mixed_float16", "mixed_bfloat16"} or DTypePolicy, optional
+        The dtype of its parameters and of what it computes in; the model's without it. The mixed ones compute in 16
+        bits and keep the parameters in float32.
     trainable : bool
         Whether training changes its parameters.
     activity_regularizer : str or Regularizer, optional
@@ -368,6 +378,11 @@ class Layer(Configurable):
     expects: ClassVar[str] = ""
     #: Those of these axes whose lengths stay what they were when the layer was built.
     fixed: ClassVar[tuple[str, ...]] = ()
+    #: Whether it computes in the dtype of its parameters also where others compute in 16 bits, as those do that keep
+    #: statistics: what it is called on is cast to that, and what comes out is cast back.
+    computes_wide: ClassVar[bool] = False
+    #: Whether it leaves it to the layers inside to cast floating inputs to 16 bits.
+    passes_inputs: ClassVar[bool] = False
     #: Whether the mask of its input is that of its output, too.
     passes_mask: ClassVar[bool] = False
 
@@ -391,7 +406,7 @@ class Layer(Configurable):
         self,
         *,
         name: str | None = None,
-        dtype: str | None = None,
+        dtype: str | DTypePolicy | None = None,
         trainable: bool = True,
         activity_regularizer: str | regularizers.Regularizer | None = None,
         **unknown: Any,
@@ -399,10 +414,8 @@ class Layer(Configurable):
         self._refuse_unknown(unknown, {*self._configured, "trainable"})
         if name is not None and (not name or "/" in name):
             raise ValueError(f"A layer's name is not empty and has no '/', got {name!r}.")
-        if dtype not in (None, "float32", "float64"):
-            raise ValueError(f"{type(self).__name__} expects dtype 'float32' or 'float64', got {dtype!r}.")
         self._name = name
-        self.dtype = dtype
+        self.dtype = None if dtype is None else policy_of(type(self).__name__, dtype).name
         self.trainable = trainable
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.built = False
@@ -479,6 +492,13 @@ class Layer(Configurable):
                 f"{type(self).__name__} has no {name!r}: its __init__ must call super().__init__(**options) first."
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make a layer like this one."""
+        config = super().get_config()
+        if isinstance(config.get("dtype"), DTypePolicy):
+            config["dtype"] = config["dtype"].name
+        return config
 
     # What subclasses define
 
@@ -584,7 +604,7 @@ class Layer(Configurable):
     def _try_out(self, *shapes: Any, options: Mapping[str, Any] | None = None) -> Any:
         """Run it on one sample of zeros, changing nothing."""
         frame = self._current_frame()
-        kind = frame.dtype if self.casts_input else "int64"
+        kind = frame.compute_dtype if self.casts_input else "int64"
         count = next((layer.batch_size for layer in self.family() if getattr(layer, "stateful", False)), 1)
         zeros = [
             map_shapes(
@@ -717,7 +737,7 @@ class Layer(Configurable):
                 f"{type(self).__name__} calls add_weight outside of its build, where backend, dtype and seed of the "
                 "model are not known. Move the call to build(self, input_shape)."
             )
-        dtype = self.dtype or frame.dtype
+        dtype = POLICIES[self.dtype or frame.dtype].variable_dtype
         path = f"{frame.path}/{name}" if frame.path else name
         binding = _binding.get()
         if binding is not None and not binding.builds:
@@ -853,12 +873,14 @@ class Layer(Configurable):
     def _frame_under(self, parent: _Frame | None, x: Any, training: bool | None) -> _Frame:
         if parent is None:
             backend = self._root_backend(x)
+            dtype = self.dtype or "float32"
             return _Frame(
                 self,
                 self._root_path(),
                 bool(training),
                 backend,
-                self._root_dtype(),
+                dtype,
+                *self._computes_in(dtype),
                 self._root_seed(),
                 self.trainable,
             )
@@ -867,13 +889,31 @@ class Layer(Configurable):
         dtype = self.dtype or parent.dtype
         inherited = parent.training if training is None else training
         trained = parent.trained and self.trainable
-        return _Frame(self, path, inherited, parent.backend, dtype, parent.seed, trained)
+        narrows = self._computes_in(dtype)
+        return _Frame(self, path, inherited, parent.backend, dtype, *narrows, parent.seed, trained)
+
+    def _computes_in(self, dtype: str) -> tuple[str, bool]:
+        """Return the dtype that it computes in under a policy, and whether that is not the one of its parameters."""
+        policy = POLICIES[dtype]
+        if self.computes_wide or not policy.mixed:
+            return policy.variable_dtype, False
+        return policy.compute_dtype, True
 
     def _root_path(self) -> str:
         return self.name
 
     def _root_dtype(self) -> str:
-        return self.dtype or "float32"
+        return self.variable_dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype that it computes in and answers with; once it is built that of its model, unless it has its own."""
+        return POLICIES[self.dtype or "float32"].compute_dtype
+
+    @property
+    def variable_dtype(self) -> str:
+        """The dtype of its parameters."""
+        return POLICIES[self.dtype or "float32"].variable_dtype
 
     def _root_seed(self) -> int:
         return 0
@@ -984,12 +1024,12 @@ class Layer(Configurable):
             self.check_input(shapes[0])
             if not self.built:
                 self.build(*shapes[: self._built_from])
-            if self.casts_input:
-                x = _cast_all(x, frame.dtype, self)
-            others = (_cast_floating(other, frame.dtype) for other in inputs[1:])
+            x, *others = self._cast_inputs(frame, (x, *inputs[1:]))
             if self._takes_training:
                 options = {**options, "training": frame.training}
             y, mask, known = self._returned(self.forward(x, *others, **options))
+            if self.computes_wide and POLICIES[frame.dtype].mixed:
+                y = _cast_floating(y, POLICIES[frame.dtype].compute_dtype)
             if self.output_shape is None:
                 self.output_shape = sample_shape(y)
             if self.activity_regularizer is not None:
@@ -1003,6 +1043,21 @@ class Layer(Configurable):
             raise
         finally:
             _frame.reset(token)
+
+    def _cast_inputs(self, frame: _Frame, inputs: tuple[Any, ...]) -> Iterator[Any]:
+        """Yield the inputs in the dtype that it computes in; further ones only where they are floating."""
+        x, *others = inputs
+        if self.passes_inputs and frame.narrows:
+            dtype = POLICIES[frame.dtype].variable_dtype
+            yield _cast_whole(x, dtype) if self.casts_input else x
+            yield from others
+            return
+        if self.casts_input:
+            yield _cast_all(x, frame.compute_dtype, self)
+        else:
+            yield x
+        for other in others:
+            yield _cast_floating(other, frame.compute_dtype)
 
     def _returned(self, y: Any) -> tuple[Any, Any, bool]:
         """Return what ``forward`` returned: the output, its mask, and whether it said anything of a mask."""
@@ -1037,6 +1092,8 @@ class Layer(Configurable):
             return
         assert self.activity_regularizer is not None
         for output in tree.leaves(y):
+            if is_floating(output):  # sums of squares would soon be too large for 16 bits
+                output = cast(output, self.variable_dtype)
             self.add_loss(self.activity_regularizer(output) * (1.0 / max(output.shape[0], 1)))
 
     def _note(self, error: Exception, x: Any) -> None:
@@ -1250,8 +1307,22 @@ def cast(x: Any, dtype: str) -> Any:
         return x
     from nnbackend import functional
 
-    array = plain(x)
-    return functional.astype(x, getattr(backend_of(array).xp, dtype))
+    return functional.astype(x, backend_of(plain(x)).dtype(dtype))
+
+
+def widened(y: Any) -> Any:
+    """Cast what a layer computed in 16 bits to float32, for losses and metrics; the logits behind it as well."""
+    if not is_half(y):
+        return y
+    wide = cast(y, "float32")
+    if isinstance(y, Tensor) and y.origin is not None:
+        rule, arguments, options = y.origin
+        wide.origin = (rule, tuple(map(_widened_argument, arguments)), options)
+    return wide
+
+
+def _widened_argument(argument: Any) -> Any:
+    return widened(argument) if hasattr(argument, "dtype") else argument
 
 
 def _cast_all(x: Any, dtype: str, layer: Layer) -> Any:
@@ -1259,10 +1330,19 @@ def _cast_all(x: Any, dtype: str, layer: Layer) -> Any:
     return cast(x, dtype) if hasattr(x, "dtype") else map_arrays(lambda array: cast(array, dtype), x)
 
 
+def _cast_whole(x: Any, dtype: str) -> Any:
+    """Cast an input, or each of several, that is not floating."""
+    if hasattr(x, "dtype"):
+        return x if is_floating(x) else cast(x, dtype)
+    return map_arrays(lambda array: _cast_whole(array, dtype), x)
+
+
 def _cast_floating(x: Any, dtype: str) -> Any:
     """Cast a further input where it is floating; masks, indices and what is no array stay as they are."""
     if isinstance(x, (list, tuple)):
         return [_cast_floating(item, dtype) for item in x]
+    if isinstance(x, dict):
+        return {name: _cast_floating(item, dtype) for name, item in x.items()}
     return cast(x, dtype) if hasattr(x, "dtype") and is_floating(x) else x
 
 
@@ -1299,6 +1379,7 @@ def _building(build: Callable[..., None]) -> Callable[..., None]:
         token = _frame.set(frame)
         try:
             self.check_input(input_shape)
+            require(f"{type(self).__name__} {self.path!r}", POLICIES[frame.dtype], frame.backend)
             build(self, input_shape, *others)
         except BaseException:
             _reset(before)  # a second try may come with data of another shape

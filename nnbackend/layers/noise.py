@@ -8,7 +8,8 @@ from typing import Any
 
 from nnbackend import functional
 from nnbackend.layers.axes import shown
-from nnbackend.layers.base import Layer
+from nnbackend.layers.base import Layer, cast
+from nnbackend.random import Stream
 from nnbackend.typing import Array, Shape
 
 __all__ = [
@@ -315,7 +316,7 @@ class GaussianNoise(_Noise):
         """Add noise, in training."""
         if not training or self.stddev == 0.0:
             return x
-        return x + self.random("noise").normal(tuple(x.shape), 0.0, self.stddev, _dtype_name(x))
+        return x + _normal(self.random("noise"), x, 0.0, self.stddev)
 
 
 class GaussianDropout(_Noise):
@@ -358,8 +359,11 @@ class GaussianDropout(_Noise):
         if not training or self.rate == 0.0:
             return x
         deviation = math.sqrt(self.rate / (1.0 - self.rate))
-        return x * self.random("noise").normal(tuple(x.shape), 1.0, deviation, _dtype_name(x))
+        return x * _normal(self.random("noise"), x, 1.0, deviation)
 
 
-def _dtype_name(x: Any) -> str:
-    return str(x.dtype).rpartition(".")[2]
+def _normal(stream: Stream, x: Any, mean: float, deviation: float) -> Any:
+    """Draw a normal number for each element, in its dtype."""
+    dtype = str(x.dtype).rpartition(".")[2]
+    drawn = stream.normal(tuple(x.shape), mean, deviation, "float64" if dtype == "float64" else "float32")
+    return cast(drawn, dtype)

@@ -31,6 +31,7 @@ class _OverAxes(Layer):
     """What treats some axes of its inputs apart, whose lengths stay what they were when it was built."""
 
     passes_mask = True
+    computes_wide = True
     axis: Any
 
     def _axes(self, input_shape: Shape) -> tuple[int, ...]:
@@ -705,6 +706,8 @@ class SpectralNormalization(Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the output's shape of the layer."""
         return self.layer.compute_output_shape(input_shape)
+
+    computes_wide = True  # the layer inside reads the quotient in its own dtype
 
     @property
     def casts_input(self) -> bool:  # type: ignore[override]

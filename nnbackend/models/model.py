@@ -56,6 +56,7 @@ from nnbackend.models.steps import (
     make_train_step,
 )
 from nnbackend.placement import copy_of, is_at_home
+from nnbackend.policies import POLICIES, DTypePolicy, LossScale, portable, require
 from nnbackend.random import key_words, new_seed
 from nnbackend.typing import Tree
 
@@ -84,7 +85,9 @@ class Model(Layer):
         From it come first weights, shuffles and dropout masks, the same on every backend; without it a new one from
         the operating system.
     name, dtype, trainable
-        As of `Layer`; `dtype` is ``"float32"`` without it.
+        As of `Layer`; `dtype` is ``"float32"`` without it. With ``"mixed_float16"`` and ``"mixed_bfloat16"`` layers
+        compute in 16 bits, and so does `predict` unless the last layer has ``dtype="float32"``; weights, the loss and
+        metrics are float32, and with float16 training scales the loss (`loss_scale`).
 
     Attributes
     ----------
@@ -133,7 +136,7 @@ class Model(Layer):
         backend: str | Backend | None = None,
         seed: int | None = None,
         name: str | None = None,
-        dtype: str | None = None,
+        dtype: str | DTypePolicy | None = None,
         trainable: bool = True,
         **unknown: Any,
     ) -> None:
@@ -145,6 +148,8 @@ class Model(Layer):
             )
         super().__init__(name=name, dtype=dtype, trainable=trainable)
         self.backend = get_backend(backend)
+        if self.dtype is not None:
+            require(type(self).__name__, POLICIES[self.dtype], self.backend)
         self.seed = new_seed() if seed is None else seed
         key_words(self.seed)  # refuses what is no seed
         self.optimizer: optimizers.Optimizer | None = None
@@ -159,6 +164,7 @@ class Model(Layer):
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._compiled_at = (0, 0)
         self._members: tuple[Layer, ...] = ()
+        self._scales_loss = False
         self._alters = False  # whether its layers set attributes while they compute
         self._eager = False
         # what `_prepare` found; steps rely on it, and nothing else does
@@ -172,6 +178,8 @@ class Model(Layer):
         return {
             name: value for name, value in super().get_config().items() if name not in ("backend", "seed")
         }
+
+    passes_inputs = True  # indices among them would not survive 16 bits: each layer inside casts for itself
 
     # Structure
 
@@ -187,7 +195,16 @@ class Model(Layer):
     _kept_here = (
         Layer._kept_here
         | _not_searched
-        | {"_alters", "_averaged", "_compiled_at", "_declared", "_eager", "_output_sample", "_training"}
+        | {
+            "_alters",
+            "_averaged",
+            "_scales_loss",
+            "_compiled_at",
+            "_declared",
+            "_eager",
+            "_output_sample",
+            "_training",
+        }
         | {"epochs_trained", "objective", "optimizer", "run", "stop_training"}
     )
 
@@ -336,6 +353,7 @@ class Model(Layer):
                 path for path, parameter in before.items() if self._handles.get(path) is not parameter
             )
         self._members = tuple(self.family())
+        self._scales_loss = _scales_loss(self._members)
         held = [(container, contents(container)) for container in containers(self)]
         self._prepared = (structure(), self._path, held)
 
@@ -364,6 +382,8 @@ class Model(Layer):
             Itself.
         """
         target = get_backend(backend)
+        for layer in self.family():
+            require(f"{type(layer).__name__} {layer.path!r}", POLICIES[layer.dtype or "float32"], target)
         for parameter in self.parameters:
             parameter.move(target)
         self._training.move(target)
@@ -425,7 +445,7 @@ class Model(Layer):
         objective = Objective(loss, metrics, loss_weights, self.output_names)
         self.optimizer = optimizers.get(optimizer)
         self.objective = objective
-        self._training.optimizer = None
+        self._training.optimizer = self._training.loss_scale = None
         self._compiled, self._eager, self._alters = {}, bool(run_eagerly), False
 
     @property
@@ -460,7 +480,9 @@ class Model(Layer):
                     if kind == "train"
                     else make_test_step(self, self._handles, objective)
                 )
-            self._compiled[kind, fixed] = self._compile(step)
+            compiled = self._compile(step)
+            overflows = self._scales_loss and kind == "train"  # which is what the loss scale is found by
+            self._compiled[kind, fixed] = self.backend.overflowing(compiled) if overflows else compiled
         return self._compiled[kind, fixed]
 
     def _compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -817,6 +839,7 @@ class Model(Layer):
         step = self._step("train", (*fixed, None, *frozen))
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
+        self._training.start_loss_scale(self._scales_loss, self.backend)
         self._training.start_optimizer(
             self.optimizer,
             {path: parameter._array for path, parameter in trained.items()},
@@ -916,7 +939,8 @@ class Model(Layer):
         Returns
         -------
         array of shape (n, ...)
-            In the library of `x`; a NumPy array for lists, tables, loaders and streams.
+            In the library of `x`; a NumPy array for lists, tables, loaders and streams. Its dtype is what the last
+            layer computes in; bfloat16, which NumPy has not, goes to another library as float32.
         """
         batch_size = _optional_count("predict", "batch_size", batch_size)
         steps = _optional_count("predict", "steps", steps)
@@ -955,7 +979,7 @@ class Model(Layer):
             )
         with self.backend.scope():
             output = tree.map(lambda *pieces: self._joined(pieces), *parts)
-        return tree.map(to_numpy, output) if loader is not None else self._answer(output, x)
+        return tree.map(to_numpy, portable(output)) if loader is not None else self._answer(output, x)
 
     def _takes_as_it_is(self, x: Any, batch_size: int | None) -> bool:
         """Tell whether inputs are one batch, on this backend and in its dtype, so that a step may take them."""
@@ -974,10 +998,10 @@ class Model(Layer):
             asked = next(iter(asked.values() if isinstance(asked, dict) else asked))
         asked = plain(asked) if isinstance(asked, Operators) else asked
         if not is_array(asked):
-            return tree.map(to_numpy, output)
+            return tree.map(to_numpy, portable(output))
         if is_at_home(asked, self.backend):
             return output
-        return tree.map(lambda part: backend_of(asked).from_host(to_numpy(part)), output)
+        return tree.map(lambda part: backend_of(asked).from_host(to_numpy(part)), portable(output))
 
     def _asked_receiver(self, finite: bool) -> Callable[[Batch], Batch]:
         """Return what checks the inputs of a loader's batches on the host."""
@@ -1064,6 +1088,11 @@ class Model(Layer):
         (True, [2.0, 1.0])
         """
         objective, _ = self._require_compiled("minimize")
+        if _scales_loss(self.family()):
+            raise ValueError(
+                "minimize searches for a point where the gradient is zero, which float16 cannot tell, but "
+                f"{type(self).__name__} {self.path!r} computes in it. Make it with dtype='float32', or 'float64'."
+            )
         data = self._checked("minimize", self._dataset("minimize", x, y, sample_weight), check_finite)
         arrays = {"trainable": {}, "fixed": {}, **self._training.start_random(self.seed, self.backend)}
         for path, parameter, around in self._placed:
@@ -1097,6 +1126,18 @@ class Model(Layer):
         """
         _, optimizer = self._require_compiled("current_learning_rate")
         return self._training.learning_rate(optimizer)
+
+    @property
+    def loss_scale(self) -> float | None:
+        """What the loss is multiplied by in the next training step; None where no layer computes in float16.
+
+        It begins at 32768. A step whose gradients are not all finite changes nothing but halves it, and 2000 good
+        steps in a row double it (`nnbackend.LossScale`). Reading it waits for the device.
+        """
+        held = self._training.loss_scale
+        if held is not None:
+            return float(to_numpy(held["scale"]))
+        return LossScale().initial if _scales_loss(self.family()) else None
 
     @contextmanager
     def averaged_weights(self) -> Iterator[Model]:
@@ -1404,6 +1445,11 @@ def _by_path(placed: list[tuple[str, Parameter, tuple[Layer, ...]]]) -> dict[str
             raise ValueError(f"Two weights have the path {path!r}. Give add_weight another name for one.")
         handles[path] = parameter
     return handles
+
+
+def _scales_loss(layers: Iterable[Layer]) -> bool:
+    """Tell whether some layer's gradients need a scaled loss."""
+    return any(POLICIES[layer.dtype or "float32"].scales_loss for layer in layers)
 
 
 def _listed(callbacks: Sequence[Callback] | Callback | None) -> Sequence[Callback]:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnbackend import config, losses, metrics, optimizers, tree
-from nnbackend.backend import Backend, get_backend, to_numpy, use_backend
+from nnbackend.backend import Backend, get_backend, host, to_numpy, use_backend
 from nnbackend.interop.safetensors import ModelFileError, read, write
 from nnbackend.models.run import Run, pack, unpack
 from nnbackend.models.state import TrainingState
+from nnbackend.policies import POLICIES, LossScale
 from nnbackend.random import key_words
 from nnbackend.typing import Json, Tree
 
@@ -59,7 +60,7 @@ def _shape_of(value: Any) -> Any:
 
 #: What the metadata of a model say; the version of the format stands beside them (`nnbackend.interop.safetensors`).
 _METADATA: dict[str, Callable[[Any], bool]] = {
-    "dtype": lambda value: value in ("float32", "float64"),
+    "dtype": lambda value: value in POLICIES,
     "epochs_trained": _is_count,
     "frozen": _are_counts,
     "input_shape": lambda value: value is None or _is_shape(value),
@@ -192,6 +193,8 @@ def _tensors(model: Model) -> dict[str, Any]:
     }
     if model._training.optimizer is not None:
         tensors |= {name: to_numpy(value) for name, value in _named(model._training.optimizer, "optimizer")}
+    if model._training.loss_scale is not None:
+        tensors |= {name: to_numpy(value) for name, value in _named(model._training.loss_scale, "loss_scale")}
     return tensors
 
 
@@ -461,6 +464,11 @@ def _fill(model: Model, tensors: Mapping[str, Any], path: Any) -> None:
             [take(name, tuple(a.shape), str(a.dtype).rpartition(".")[2]) for name, a in named.items()]
         )
         training.optimizer = tree.map(lambda _: model.backend.from_host(next(filled)), empty)
+    if any(name.startswith("loss_scale/") for name in left):
+        training.loss_scale = {
+            name: model.backend.from_host(take(f"loss_scale/{name}", (), str(value.dtype)))
+            for name, value in LossScale().init(host()).items()
+        }
     if left:
         raise ModelFileError(
             f"{path} holds tensors that its architecture has no place for: {', '.join(sorted(left))}."

@@ -10,6 +10,7 @@ from nnbackend.backend import Backend, backend_of, host, to_numpy
 from nnbackend.layers.base import Parameter
 from nnbackend.optimizers import Optimizer
 from nnbackend.placement import copy_of
+from nnbackend.policies import LossScale
 from nnbackend.random import key_words
 from nnbackend.typing import Tree
 
@@ -28,10 +29,13 @@ class TrainingState:
         The optimizer's state, also for parameters that are frozen now; None before the first step.
     random : dict of str to array, or None
         ``seed`` and ``step`` of the random streams; None before the first use.
+    loss_scale : dict of str to array, or None
+        The state of `nnbackend.LossScale`; None before the first step and where the loss is not scaled.
     """
 
     def __init__(self) -> None:
         self.optimizer: Tree = None
+        self.loss_scale: dict[str, Any] | None = None
         self.random: dict[str, Any] | None = None
         self._rate: float | None = None
 
@@ -42,6 +46,13 @@ class TrainingState:
             words = xp.asarray(key_words(seed), dtype=xp.uint64).view(xp.int64)
             self.random = {"seed": backend.from_host(words), "step": backend.from_host(0, "int64")}
         return self.random
+
+    def start_loss_scale(self, scales: bool, backend: Backend) -> None:
+        """Make the state of the loss scale where one is needed and there is none."""
+        if not scales:
+            self.loss_scale = None
+        elif self.loss_scale is None:
+            self.loss_scale = LossScale().init(backend)
 
     def start_optimizer(
         self, optimizer: Optimizer, trained: Mapping[str, Any], backend: Backend, frozen: Iterable[str] = ()
@@ -96,6 +107,7 @@ class TrainingState:
             "optimizer": {**self.optimizer, "slots": slots},
             **self.random,
             "metrics": measured,
+            **({} if self.loss_scale is None else {"loss_scale": self.loss_scale}),
         }
 
     def keep(self, state: Tree, trained: Mapping[str, Parameter], fixed: Mapping[str, Parameter]) -> Tree:
@@ -107,6 +119,7 @@ class TrainingState:
         slots = {name: {**held[name], **slot} for name, slot in state["optimizer"]["slots"].items()}
         self.optimizer = {**state["optimizer"], "slots": slots}
         self.random = {"seed": state["seed"], "step": state["step"]}
+        self.loss_scale = state.get("loss_scale")
         measured: Tree = state["metrics"]
         return measured
 
@@ -122,8 +135,8 @@ class TrainingState:
 
     def move(self, target: Backend) -> None:
         """Move all of it to another backend."""
-        self.optimizer, self.random = tree.map(
-            lambda array: target.from_host(to_numpy(array)), [self.optimizer, self.random]
+        self.optimizer, self.random, self.loss_scale = tree.map(
+            lambda array: target.from_host(to_numpy(array)), [self.optimizer, self.random, self.loss_scale]
         )
 
 
@@ -140,7 +153,7 @@ class Snapshot:
         self._model = model
         self._arrays = {path: copy_of(handle._array) for path, handle in model.handles().items()}
         training = model._training
-        self._training = tree.map(copy_of, [training.optimizer, training.random])
+        self._training = tree.map(copy_of, [training.optimizer, training.random, training.loss_scale])
         self._rate = training._rate
 
     def restore(self) -> None:
@@ -149,5 +162,5 @@ class Snapshot:
         for path, array in self._arrays.items():
             handles[path]._array = copy_of(array)
         training = self._model._training
-        training.optimizer, training.random = tree.map(copy_of, self._training)
+        training.optimizer, training.random, training.loss_scale = tree.map(copy_of, self._training)
         training._rate = self._rate

@@ -14,10 +14,13 @@ from nnbackend.autodiff import Tensor, value_and_grad
 from nnbackend.backend import plain
 from nnbackend.data import Batch
 from nnbackend.layers import Binding, Parameter
+from nnbackend.layers.base import widened
 from nnbackend.metrics.base import Logits
 from nnbackend.models.objective import Objective
 from nnbackend.optimizers import Optimizer
+from nnbackend.optimizers.base import chosen
 from nnbackend.placement import copy_of
+from nnbackend.policies import LossScale
 from nnbackend.typing import Tree
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ def _evaluate(
     binding.losses = []
     with binding.bound():
         output, mask = _run(model, batch.x, training)
+        output = tree.map(widened, output)
         weights = objective.weights_of(batch.weight, mask)
         value, parts = objective.value(batch.y, output, weights)
         return _Evaluated(_penalties(handles, value, binding.losses), parts, output, weights)
@@ -94,9 +98,11 @@ def make_train_step(
     model: Model, handles: Handles, objective: Objective, optimizer: Optimizer
 ) -> Callable[[Tree, Batch], tuple[Tree, Tree]]:
     """Return the training step of a model."""
+    scaling = LossScale()
 
     def train_step(state: Tree, batch: Batch) -> tuple[Tree, Tree]:
         logits: list[Logits] = []
+        loss_scale = state.get("loss_scale")
 
         def loss_of(trainable: Tree) -> Any:
             binding = _bind(model, handles, {**trainable, **state["fixed"]}, state["seed"], state["step"])
@@ -113,10 +119,14 @@ def make_train_step(
                 for path in state["fixed"]
                 if id(handles[path]) in binding.assigned
             }
-            return found.value, (found.output, found.parts, found.weights, assigned)
+            value = found.value if loss_scale is None else scaling.scaled(found.value, loss_scale)
+            return value, (found.value, found.output, found.parts, found.weights, assigned)
 
         outcome, gradients = value_and_grad(loss_of, has_aux=True)(state["trainable"])
-        value, (output, parts, weights, assigned) = outcome
+        _, (value, output, parts, weights, assigned) = outcome
+        finite: Any = None
+        if loss_scale is not None:
+            gradients, finite = scaling.unscaled(gradients, loss_scale)
         measured = objective.update(state["metrics"], batch.y, output, value, parts, weights, logits)
         # copied: they may be views of the batch, or of weights whose memory the optimizer is about to take over
         fixed = {**state["fixed"], **{path: copy_of(array) for path, array in assigned.items()}}
@@ -124,13 +134,20 @@ def make_train_step(
             gradients,
             state["optimizer"],
             state["trainable"],
-            donate=True,
+            donate=loss_scale is None,
             constrain=lambda arrays: _constrained(handles, arrays),
         )
+        new = {"trainable": trainable, "fixed": fixed, "optimizer": optimizer_state}
+        scaled = {}
+        if loss_scale is not None:  # where a gradient was not finite, the step is as if it had not been
+            old = {name: state[name] for name in new}
+            new = tree.map(
+                lambda after, before: after if after is before else chosen(finite, after, before), new, old
+            )
+            scaled = {"loss_scale": scaling.updated(loss_scale, finite)}
         new_state = {
-            "trainable": trainable,
-            "fixed": fixed,
-            "optimizer": optimizer_state,
+            **new,
+            **scaled,
             "seed": state["seed"],
             "step": state["step"] + 1,
             "metrics": measured,

@@ -329,7 +329,7 @@ def test_an_empty_row_is_left_to_the_plain_expression(
     seen: list[Any] = []
     program = _centred.program()
     plain = lambda *arguments: seen.append(arguments) or "plain"  # noqa: E731
-    monkeypatch.setitem(_centred._programs, (), dataclasses.replace(program, plain=plain))
+    monkeypatch.setitem(_centred._programs, (), dataclasses.replace(program, function=plain))
     assert _centred(_ones(0, 3), _ones(3)) == "plain"
     assert _centred(_ones(2, 3), 1.0) == "plain"
     assert not recorder.made

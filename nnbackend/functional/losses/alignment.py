@@ -49,7 +49,7 @@ def _check(log_probabilities: Any, labels: Any, lengths: tuple[Any, Any]) -> Non
             raise ValueError(f"ctc expects {name} of shape ({shape[0]},), got {tuple(length.shape)}.")
 
 
-@differentiable
+@differentiable(wide=True)
 def ctc(
     log_probabilities: Array,
     labels: Array,

@@ -98,7 +98,7 @@ def _cosine_similarity_gradient(predictions: Array, targets: Array, dy: Array) -
     return dy * inverse * (t - y * namespace(dy).sum(y * t, axis=-1, keepdims=True))
 
 
-@differentiable
+@differentiable(wide=True)
 def cosine_similarity(predictions: Array, targets: Array) -> tuple[Array, Backward]:
     r"""Cosine of the angle between predictions and targets, over the last axis.
 
