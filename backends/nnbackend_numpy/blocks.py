@@ -85,6 +85,13 @@ class Evaluator:
         plan = self._plan(program, arrays, (), shape)
         return plan is not None and _all_of_shape(program, arrays, shape)
 
+    def takes_in_place(self, program: Program, arguments: Sequence[np.ndarray[Any, Any]]) -> bool:
+        """Tell whether `calls` reads these arguments where they are, rather than copies of them."""
+        lead = np.broadcast_shapes(*(a.shape for a in arguments))[:-1]
+        return not program.rowwise or all(
+            a.flags.c_contiguous and (a.shape[:-1] == lead or math.prod(a.shape[:-1]) == 1) for a in arguments
+        )
+
     @staticmethod
     def _plain(program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
         if program.rowwise:  # so that sums do not depend on the size or the memory order
@@ -134,8 +141,8 @@ class Evaluator:
     ) -> tuple[list[np.ndarray[Any, Any]], Iterator[Call]] | None:
         """Return the results of a program, and the calls that write them; None where only the expression will do.
 
-        The calls may be made again whenever the arguments have changed in their place. Then none of them may have been
-        copied: rows of a rowwise program must lie one after the other.
+        The calls may be made again whenever the arguments have changed in their place, if they are read there
+        (`takes_in_place`).
         """
         shape = np.broadcast_shapes(*(a.shape for a in arguments))
         donate = _undisturbed(arguments, donate)

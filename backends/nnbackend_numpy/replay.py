@@ -519,7 +519,7 @@ class Replay:
     def _unroll(self, op: Operation, donate: Sequence[int | None], targets: list[Any]) -> bool:
         """Put the calls of all blocks of a program on the list; tell whether that can be."""
         arrays = [np.asarray(a) for a in _filled(op.arguments, self._arrays)]
-        if op.function.rowwise and not all(a.flags.c_contiguous for a in arrays):
+        if not self._evaluator.takes_in_place(op.function, arrays):
             return False
         into = [None if source is not None else t for source, t in zip(donate, targets, strict=True)]
         found = self._evaluator.calls(op.function, arrays, donate, UNROLLED, into, self._arena.buffer)

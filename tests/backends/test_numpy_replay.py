@@ -14,6 +14,8 @@ import pytest
 import nnbackend as nn
 from nnbackend import functional as fn
 from nnbackend import tree
+from nnbackend.backend import namespace
+from nnbackend.elementwise import rowwise
 from nnbackend_numpy import compiled
 from nnbackend_numpy.blocks import Evaluator
 from nnbackend_numpy.recording import Recording
@@ -1118,6 +1120,17 @@ def test_weights_that_are_joined_for_an_update_are_pieces_of_one_array(name):
         assert not {np.copyto, np.concatenate} & {
             getattr(call[0], "func", call[0]) for call in known.replay._calls
         }
+
+
+def test_rows_that_are_repeated_are_new_in_every_step():
+    @rowwise
+    def program(x, y):
+        return x * y - namespace(x).sum(x, axis=-1, keepdims=True)
+
+    def step(state, x):
+        return {"w": state["w"] + 1.0}, program(state["w"], x * 2.0)
+
+    run_step(step, [np.full((4, 1, 600), float(n)) for n in range(6)], {"w": np.ones((4, 30, 600))})
 
 
 def test_joined_weights_may_be_given_anew():
