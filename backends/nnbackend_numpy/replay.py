@@ -294,7 +294,7 @@ class Replay:
 
     def _may_overwrite(self, op: Operation, old: Place) -> bool:
         """Tell whether an operation may write its result over one of the arrays that it reads."""
-        return _is_pointwise(op) or (op.kind == "program" and old in op.arguments)
+        return _is_pointwise(op) or (op.kind == "program" and _argument(op, old) is not None)
 
     def _lay_out(self) -> tuple[dict[Place, int], int]:
         """Return where in the arena each result stands, and how long the arena must be."""
@@ -507,18 +507,16 @@ class Replay:
     def _bind_program(self, op: Operation) -> None:
         targets = [self._cut(place) for place in op.results if place is not None]
         donate = tuple(
-            op.arguments.index(self._over[place])
-            if place in self._over and self._over[place] in op.arguments
-            else None
-            for place in op.results
+            _argument(op, self._over[place]) if place in self._over else None for place in op.results
         )
-        if not any(map(self._is_fed, op.arguments)) and self._unroll(op, donate, targets):
+        fed = [place for place in op.arguments if self._is_fed(place)]
+        if all(self._forms[place].size <= COPIED for place in fed) and self._unroll(op, donate, targets):
             return
         self._add(self._run_program, [op.function, list(op.arguments), donate, targets])
 
     def _unroll(self, op: Operation, donate: Sequence[int | None], targets: list[Any]) -> bool:
         """Put the calls of all blocks of a program on the list; tell whether that can be."""
-        arrays = [np.asarray(a) for a in _filled(op.arguments, self._arrays)]
+        arrays = [np.asarray(self._to_stay(a)) for a in op.arguments]
         if not self._evaluator.takes_in_place(op.function, arrays):
             return False
         into = [None if source is not None else t for source, t in zip(donate, targets, strict=True)]
@@ -531,6 +529,14 @@ class Replay:
             if result is not target:
                 self._calls.append((np.copyto, [target, result]))
         return True
+
+    def _to_stay(self, argument: Any) -> Any:
+        """Return an argument's array; of one that is fed, a small one, what it is copied to in every step."""
+        if not self._is_fed(argument):
+            return _filled(argument, self._arrays)
+        held = np.empty(self._forms[argument].shape, self._forms[argument].dtype)
+        self._add(np.copyto, [held, argument])
+        return held
 
     def _run_program(self, program: Any, arguments: Any, donate: Any, targets: list[Any]) -> None:
         arrays = [np.asarray(a) for a in arguments]
@@ -744,6 +750,12 @@ def _needed(operations: Sequence[Operation], outputs: Sequence[Any]) -> list[Ope
         if op.kind == "backward":
             pulled.add(id(op.function))
     return kept[::-1]
+
+
+def _argument(op: Operation, place: Place) -> int | None:
+    """Return which argument of an operation stands at a place; None if none does. Others may be constant arrays."""
+    places = (index for index, a in enumerate(op.arguments) if isinstance(a, Place) and a == place)
+    return next(places, None)
 
 
 def _is_pointwise(op: Operation) -> bool:
