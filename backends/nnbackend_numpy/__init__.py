@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from nnbackend.backend import Availability, Backend
@@ -13,23 +14,37 @@ __all__ = ["NumpyBackend"]
 
 
 class NumpyBackend(Backend):
-    """Arrays of NumPy, on the CPU."""
+    """Arrays of NumPy, on the CPU.
+
+    Parameters
+    ----------
+    threads : int, optional
+        How many threads steps of models use, in BLAS and in work that comes in pieces: convolution, pooling, batch
+        norm and large elementwise programs. The bits do not depend on it. It needs ``threadpoolctl``. Without it, and
+        outside of steps, as many as BLAS has, which ``OPENBLAS_NUM_THREADS`` says; without ``threadpoolctl`` BLAS
+        alone.
+    """
 
     name: ClassVar[str] = "numpy"
     install: ClassVar[str] = "pip install numpy"
     roots: ClassVar[frozenset[str]] = frozenset({"numpy", "nnbackend_numpy"})
     multiplies_stacks: ClassVar[bool] = True
+    scoped: bool = False
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int | None = None) -> None:
         import array_api_compat.numpy as xp
         import numpy
 
         from nnbackend_numpy import compiled, recording
+        from nnbackend_numpy import threads as spreading
         from nnbackend_numpy.blocks import Evaluator
         from nnbackend_numpy.rules import NATIVE_RULES
 
         self.xp = xp
         self._numpy = numpy
+        self._spreading = spreading
+        self._threads = None if threads is None else spreading.check(threads)
+        self.scoped = threads is not None
         self._evaluator = Evaluator()
         self._philox = numpy.random.Philox
         self._compiled, self._recording = compiled, recording
@@ -77,7 +92,10 @@ class NumpyBackend(Backend):
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         compiled: Callable[..., Any] = self._compiled.CompiledStep(step, self._evaluator)
-        return compiled
+        return compiled if self._threads is None else self._spreading.Limited(compiled, self._threads)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._threads is None else self._spreading.limited(self._threads)
 
     def copy(self, array: Array) -> Array:
         recording = self._recording.recording_of((array,))
