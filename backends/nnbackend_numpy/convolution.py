@@ -4,7 +4,7 @@ A piece is a few images, or some lines of a large one, with the borders that its
 rules goes over the pieces, and in each over the taps. What a tap saw is made again wherever it is needed, in memory
 that is used again and again, so nothing is kept and nothing but the result is allocated. Which pieces there are
 depends on shapes alone, and they are added up in their order, so the same call gives the same bits, on any number of
-threads (`nnbackend_numpy.threads`).
+threads (`nnbackend_numpy.threads`). Where fewer digits will do, 3x3 taps go by `nnbackend_numpy.winograd`.
 
 What has no faster form here is computed by the generic rules: groups, mixed dtypes, and a few channels made of many.
 """
@@ -20,7 +20,9 @@ import numpy as np
 
 import nnbackend.functional.convolution as generic
 from nnbackend.functional.convolution import Geometry
+from nnbackend.precision import get_matmul_precision
 from nnbackend.typing import Backward
+from nnbackend_numpy import winograd
 from nnbackend_numpy.pieces import Floats, Piece, Pieces, Region, Sum, Taps
 from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import Workspaces
@@ -99,6 +101,8 @@ def _evaluate(whole: Sum, x: Floats, weights: Floats, bias: Floats | None) -> Fl
     y = np.empty((len(x), *whole.output, made), x.dtype)
     if not y.size:
         return y
+    if get_matmul_precision() != "highest" and winograd.serves(whole, x, weights):
+        return winograd.evaluate(whole, x, weights, bias)
     thin = generic.gathers_taps(taps, width, made)
     heavy = width * made > HEAVY or whole.output[-1] < SHORT * whole.parts[0].every[-1]
     gathered = taps * width if thin or heavy else 0
