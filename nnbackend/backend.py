@@ -178,7 +178,7 @@ class Backend(ABC):
         return nullcontext()
 
     #: True where `scope` does something, so that others need not enter it.
-    scoped: ClassVar[bool] = False
+    scoped: bool = False
 
     def device(self, array: Array) -> Device:
         """Return the device of `array`, fit for the ``device=`` of creation functions."""

@@ -37,7 +37,7 @@ class JaxBackend(Backend):
     name: ClassVar[str] = "jax"
     install: ClassVar[str] = 'pip install "nnbackend[jax]"'
     roots: ClassVar[frozenset[str]] = frozenset({"jax", "jaxlib"})
-    scoped: ClassVar[bool] = True
+    scoped: bool = True
     writable: ClassVar[bool] = False
     runs_uncompiled: ClassVar[bool] = False  # op by op it takes ages
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,6 +33,11 @@ class NumpyBackend(Backend):
     ----------
     compiler : {"numba"}, optional
         What compiles elementwise programs; without it they run as calls of NumPy. It changes no result.
+    threads : int, optional
+        How many threads steps of models use, in BLAS and in work that comes in pieces: convolution, pooling, batch
+        norm and large elementwise programs. The bits do not depend on it. It needs ``threadpoolctl``. Without it, and
+        outside of steps, as many as BLAS has, which ``OPENBLAS_NUM_THREADS`` says; without ``threadpoolctl`` BLAS
+        alone.
 
     Raises
     ------
@@ -51,17 +57,22 @@ class NumpyBackend(Backend):
     install: ClassVar[str] = "pip install numpy"
     roots: ClassVar[frozenset[str]] = frozenset({"numpy", "nnbackend_numpy"})
     multiplies_stacks: ClassVar[bool] = True
+    scoped: bool = False
 
-    def __init__(self, *, compiler: str | None = None) -> None:
+    def __init__(self, threads: int | None = None, *, compiler: str | None = None) -> None:
         import array_api_compat.numpy as xp
         import numpy
 
         from nnbackend_numpy import compiled, recording
+        from nnbackend_numpy import threads as spreading
         from nnbackend_numpy.rules import NATIVE_RULES
 
         self.xp = xp
         self._numpy = numpy
+        self._spreading = spreading
+        self._threads = None if threads is None else spreading.check(threads)
         self.compiler = compiler
+        self.scoped = threads is not None or compiler is not None
         self._evaluator = _evaluator(compiler)
         self._philox = numpy.random.Philox
         self._compiled, self._recording = compiled, recording
@@ -109,18 +120,24 @@ class NumpyBackend(Backend):
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         compiled: Callable[..., Any] = self._compiled.CompiledStep(self.uncompiled(step), self._evaluator)
-        return compiled
+        return compiled if self._threads is None else self._spreading.Limited(compiled, self._threads)
 
     def uncompiled(self, step: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(step)
         def run(*arguments: Any) -> Any:
-            with use_backend(self):
+            with self._in_force():
                 return step(*arguments)
 
         return run
 
     def scope(self) -> AbstractContextManager[Any]:
-        return use_backend(self) if self.compiler else nullcontext()
+        return self._in_force() if self.scoped else nullcontext()
+
+    @contextlib.contextmanager
+    def _in_force(self) -> Iterator[None]:
+        limits = nullcontext() if self._threads is None else self._spreading.limited(self._threads)
+        with use_backend(self), limits:
+            yield
 
     def _with_options(self) -> NumpyBackend:
         """Return the instance whose options hold: `backend_of` tells an array's class, and so none with options."""
@@ -156,7 +173,9 @@ class NumpyBackend(Backend):
         return "cpu"
 
     def __repr__(self) -> str:
-        return f"<numpy backend, compiler={self.compiler!r}>" if self.compiler else super().__repr__()
+        options = {"threads": self._threads, "compiler": self.compiler}
+        given = [f", {name}={value!r}" for name, value in options.items() if value is not None]
+        return f"<numpy backend{''.join(given)}>"
 
 
 def _evaluator(compiler: str | None) -> Evaluator:

@@ -18,12 +18,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Value
+from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import aligned
 
 __all__ = [
     "Buffers",
     "Call",
     "Evaluator",
+    "Sweep",
     "function_of",
     "is_large",
     "names_of",
@@ -38,6 +40,8 @@ __all__ = [
 Call: TypeAlias = tuple[Callable[..., Any], list[Any]]
 #: Gives memory for intermediate results, by number, for a dtype and a count of elements.
 Buffers: TypeAlias = Callable[[int, Any, int], np.ndarray[Any, Any]]
+#: Where blocks start, and what makes the calls of some of them.
+Sweep: TypeAlias = tuple[range, Callable[[Iterable[int]], Iterator[Call]]]
 
 # Both are the best powers of two for whole training steps: dense networks of 16 to 512 units with Adam on one thread of
 # an AMD EPYC (Zen 4, 1 MiB of second-level cache); medians of process time, the variants interleaved. With 2**14 a step
@@ -49,6 +53,9 @@ THRESHOLD = 1 << 14
 #: Elements of a block: 256 KiB of float32. Twice as many were 2 % faster there, but are too many for smaller caches;
 #: half as many were 5 % slower.
 BLOCK = 1 << 16
+
+#: Blocks times instructions from which a program is spread over threads: about half a millisecond of work.
+WORTH_SPREADING = 24
 
 
 @dataclass(frozen=True)
@@ -136,12 +143,19 @@ class Evaluator:
 
         `into` may give the memory of each result, an array in C order that shares none with the arguments.
         """
-        found = self.calls(program, arguments, donate, block, into, self._buffer)
+        found = self._prepared(program, arguments, donate, block, into, self._buffer)
         if found is None:
             return self._plain(program, arguments, donate)
-        results, calls = found
-        for function, operands in calls:
-            function(*operands)
+        results, starts, sweep = found
+
+        def work(some: Iterable[int]) -> None:
+            for function, operands in sweep(some):
+                function(*operands)
+
+        if len(starts) * len(program.instructions) < WORTH_SPREADING:
+            work(starts)
+        else:
+            spread(starts, work)
         return results[0] if len(results) == 1 else tuple(results)
 
     def calls(
@@ -158,13 +172,29 @@ class Evaluator:
         The calls may be made again whenever the arguments have changed in their place, if they are read there
         (`takes_in_place`).
         """
+        found = self._prepared(program, arguments, donate, block, into, buffer)
+        if found is None:
+            return None
+        results, starts, sweep = found
+        return results, sweep(starts)
+
+    def _prepared(
+        self,
+        program: Program,
+        arguments: list[np.ndarray[Any, Any]],
+        donate: Sequence[int | None],
+        block: int,
+        into: Sequence[np.ndarray[Any, Any] | None],
+        buffer: Buffers,
+    ) -> tuple[list[np.ndarray[Any, Any]], range, Callable[[Iterable[int]], Iterator[Call]]] | None:
+        """Return the results of a program, where its blocks start, and what makes the calls of some of them."""
         shape = np.broadcast_shapes(*(a.shape for a in arguments))
         donate = _undisturbed(arguments, donate)
         plan = self._plan(program, arguments, donate, shape)
         if plan is None or not _all_of_shape(program, arguments, shape):
             return None
         results = self._results(plan, arguments, donate, shape, into)
-        return results, self._sweep(program, plan, arguments, results, donate, block, buffer)
+        return results, *self._sweep(program, plan, arguments, results, donate, block, buffer)
 
     def _sweep(
         self,
@@ -175,22 +205,28 @@ class Evaluator:
         donate: Sequence[int | None],
         block: int,
         buffer: Buffers,
-    ) -> Iterator[Call]:
-        """Return the calls that write the results, each in memory of its own or in that of the donated argument."""
+    ) -> Sweep:
+        """Return where blocks start, and what makes the calls that write them into the results.
+
+        A result is memory of its own, or that of the donated argument.
+        """
         shape = np.broadcast_shapes(*(a.shape for a in arguments))
+        targets = results
         if program.rowwise:
             length, width = math.prod(shape[:-1]), shape[-1] if shape else 1
-            in_rows = [_rows(a, shape) for a in arguments]
+            views = [_rows(a, shape) for a in arguments]
             targets = [r.reshape(length, r.shape[-1] if r.shape else 1) for r in results]
-            return _sweep(plan, in_rows, targets, length, width, max(1, block // max(width, 1)), None, buffer)
-        if all(a.size == 1 or (a.shape == shape and a.flags.c_contiguous) for a in arguments):
-            flat: list[Any] = [a.reshape(-1) for a in arguments]
-            pieces: list[Any] = [r.reshape(-1) for r in results]
-            return _sweep(plan, flat, pieces, math.prod(shape), 1, block, None, buffer)
-        padded: list[Any] = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) for a in arguments]
-        width = math.prod(shape[1:])
-        rows = max(1, block // max(width, 1))
-        return _sweep(plan, padded, results, shape[0], width, rows, shape[1:], buffer)
+            rows, inner = max(1, block // max(width, 1)), None
+        elif all(a.size == 1 or (a.shape == shape and a.flags.c_contiguous) for a in arguments):
+            views = [a.reshape(-1) for a in arguments]
+            targets = [r.reshape(-1) for r in results]
+            length, width, rows, inner = math.prod(shape), 1, block, None
+        else:
+            views = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) for a in arguments]
+            length, width, inner = shape[0], math.prod(shape[1:]), shape[1:]
+            rows = max(1, block // max(width, 1))
+        sweep = functools.partial(_sweep, plan, views, targets, length, width, rows, inner, buffer)
+        return range(0, length, rows), sweep
 
     def _plan(
         self,
@@ -256,9 +292,10 @@ def _sweep(
     block: int,
     inner: tuple[int, ...] | None,
     buffer: Buffers,
+    starts: Iterable[int],
 ) -> Iterator[Call]:
-    """Yield the calls that run the plan over blocks of the first axis."""
-    for start in range(0, length, block):
+    """Yield the calls that run the plan over those blocks of the first axis that begin at `starts`."""
+    for start in starts:
         stop = min(start + block, length)
         part = [a if a.shape[0] == 1 and length != 1 else a[start:stop] for a in arguments]
         if plan.per_row_sums:

@@ -11,15 +11,25 @@ from __future__ import annotations
 import itertools
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Value
-from nnbackend_numpy.blocks import Buffers, Call, Evaluator, function_of, is_large, names_of, operation_calls
+from nnbackend_numpy.blocks import (
+    Buffers,
+    Call,
+    Evaluator,
+    Sweep,
+    function_of,
+    is_large,
+    names_of,
+    operation_calls,
+)
 from nnbackend_numpy.numba_compiler import Parameter, can_compile, compile_kernel
+from nnbackend_numpy.threads import spread
 
 __all__ = ["CompilingEvaluator"]
 
@@ -129,7 +139,7 @@ class CompilingEvaluator(Evaluator):
         donate: Sequence[int | None],
         block: int,
         buffer: Buffers,
-    ) -> Iterator[Call]:
+    ) -> Sweep:
         over = tuple(
             source if source is not None and results[output] is arguments[source] else None
             for output, source in enumerate(donate)
@@ -140,8 +150,12 @@ class CompilingEvaluator(Evaluator):
         layout = _layout_of(program, arguments, views, over)
         rows, columns = np.broadcast_shapes(*(view.shape for view in views))
         targets = [r.reshape(rows, r.shape[-1] if program.rowwise else columns) for r in results]
-        size = PIECE if layout.is_one_kernel else block
-        return _blocks(layout, program, views, targets, (rows, columns), size, buffer)
+        blocks = _Blocks(layout, program, views, targets, (rows, columns), buffer)
+        if not layout.is_one_kernel:
+            places = blocks.places(block)
+            return range(len(places)), lambda starts: blocks.calls(places[start] for start in starts)
+        pieces = list(blocks.calls(blocks.places(PIECE)))
+        return range(1), lambda _: iter(pieces if len(pieces) == 1 else [(_spread, [pieces])])
 
 
 # Views in rows
@@ -472,30 +486,53 @@ def _place_of(parameter: Parameter) -> int:
     return index
 
 
-def _blocks(
-    layout: _Layout,
-    program: Program,
-    views: Sequence[Array],
-    targets: Sequence[Array],
-    shape: tuple[int, int],
-    block: int,
-    buffer: Buffers,
-) -> Iterator[Call]:
-    """Yield the calls that run a program over blocks of about `block` elements."""
-    areas = {index: _Area(view) for index, view in enumerate(views)}
-    areas |= {value: _Area(targets[output]) for value, output in layout.direct.items()}
-    results = [_Area(target) for target in targets]
-    height, width = min(shape[0], max(1, block // max(shape[1], 1))), shape[1]
-    if height == 1 and not layout.whole_rows:
-        width = min(block, width)
-    for rows in _pieces(shape[0], height):
-        for columns in _pieces(shape[1], width):
-            values = _Block(layout, areas, rows, columns, height * width, buffer)
+class _Blocks:
+    """A program over blocks of its arguments."""
+
+    def __init__(
+        self,
+        layout: _Layout,
+        program: Program,
+        views: Sequence[Array],
+        targets: Sequence[Array],
+        shape: tuple[int, int],
+        buffer: Buffers,
+    ) -> None:
+        self._layout, self._program, self._shape, self._buffer = layout, program, shape, buffer
+        self._results = [_Area(target) for target in targets]
+        self._areas = {index: _Area(view) for index, view in enumerate(views)}
+        self._areas |= {value: self._results[output] for value, output in layout.direct.items()}
+        self._elements = 0
+
+    def places(self, block: int) -> list[tuple[slice, slice]]:
+        """Return the rows and columns of blocks of about `block` elements."""
+        height, width = min(self._shape[0], max(1, block // max(self._shape[1], 1))), self._shape[1]
+        if height == 1 and not self._layout.whole_rows:
+            width = min(block, width)
+        self._elements = height * width
+        columns = list(_pieces(self._shape[1], width))
+        return [(rows, some) for rows in _pieces(self._shape[0], height) for some in columns]
+
+    def calls(self, places: Iterable[tuple[slice, slice]]) -> Iterator[Call]:
+        """Yield the calls that run the program over blocks."""
+        layout = self._layout
+        for rows, columns in places:
+            values = _Block(layout, self._areas, rows, columns, self._elements, self._buffer)
             for part in zip(layout.parts, layout.functions, layout.parameters, strict=True):
                 yield from _calls_of(values, *part)
             for output in layout.copied:
-                target = results[output].block(rows, columns)
-                yield np.copyto, [target, values.array(program.outputs[output])]
+                target = self._results[output].block(rows, columns)
+                yield np.copyto, [target, values.array(self._program.outputs[output])]
+
+
+def _spread(calls: Sequence[Call]) -> None:
+    """Make calls that write to places of their own, in as many threads as are allowed."""
+    spread(calls, _call_each)
+
+
+def _call_each(calls: Iterable[Call]) -> None:
+    for function, operands in calls:
+        function(*operands)
 
 
 def _pieces(length: int, size: int) -> Iterator[slice]:

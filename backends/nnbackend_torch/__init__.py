@@ -39,7 +39,7 @@ class TorchBackend(Backend):
     name: ClassVar[str] = "torch"
     install: ClassVar[str] = 'pip install "nnbackend[torch]"'
     roots: ClassVar[frozenset[str]] = frozenset({"torch"})
-    scoped: ClassVar[bool] = True
+    scoped: bool = True
 
     def __init__(self, device: str = "cpu") -> None:
         import array_api_compat.torch as xp
