@@ -329,8 +329,9 @@ def _make_plan(
     """Lay out a program for arguments of these dtypes; `thin` names those of one element for each row."""
     known = program.dtypes(dtypes)
     last_use = _last_uses(program)
-    direct = _direct_outputs(program, last_use, donate)
     narrow = frozenset(program.per_row(thin))
+    direct = _direct_outputs(program, last_use, donate)
+    direct |= _on_the_way(program, known, narrow, last_use, direct, donate)
     buffers = _buffers(program, known, narrow, last_use, frozenset(direct))
     constants: list[Any] = []
 
@@ -521,3 +522,40 @@ def _direct_outputs(
                 continue
         direct[index] = number
     return direct
+
+
+def _on_the_way(
+    program: Program,
+    known: Sequence[str],
+    per_row: frozenset[int],
+    last_use: dict[int, int],
+    direct: dict[int, int],
+    donate: Sequence[int | None],
+) -> dict[int, int]:
+    """Return value -> output, for intermediate results that an output is made of and that its memory can hold.
+
+    Each of them is a buffer less, and what is written is in cache once it is written for the last time.
+    """
+    found: dict[int, int] = {}
+    for result, number in direct.items():
+        source = donate[number] if number < len(donate) else None
+        position = result - program.arity
+        while not _writes_early(program.instructions[position]):
+            before = [
+                value.index - program.arity
+                for value in _values(program.instructions[position].operands)
+                if value.index >= program.arity
+                and value.index not in direct
+                and value.index not in found
+                and last_use[value.index] == position
+                and known[value.index] == known[result]
+                and (value.index in per_row) == (result in per_row)
+            ]
+            if not before:
+                break
+            position = before[0]
+            overlaps = _writes_early(program.instructions[position])
+            if source is not None and last_use.get(source, -1) > position - overlaps:
+                break
+            found[program.arity + position] = number
+    return found

@@ -31,7 +31,7 @@ def adam_update(
     xp = namespace(parameter)
     first = beta_1 * first + (1.0 - beta_1) * gradient
     second = beta_2 * second + (1.0 - beta_2) * (gradient * gradient)
-    step = rate / correction_1 * first / (xp.sqrt(second / correction_2) + epsilon)
+    step = rate / correction_1 * (first / (xp.sqrt(second / correction_2) + epsilon))
     return parameter - step, first, second
 
 
@@ -55,7 +55,7 @@ def amsgrad_update(
     first = beta_1 * first + (1.0 - beta_1) * gradient
     second = beta_2 * second + (1.0 - beta_2) * (gradient * gradient)
     largest = xp.maximum(largest, second)
-    step = rate * (first / correction_1) / (xp.sqrt(largest / correction_2) + epsilon)
+    step = rate / correction_1 * (first / (xp.sqrt(largest / correction_2) + epsilon))
     return parameter - step, first, second, largest
 
 
