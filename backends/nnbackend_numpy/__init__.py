@@ -19,6 +19,7 @@ class NumpyBackend(Backend):
     install: ClassVar[str] = "pip install numpy"
     roots: ClassVar[frozenset[str]] = frozenset({"numpy", "nnbackend_numpy"})
     multiplies_stacks: ClassVar[bool] = True
+    sums_by_products: ClassVar[bool] = True
 
     def __init__(self) -> None:
         import array_api_compat.numpy as xp

@@ -18,12 +18,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Value
+from nnbackend_numpy.shortcuts import Call
 from nnbackend_numpy.workspaces import aligned
 
-__all__ = ["Call", "Evaluator", "reduces", "reduction", "select", "selection"]
+__all__ = ["Evaluator", "reduces", "reduction", "select", "selection"]
 
-#: A function and what it is called with.
-Call: TypeAlias = tuple[Callable[..., Any], list[Any]]
 #: Gives memory for intermediate results, by number, for a dtype and a count of elements.
 Buffers: TypeAlias = Callable[[int, Any, int], np.ndarray[Any, Any]]
 
@@ -491,9 +490,8 @@ def reduction(
     """
     if function in _REPEATED:
         return [(_REPEATED[function].reduce, [x, axis, dtype, out, keepdims])]
-    divisor = np.intp(count or x.size // max(1, out.size))
-    divide = functools.partial(np.true_divide, casting="unsafe")
-    return [(np.add.reduce, [x, axis, None, out, keepdims]), (divide, [out, divisor, out])]
+    divisor = np.array(count or x.size // max(1, out.size), out.dtype)
+    return [(np.add.reduce, [x, axis, None, out, keepdims]), (np.true_divide, [out, divisor, out])]
 
 
 def _writes_early(instruction: Instruction) -> bool:

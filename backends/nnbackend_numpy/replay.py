@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Callable, Collection, Sequence
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from nnbackend.elementwise import Program
-from nnbackend_numpy.blocks import Call, Evaluator, reduces, reduction, select, selection
+from nnbackend_numpy.blocks import Evaluator, reduces, reduction, select, selection
 from nnbackend_numpy.recording import (
     Form,
     NotRecordableError,
@@ -37,6 +38,7 @@ from nnbackend_numpy.recording import (
     map_nested,
     walk,
 )
+from nnbackend_numpy.shortcuts import Call, shortcut
 from nnbackend_numpy.workspaces import ALIGNMENT, STAGGER, aligned
 
 __all__ = ["Arena", "Replay"]
@@ -538,7 +540,8 @@ class Replay:
             return None
         results, calls = found
         pairs = zip(results, targets, strict=True)
-        return [*calls, *((np.copyto, [target, result]) for result, target in pairs if result is not target)]
+        copies = ((np.copyto, [target, result]) for result, target in pairs if result is not target)
+        return [*itertools.starmap(shortcut, calls), *copies]
 
     def _run_program(
         self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None], targets: list[Any]
@@ -623,7 +626,7 @@ class Replay:
         filled = [None if n in late else _filled(a, self._arrays) for n, a in enumerate(arguments)]
         for number in late:
             self._feeds[arguments[number]].targets.append((filled, number))
-        self._calls.append((function, filled))
+        self._calls.append((function, filled) if late else shortcut(function, filled))
 
     def _is_fed(self, argument: Any) -> bool:
         found: list[Place] = []
