@@ -187,6 +187,9 @@ class Backend(ABC):
     #: Whether products of many matrices cut out of one array are fast as they are; else their rows are copied into one.
     multiplies_stacks: ClassVar[bool] = False
 
+    #: Whether the sums over the rows of a matrix are faster as a product with ones.
+    sums_by_products: ClassVar[bool] = False
+
     #: Whether arrays may be written to in place, so that who gets one must have it alone.
     writable: ClassVar[bool] = True
 

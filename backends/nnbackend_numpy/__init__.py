@@ -57,6 +57,7 @@ class NumpyBackend(Backend):
     install: ClassVar[str] = "pip install numpy"
     roots: ClassVar[frozenset[str]] = frozenset({"numpy", "nnbackend_numpy"})
     multiplies_stacks: ClassVar[bool] = True
+    sums_by_products: ClassVar[bool] = True
     scoped: bool = False
 
     def __init__(self, threads: int | None = None, *, compiler: str | None = None) -> None:

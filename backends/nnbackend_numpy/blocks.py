@@ -18,12 +18,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Value
+from nnbackend_numpy.shortcuts import Call
 from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import aligned
 
 __all__ = [
     "Buffers",
-    "Call",
     "Evaluator",
     "Sweep",
     "function_of",
@@ -36,8 +36,6 @@ __all__ = [
     "selection",
 ]
 
-#: A function and what it is called with.
-Call: TypeAlias = tuple[Callable[..., Any], list[Any]]
 #: Gives memory for intermediate results, by number, for a dtype and a count of elements.
 Buffers: TypeAlias = Callable[[int, Any, int], np.ndarray[Any, Any]]
 #: Where blocks start, and what makes the calls of some of them.
@@ -421,8 +419,9 @@ def _make_plan(
     """Lay out a program for arguments of these dtypes; `thin` names those of one element for each row."""
     known = program.dtypes(dtypes)
     last_use = _last_uses(program)
-    direct = _direct_outputs(program, last_use, donate)
     narrow = frozenset(program.per_row(thin))
+    direct = _direct_outputs(program, last_use, donate)
+    direct |= _on_the_way(program, known, narrow, last_use, direct, donate)
     buffers = _buffers(program, known, narrow, last_use, frozenset(direct))
     constants: list[Any] = []
 
@@ -581,9 +580,8 @@ def reduction(
     """
     if function in _REPEATED:
         return [(_REPEATED[function].reduce, [x, axis, dtype, out, keepdims])]
-    divisor = np.intp(count or x.size // max(1, out.size))
-    divide = functools.partial(np.true_divide, casting="unsafe")
-    return [(np.add.reduce, [x, axis, None, out, keepdims]), (divide, [out, divisor, out])]
+    divisor = np.array(count or x.size // max(1, out.size), out.dtype)
+    return [(np.add.reduce, [x, axis, None, out, keepdims]), (np.true_divide, [out, divisor, out])]
 
 
 def _writes_early(instruction: Instruction) -> bool:
@@ -612,3 +610,40 @@ def _direct_outputs(
                 continue
         direct[index] = number
     return direct
+
+
+def _on_the_way(
+    program: Program,
+    known: Sequence[str],
+    per_row: frozenset[int],
+    last_use: dict[int, int],
+    direct: dict[int, int],
+    donate: Sequence[int | None],
+) -> dict[int, int]:
+    """Return value -> output, for intermediate results that an output is made of and that its memory can hold.
+
+    Each of them is a buffer less, and what is written is in cache once it is written for the last time.
+    """
+    found: dict[int, int] = {}
+    for result, number in direct.items():
+        source = donate[number] if number < len(donate) else None
+        position = result - program.arity
+        while not _writes_early(program.instructions[position]):
+            before = [
+                value.index - program.arity
+                for value in _values(program.instructions[position].operands)
+                if value.index >= program.arity
+                and value.index not in direct
+                and value.index not in found
+                and last_use[value.index] == position
+                and known[value.index] == known[result]
+                and (value.index in per_row) == (result in per_row)
+            ]
+            if not before:
+                break
+            position = before[0]
+            overlaps = _writes_early(program.instructions[position])
+            if source is not None and last_use.get(source, -1) > position - overlaps:
+                break
+            found[program.arity + position] = number
+    return found

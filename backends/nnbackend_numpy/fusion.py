@@ -20,7 +20,6 @@ import numpy as np
 from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Value
 from nnbackend_numpy.blocks import (
     Buffers,
-    Call,
     Evaluator,
     Sweep,
     function_of,
@@ -29,6 +28,7 @@ from nnbackend_numpy.blocks import (
     operation_calls,
 )
 from nnbackend_numpy.numba_compiler import Parameter, can_compile, compile_kernel
+from nnbackend_numpy.shortcuts import Call
 from nnbackend_numpy.threads import spread
 
 __all__ = ["CompilingEvaluator"]

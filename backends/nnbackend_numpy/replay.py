@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 import math
+import operator
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from nnbackend.elementwise import Program
 from nnbackend_numpy.blocks import Evaluator, reduces, reduction, select, selection
 from nnbackend_numpy.recording import (
     Form,
@@ -31,9 +34,11 @@ from nnbackend_numpy.recording import (
     astype,
     copied,
     in_rows,
+    items,
     map_nested,
     walk,
 )
+from nnbackend_numpy.shortcuts import Call, shortcut
 from nnbackend_numpy.workspaces import ALIGNMENT, STAGGER, aligned
 
 __all__ = ["Arena", "Replay"]
@@ -44,7 +49,7 @@ STAGGERED = 1 << 13
 #: to step, and for other ones the replay is bound anew, which takes milliseconds: metrics are new in every epoch.
 COPIED = 1 << 12
 #: Elements of a block of a program here, where blocks cost no Python.
-UNROLLED = 1 << 14
+UNROLLED = 1 << 15
 #: Elements from which a choice is made on the bits: below, ``numpy.where`` and a copy take less time than three calls.
 CHOSEN_BY_BITS = 1 << 11
 
@@ -155,7 +160,9 @@ class Replay:
         self._over = self._written_over()
         small = [self._forms[p].size <= COPIED and p not in self._packed for p in self._state]
         self._small = [index for index, is_small in enumerate(small) if is_small]
-        self._large = [index for index, is_small in enumerate(small) if not is_small]
+        self._small_forms = [self._forms[self._state[index]] for index in self._small]
+        self._small_of = items(self._small)
+        self._large_of = items([index for index, is_small in enumerate(small) if not is_small])
         self._offsets, self.size = self._lay_out()
         self._memory: Any = None
         self._bound: list[Any] | None = None
@@ -361,14 +368,11 @@ class Replay:
 
     def goes_on(self, state: Sequence[Any]) -> bool:
         """Tell whether the large arrays of a state are those that the step is bound to, and the others are alike."""
-        bound = self._bound
-        if bound is None or self._memory is not self._arena.memory:
+        if self._bound is None or self._memory is not self._arena.memory:
             return False
-        for index in self._large:
-            if state[index] is not bound[index]:
-                return False
-        for index in self._small:
-            array, form = state[index], self._forms[self._state[index]]
+        if any(map(operator.is_not, self._large_of(state), self._large_of(self._bound))):
+            return False
+        for array, form in zip(self._small_of(state), self._small_forms, strict=True):
             if not isinstance(array, (np.ndarray, np.generic)):
                 return False
             if array.shape != form.shape or array.dtype != form.dtype:
@@ -376,7 +380,7 @@ class Replay:
         return True
 
     def run(self, state: Sequence[Any], inputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """Run the step; the arrays of the state are given up.
+        """Run the step, which was bound to a state that this one goes on from; its arrays are given up.
 
         Returns
         -------
@@ -385,12 +389,11 @@ class Replay:
         outputs : list
             The other outputs.
         """
-        if not self.goes_on(state):
+        if self._bound is None:
             self.bind(state)
-        bound = self._bound
-        assert bound is not None
-        for index in self._small:
-            np.copyto(bound[index], state[index])
+        assert self._bound is not None
+        for target, array in zip(self._bound_small, self._small_of(state), strict=True):
+            target[...] = array
         given = self._given
         for index, array in enumerate(inputs):
             if array is not given[index]:
@@ -398,9 +401,11 @@ class Replay:
                 given[index] = array
         for function, arguments in self._calls:
             function(*arguments)
-        new = list(bound)
-        for index in self._small:  # these are nobody else's, so that what was handed out stays as it is
-            new[index] = bound[index].copy(order="K")
+        new = list(self._bound)
+        for index, array in zip(self._small, self._bound_small, strict=True):
+            new[index] = array.copy(
+                "K"
+            )  # these are nobody else's, so that what was handed out stays as it is
         return new, [self._result(output) for output in self._outputs[self.renewed :]]
 
     def _result(self, output: Any) -> Any:
@@ -435,7 +440,7 @@ class Replay:
             getattr(self, f"_bind_{op.kind}")(op)
             self._calls.extend((self._release, [self._feeds[place]]) for place in released.get(number, ()))
         self._bind_new_state()
-        self._memory, self._bound = memory, bound
+        self._memory, self._bound, self._bound_small = memory, bound, self._small_of(bound)
         small = set(self._small)
         return [np.array(a, order="K") if index in small else a for index, a in enumerate(bound)]
 
@@ -510,25 +515,31 @@ class Replay:
             _argument(op, self._over[place]) if place in self._over else None for place in op.results
         )
         fed = [place for place in op.arguments if self._is_fed(place)]
-        if all(self._forms[place].size <= COPIED for place in fed) and self._unroll(op, donate, targets):
-            return
-        self._add(self._run_program, [op.function, list(op.arguments), donate, targets])
+        if all(self._forms[place].size <= COPIED for place in fed):
+            arguments = [self._to_stay(argument) for argument in op.arguments]
+            calls = self._unrolled(op.function, arguments, donate, targets)
+            if calls is not None:
+                self._calls.extend(calls)
+                return
+        stays = bool(fed) and all(self._root[place] in self._inputs for place in fed)
+        run = _Kept(self._unrolled, self._run_program) if stays else self._run_program
+        self._add(run, [op.function, list(op.arguments), donate, targets])
 
-    def _unroll(self, op: Operation, donate: Sequence[int | None], targets: list[Any]) -> bool:
-        """Put the calls of all blocks of a program on the list; tell whether that can be."""
-        arrays = [np.asarray(self._to_stay(a)) for a in op.arguments]
-        if not self._evaluator.takes_in_place(op.function, arrays):
-            return False
+    def _unrolled(
+        self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None], targets: list[Any]
+    ) -> list[Call] | None:
+        """Return the calls of all blocks of a program, if they will do whenever the arguments change in their place."""
+        arrays = [np.asarray(a) for a in arguments]
+        if not self._evaluator.takes_in_place(program, arrays):
+            return None
         into = [None if source is not None else t for source, t in zip(donate, targets, strict=True)]
-        found = self._evaluator.calls(op.function, arrays, donate, UNROLLED, into, self._arena.buffer)
+        found = self._evaluator.calls(program, arrays, donate, UNROLLED, into, self._arena.buffer)
         if found is None:
-            return False
+            return None
         results, calls = found
-        self._calls.extend(calls)
-        for result, target in zip(results, targets, strict=True):
-            if result is not target:
-                self._calls.append((np.copyto, [target, result]))
-        return True
+        pairs = zip(results, targets, strict=True)
+        copies = ((np.copyto, [target, result]) for result, target in pairs if result is not target)
+        return [*itertools.starmap(shortcut, calls), *copies]
 
     def _to_stay(self, argument: Any) -> Any:
         """Return an argument's array; of one that is fed, a small one, what it is copied to in every step."""
@@ -538,7 +549,9 @@ class Replay:
         self._add(np.copyto, [held, argument])
         return held
 
-    def _run_program(self, program: Any, arguments: Any, donate: Any, targets: list[Any]) -> None:
+    def _run_program(
+        self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None], targets: list[Any]
+    ) -> None:
         arrays = [np.asarray(a) for a in arguments]
         into = [None if source is not None else t for source, t in zip(donate, targets, strict=True)]
         results = self._evaluator.blocked(program, arrays, donate, into=into)
@@ -619,7 +632,7 @@ class Replay:
         filled = [None if n in late else _filled(a, self._arrays) for n, a in enumerate(arguments)]
         for number in late:
             self._feeds[arguments[number]].targets.append((filled, number))
-        self._calls.append((function, filled))
+        self._calls.append((function, filled) if late else shortcut(function, filled))
 
     def _is_fed(self, argument: Any) -> bool:
         found: list[Place] = []
@@ -643,6 +656,26 @@ class Replay:
             arguments[number] = None
         for _, view in feed.views:
             self._release(view)
+
+
+class _Kept:
+    """Runs a program on arrays that are fed, and keeps the calls of its blocks until others are fed."""
+
+    def __init__(self, unrolled: Callable[..., list[Call] | None], run: Callable[..., None]) -> None:
+        self._unrolled, self._run = unrolled, run
+        self._arguments: list[Any] = []
+        self._calls: list[Call] | None = None
+
+    def __call__(
+        self, program: Program, arguments: list[Any], donate: Sequence[int | None], targets: list[Any]
+    ) -> None:
+        if len(arguments) != len(self._arguments) or any(map(operator.is_not, arguments, self._arguments)):
+            self._arguments, self._calls = arguments, self._unrolled(program, arguments, donate, targets)
+        if self._calls is None:
+            self._run(program, arguments, donate, targets)
+            return
+        for function, operands in self._calls:
+            function(*operands)
 
 
 class _Gaps:

@@ -162,6 +162,10 @@ class Model(Layer):
         # what `_prepare` found; steps rely on it, and nothing else does
         self._handles: dict[str, Parameter] = {}
         self._placed: list[tuple[str, Parameter, tuple[Layer, ...]]] = []
+        self._switches: list[Parameter | Layer] = []
+        self._parts: (
+            tuple[list[bool], dict[str, Parameter], dict[str, Parameter], tuple[str | None, ...]] | None
+        ) = None
         self._prepared: tuple[int, str | None, list[tuple[Any, tuple[int, ...]]]] | None = None
         self._never_called: list[Layer] = []
 
@@ -179,8 +183,10 @@ class Model(Layer):
         "_members",
         "feed",
         "_never_called",
+        "_parts",
         "_placed",
         "_prepared",
+        "_switches",
     }
     _kept_here = (
         Layer._kept_here
@@ -324,7 +330,10 @@ class Model(Layer):
         if unbuilt and unbuilt != self._never_called:
             self._output_sample = sample_shape(self._try_out(shape))
             self._never_called = [layer for layer in unbuilt if not layer.built]
-        self._placed = self._placed_parameters()
+        self._placed, self._parts = self._placed_parameters(), None
+        self._switches = list(
+            dict.fromkeys(switch for _, parameter, around in self._placed for switch in (parameter, *around))
+        )
         before, self._handles = self._handles, _by_path(self._placed)
         if [(path, id(parameter)) for path, parameter in before.items()] != [
             (path, id(parameter)) for path, parameter in self._handles.items()
@@ -784,14 +793,7 @@ class Model(Layer):
 
     def _train(self, batch: Batch, measured: Tree) -> Tree:
         """Take one training step and return the sums behind the metrics."""
-        trained: dict[str, Parameter] = {}
-        fixed: dict[str, Parameter] = {}
-        frozen = []  # what a frozen layer computes may differ: its statistics stay
-        for path, parameter, around in self._placed:
-            thawed = all(layer.trainable for layer in around)
-            (trained if parameter.trainable and thawed else fixed)[path] = parameter
-            if not thawed:
-                frozen.append(path)
+        trained, fixed, frozen = self._parted()
         if not trained:
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do."
@@ -801,7 +803,7 @@ class Model(Layer):
                 f"{type(self).__name__} {self.path!r} would train the averages of its weights, which are put back at "
                 "the end of averaged_weights(). Train it outside of that block."
             )
-        step = self._step("train", (*fixed, None, *frozen))
+        step = self._step("train", frozen)
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
         self._training.start_optimizer(
@@ -812,6 +814,21 @@ class Model(Layer):
         )
         state, _ = self._take(step, self._training.gather(trained, fixed, measured), batch)
         return self._training.keep(state, trained, fixed)
+
+    def _parted(self) -> tuple[dict[str, Parameter], dict[str, Parameter], tuple[str | None, ...]]:
+        """Return the parameters to train and the others, by path, and what tells the steps for them apart."""
+        trainable = [switch.trainable for switch in self._switches]
+        if self._parts is None or self._parts[0] != trainable:
+            trained: dict[str, Parameter] = {}
+            fixed: dict[str, Parameter] = {}
+            frozen = []  # what a frozen layer computes may differ: its statistics stay
+            for path, parameter, around in self._placed:
+                thawed = all(layer.trainable for layer in around)
+                (trained if parameter.trainable and thawed else fixed)[path] = parameter
+                if not thawed:
+                    frozen.append(path)
+            self._parts = trainable, trained, fixed, (*fixed, None, *frozen)
+        return self._parts[1:]
 
     def _measure_all(
         self, batches: Iterable[Batch], count: int | None = None, watcher: EpochLines | None = None
