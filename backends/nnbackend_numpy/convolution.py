@@ -11,7 +11,6 @@ What has no faster form here is computed by the generic rules: groups, mixed dty
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable
@@ -21,28 +20,36 @@ import numpy as np
 import nnbackend.functional.convolution as generic
 from nnbackend.functional.convolution import Geometry
 from nnbackend.precision import get_matmul_precision
-from nnbackend.typing import Backward
+from nnbackend.typing import Backward, Shape
 from nnbackend_numpy import winograd
-from nnbackend_numpy.pieces import Floats, Piece, Pieces, Region, Sum, Taps
+from nnbackend_numpy.pieces import Floats, Piece, Pieces, Seen, Sum, Taps
 from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import Workspaces
 
 __all__ = ["conv", "conv_kernel_gradient", "conv_transpose"]
 
 #: Bytes of input, output and gathered taps that are worked on at a time; they should stay in the second level of cache.
-PIECE = 768 << 10
+PIECE = 1 << 20
 #: The same where the taps' weights are large: a product rearranges them each time, which many positions have to repay.
 LARGE_PIECE = 4 << 20
 #: Elements of one tap's weights above which all taps are gathered into one product, as below so many positions a line.
 HEAVY, SHORT = 1 << 14, 8
+#: Multiply-adds of a product up to which BLAS does not lay its operands out anew, which few columns do not repay:
+#: OpenBLAS has kernels of their own for a million and fewer, with AVX-512.
+SMALL = 800_000
+#: Rows of such a product, as far as lines can be put together.
+ROWS = 128
 #: Channels from which on the kernel's gradient takes taps one at a time, and not those along its last axis together.
 WIDE = 48
-#: Bytes of both operands of a product of gradients; they should stay in the first level of cache.
+#: Bytes of a product's smaller operand, or of both in a product of gradients, that stay in the first level of cache.
 NEAR = 32 << 10
 #: Sums of a kernel's gradient that are taken apart from each other, so that as many threads have work.
 RUNS = 16
 
 _workspaces = Workspaces()
+
+#: Writes the sums of a piece into the output's positions.
+Way = Callable[[Piece, Floats], None]
 
 
 def conv(x: Floats, kernel: Floats, bias: Floats | None = None, *, plan: Geometry) -> tuple[Floats, Backward]:
@@ -105,34 +112,35 @@ def _evaluate(whole: Sum, x: Floats, weights: Floats, bias: Floats | None) -> Fl
         return winograd.evaluate(whole, x, weights, bias)
     thin = generic.gathers_taps(taps, width, made)
     heavy = width * made > HEAVY or whole.output[-1] < SHORT * whole.parts[0].every[-1]
-    gathered = taps * width if thin or heavy else 0
+    beside = len({offset[-1] for part in whole.parts for offset in part.offsets})
+    near = beside * width * made * x.itemsize <= NEAR
+    by_lines = len(whole.output) > 1 < beside and near and not (thin or heavy)
+    gathered = taps * width if thin or heavy else made + beside * width if by_lines else 0
     line = math.prod(whole.output[1:]) * (2 * made + gathered) * x.itemsize
     pieces = Pieces(whole, x, line, LARGE_PIECE if heavy and not thin else PIECE, planes=thin)
     offsets = None if bias is None else np.tile(bias, (whole.output[-1], 1))  # those of a line at a time
 
     def work(some: Iterable[Piece]) -> None:
         seen = pieces.seen()
-        sums: list[tuple[Floats, Callable[[Region, Floats], None]]] = []
+        sums: list[tuple[Floats, Way]] = []
         for part in whole.parts:
             out = y[(slice(None), *(slice(r, None, e) for r, e in zip(part.first, part.every, strict=True)))]
             if not part.numbers:
                 sums.append((out, _nothing))
                 continue
-            own = weights[part.numbers]
-            windows = seen.windows(part)
             if thin:
-                sums.append((out, functools.partial(_by_planes, _as_planes(windows, out.ndim), own)))
+                way = _by_planes
             elif heavy:
-                sums.append((out, functools.partial(_by_rows, _as_rows(windows, out.ndim), own)))
+                way = _by_rows
             else:
-                flat = [windows[tap] for tap in np.ndindex(windows.shape[: windows.ndim - out.ndim])]
-                sums.append((out, functools.partial(_tap_by_tap, flat, list(own))))
+                way = _by_lines if by_lines else _tap_by_tap
+            sums.append((out, way(seen, part, weights[part.numbers])))
         for piece in some:
             seen.look_at(piece)
             for target, add_up in sums:
                 out = target[piece]
                 if out.size:
-                    add_up(seen.region(piece, out.shape[1]), out)
+                    add_up(piece, out)
                     if offsets is not None:
                         out += offsets[: out.shape[-2]]
 
@@ -140,30 +148,127 @@ def _evaluate(whole: Sum, x: Floats, weights: Floats, bias: Floats | None) -> Fl
     return y
 
 
-def _nothing(region: Region, out: Floats) -> None:
+def _nothing(piece: Piece, out: Floats) -> None:
     """Add up what no tap meets."""
     out[...] = 0.0
 
 
-def _tap_by_tap(windows: list[Floats], weights: list[Floats], region: Region, out: Floats) -> None:
+def _tap_by_tap(seen: Seen, part: Taps, weights: Floats) -> Way:
     """Add up what each tap makes of what it sees, a product of matrices for each line."""
-    np.matmul(windows[0][region], weights[0], out=out)
-    if len(windows) > 1:
+    windows, matrices = seen.windows(part), list(weights)
+    ndim = seen.ndim
+    flat = [windows[tap] for tap in np.ndindex(windows.shape[: windows.ndim - ndim])]
+
+    def add_up(piece: Piece, out: Floats) -> None:
+        region = seen.region(piece, out.shape[1])
+        _add_up([window[region] for window in flat], matrices, out)
+
+    return add_up
+
+
+def _by_lines(seen: Seen, part: Taps, weights: Floats) -> Way:
+    """Lay what taps along the last axis see side by side, once for all others, which are added up."""
+    beside = _Beside(seen, part)
+    matrices = list(weights.reshape(-1, beside.width, weights.shape[-1]))
+
+    def add_up(piece: Piece, out: Floats) -> None:
+        lines = beside.lines(piece, out)
+        _add_up(lines, matrices, out.reshape(*lines[0].shape[:-1], -1))
+
+    return add_up
+
+
+class _Beside:
+    """What taps along the last axis see of a piece, side by side, in memory of one thread.
+
+    Parameters
+    ----------
+    seen : Seen
+        The input.
+    part : Taps
+        The taps.
+
+    Attributes
+    ----------
+    width : int
+        How many numbers lie side by side.
+    """
+
+    def __init__(self, seen: Seen, part: Taps) -> None:
+        self._seen, self._view = seen, seen.beside(part)
+        self._last = max(offset[0] for offset in part.offsets)
+        self._places = list(dict.fromkeys(offset[:-1] for offset in part.offsets))
+        self.width = self._view.shape[-2] * self._view.shape[-1]
+        self._known: dict[Shape, tuple[Floats, list[Floats]]] = {}
+
+    def lines(self, piece: Piece, out: Floats) -> list[Floats]:
+        """Return what is seen of the lines of `out`, (n, ..., lines, positions, width), by each tap of the other axes.
+
+        Some lines count as one, as many as BLAS multiplies at its best.
+        """
+        view = self._view[self._seen.reach(piece, out.shape[1], self._last)]
+        if out.shape not in self._known:
+            memory = _workspaces.array("beside", view.shape, view.dtype)
+            self._known[out.shape] = memory, self._views(memory, out)
+        memory, lines = self._known[out.shape]
+        memory[...] = view
+        return lines
+
+    def _views(self, memory: Floats, out: Floats) -> list[Floats]:
+        rows = memory.reshape(*memory.shape[:-2], self.width)
+        counts, steps = out.shape[1:-2], self._seen.strides
+        views = [
+            rows[
+                (
+                    slice(None),
+                    *(
+                        slice(f, f + (c - 1) * s + 1, s)
+                        for f, c, s in zip(place, counts, steps, strict=False)
+                    ),
+                )
+            ]
+            for place in self._places
+        ]
+        *lead, positions, made = out.shape
+        together = 1
+        if steps[-2] == 1 and out.strides[-3] == positions * out.strides[-2]:
+            most = max(1, min(ROWS // positions, SMALL // (positions * self.width * made)))
+            together = max(count for count in range(1, most + 1) if lead[-1] % count == 0)
+        shape = (*lead[:-1], lead[-1] // together, together * positions, self.width)
+        return [view.reshape(shape) for view in views] if together > 1 else views
+
+
+def _add_up(seen: list[Floats], weights: list[Floats], out: Floats) -> None:
+    """Add up the products of what is seen with its weights."""
+    np.matmul(seen[0], weights[0], out=out)
+    if len(seen) > 1:
         product = _workspaces.array("product", out.shape, out.dtype)
-        for seen, matrix in zip(windows[1:], weights[1:], strict=True):
-            np.matmul(seen[region], matrix, out=product)
+        for some, matrix in zip(seen[1:], weights[1:], strict=True):
+            np.matmul(some, matrix, out=product)
             np.add(out, product, out=out)
 
 
-def _by_rows(windows: Floats, weights: Floats, region: Region, out: Floats) -> None:
+def _by_rows(seen: Seen, part: Taps, weights: Floats) -> Way:
     """Gather what all taps see as rows of one product, for weights that are too large for many of them."""
-    _multiply(_copied(windows[region]).reshape(-1, weights.shape[0] * weights.shape[1]), weights, out)
+    rows = _as_rows(seen.windows(part), seen.ndim)
+
+    def add_up(piece: Piece, out: Floats) -> None:
+        some = _copied(rows[seen.region(piece, out.shape[1])])
+        _multiply(some.reshape(-1, weights.shape[0] * weights.shape[1]), weights, out)
+
+    return add_up
 
 
-def _by_planes(windows: Floats, weights: Floats, region: Region, out: Floats) -> None:
+def _by_planes(seen: Seen, part: Taps, weights: Floats) -> Way:
     """Gather what all taps see channel by channel, in runs of positions where those of channels would be short."""
-    some = windows[(*(slice(None),) * (windows.ndim - out.ndim + 1), *region)]
-    _multiply(_copied(some).reshape(weights.shape[0] * weights.shape[1], -1).T, weights, out)
+    planes = _as_planes(seen.windows(part), seen.ndim)
+    before = (slice(None),) * (planes.ndim - seen.ndim + 1)
+
+    def add_up(piece: Piece, out: Floats) -> None:
+        some = _copied(planes[(*before, *seen.region(piece, out.shape[1]))])
+        _multiply(some.reshape(weights.shape[0] * weights.shape[1], -1).T, weights, out)
+
+    return add_up
 
 
 def _multiply(gathered: Floats, weights: Floats, out: Floats) -> None:

@@ -143,6 +143,8 @@ class Seen:
 
     def __init__(self, pieces: Pieces) -> None:
         self._pieces, self._seen = pieces, pieces.x
+        #: Axes of the input, and how far windows are apart.
+        self.ndim, self.strides = pieces.x.ndim, pieces.whole.strides
         if not pieces.bare:
             shape, width = (pieces.images, *pieces.whole.padded(pieces.lines)), pieces.x.shape[-1]
             order = (width, *shape) if pieces.planes else (*shape, width)
@@ -163,6 +165,31 @@ class Seen:
         if not self._pieces.bare:
             whole = self._pieces.whole
             _pad(whole, self._pieces.x[images], lines.start * whole.strides[0], self._seen)
+
+    def beside(self, part: Taps) -> Floats:
+        """View what the taps along the last axis see side by side: (n, lines..., positions, taps, channels)."""
+        whole = self._pieces.whole
+        taps = list(dict.fromkeys(offset[-1] for offset in part.offsets))
+        apart = (taps[-1] - taps[0]) // max(len(taps) - 1, 1)
+        positions = whole.counts(part)[-1]
+        corner = self._seen[..., taps[0] :, :]
+        *steps, step, channel = corner.strides
+        return as_strided(
+            corner,
+            (*corner.shape[:-2], positions, len(taps), corner.shape[-1]),
+            (*steps, step * whole.strides[-1], step * apart, channel),
+            writeable=False,
+        )
+
+    def reach(self, piece: Piece, count: int, last: int) -> Region:
+        """Return where the lines are that the first `count` lines of a piece reach with taps as far as `last`."""
+        whole, (images, lines) = self._pieces.whole, piece
+        first = 0
+        if self._pieces.bare:
+            first = lines.start * whole.strides[0]
+        else:
+            images = slice(0, images.stop - images.start)
+        return images, slice(first, first + (count - 1) * whole.strides[0] + last + 1)
 
     def region(self, piece: Piece, count: int) -> Region:
         """Return where the first `count` lines of a piece are in the windows of a part."""
