@@ -150,6 +150,7 @@ from nnbackend.layers import (
     ZeroPadding3D,
 )
 from nnbackend.models import Model, Sequential, load_model, lr_find, lsuv
+from nnbackend.precision import get_matmul_precision, set_matmul_precision, use_matmul_precision
 
 if _typing.TYPE_CHECKING:
     from nnbackend import datasets
@@ -274,6 +275,7 @@ __all__ = [
     "elementwise",
     "functional",
     "get_backend",
+    "get_matmul_precision",
     "grad",
     "gradcheck",
     "initializers",
@@ -292,8 +294,10 @@ __all__ = [
     "regularizers",
     "rowwise",
     "set_backend",
+    "set_matmul_precision",
     "to_numpy",
     "use_backend",
+    "use_matmul_precision",
     "value_and_grad",
     "vjp",
 ]

@@ -39,6 +39,7 @@ __all__ = [
     "StandIn",
     "available_backends",
     "backend_of",
+    "chosen",
     "device",
     "get_backend",
     "host",
@@ -338,7 +339,7 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
         A name such as ``"cupy"``. Without it, the backend that `use_backend`, `set_backend`, the environment
         variable ``NNBACKEND`` or, failing all, the default ``"numpy"`` chose.
     **options
-        Passed on to the backend, for instance ``device="cuda:0"``.
+        Passed on to the backend, for instance ``device="cuda:0"``, or on NumPy ``compiler="numba"``.
 
     Returns
     -------
@@ -365,7 +366,7 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
             )
         return which
     if which is None:
-        current = _scoped.get() or _chosen
+        current = chosen()
         if current is not None and not options:
             return current
         which = current.name if current is not None else os.environ.get(ENVIRONMENT_VARIABLE) or "numpy"
@@ -387,6 +388,11 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
             ) from error
         _instances.setdefault(key, backend)  # another thread may have been faster
     return _instances[key]
+
+
+def chosen() -> Backend | None:
+    """Return the backend that `use_backend` or `set_backend` chose; None where neither did."""
+    return _scoped.get() or _chosen
 
 
 def set_backend(which: str | Backend, /, **options: Any) -> Backend:

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "backend": {"philox", "typing"},
     "elementwise": {"backend", "typing"},
     "placement": {"backend", "typing"},
+    "precision": {"backend"},
     "random": {"backend", "elementwise", "tree", "typing"},
     "autodiff": {"backend", "elementwise", "tree", "typing"},
     "checking": {"autodiff", "backend", "random", "tree", "typing"},
@@ -107,7 +108,7 @@ HOST_EDGES = {
 
 #: backend package -> the libraries it knows.
 OWN_LIBRARIES = {
-    "nnbackend_numpy": {"array_api_compat", "numba", "numpy", "scipy"},
+    "nnbackend_numpy": {"array_api_compat", "llvmlite", "numba", "numpy", "scipy"},
     "nnbackend_cupy": {"array_api_compat", "cupy", "cupy_backends", "cupyx", "numpy"},
     "nnbackend_torch": {"array_api_compat", "ml_dtypes", "numpy", "torch"},
     "nnbackend_jax": {"array_api_compat", "jax", "jaxlib", "numpy"},
@@ -119,6 +120,7 @@ PROTOCOL = {
     "nnbackend.backend",
     "nnbackend.elementwise",
     "nnbackend.philox",
+    "nnbackend.precision",  # how exactly products are wanted
     "nnbackend.tree",  # what a step that is compiled takes and gives
     "nnbackend.typing",
 }

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import types
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from nnbackend.backend import Availability, Backend, host, installed_version, namespace
 from nnbackend.elementwise import Program
 from nnbackend.philox import philox_words
+from nnbackend.precision import get_matmul_precision
 from nnbackend.typing import Array, Backward, Device
 
 __all__ = ["CompiledStep", "JaxBackend"]
+
+#: JAX's words for the precisions of `nnbackend.set_matmul_precision`; its own "medium" is called by what it uses.
+_PRECISIONS = {"highest": "highest", "high": "high", "medium": "bfloat16"}
 
 
 class JaxBackend(Backend):
     """Arrays of JAX, and the tracers that stand for them under ``jax.jit``.
 
     Everything runs inside ``jax.enable_x64(True)``, which holds for this thread and this operation only: float64
-    means float64, and the user's own setting is as it was.
+    means float64, and the user's own setting is as it was. The same goes for the precision of matrix products
+    (`nnbackend.set_matmul_precision`): JAX compiles a function once for each.
 
     Parameters
     ----------
@@ -62,9 +67,11 @@ class JaxBackend(Backend):
     def owns(self, value: object) -> bool:
         return isinstance(value, self._jax.Array)  # a tracer is one as well
 
-    def scope(self) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = self._jax.enable_x64(True)
-        return context
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        precision = _PRECISIONS[get_matmul_precision()]
+        with self._jax.enable_x64(True), self._jax.default_matmul_precision(precision):
+            yield
 
     def from_host(self, array: Any, dtype: str | None = None) -> Array:
         with self.scope():

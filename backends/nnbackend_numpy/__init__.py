@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from nnbackend.backend import Availability, Backend
+from nnbackend.backend import (
+    Availability,
+    Backend,
+    BackendUnavailableError,
+    chosen,
+    installed_version,
+    nearest,
+    use_backend,
+)
 from nnbackend.elementwise import Program
 from nnbackend.typing import Array, Device
+
+if TYPE_CHECKING:
+    from nnbackend_numpy.blocks import Evaluator
 
 __all__ = ["NumpyBackend"]
 
 
 class NumpyBackend(Backend):
-    """Arrays of NumPy, on the CPU."""
+    """Arrays of NumPy, on the CPU.
+
+    Parameters
+    ----------
+    compiler : {"numba"}, optional
+        What compiles elementwise programs; without it they run as calls of NumPy. It changes no result.
+
+    Raises
+    ------
+    ValueError
+        If no compiler has that name.
+    BackendUnavailableError
+        If it is not installed, or cannot be imported.
+
+    Notes
+    -----
+    An array of NumPy's does not tell which instance of this class it belongs to. Steps of a model run with the options
+    of the model's backend, and all else with those of the backend in force (`nnbackend.get_backend`) where that is one
+    of NumPy, otherwise without options.
+    """
 
     name: ClassVar[str] = "numpy"
     install: ClassVar[str] = "pip install numpy"
@@ -21,17 +53,17 @@ class NumpyBackend(Backend):
     multiplies_stacks: ClassVar[bool] = True
     sums_by_products: ClassVar[bool] = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, compiler: str | None = None) -> None:
         import array_api_compat.numpy as xp
         import numpy
 
         from nnbackend_numpy import compiled, recording
-        from nnbackend_numpy.blocks import Evaluator
         from nnbackend_numpy.rules import NATIVE_RULES
 
         self.xp = xp
         self._numpy = numpy
-        self._evaluator = Evaluator()
+        self.compiler = compiler
+        self._evaluator = _evaluator(compiler)
         self._philox = numpy.random.Philox
         self._compiled, self._recording = compiled, recording
         self._arrays = (numpy.ndarray, numpy.generic, recording.Recorded)
@@ -77,8 +109,24 @@ class NumpyBackend(Backend):
         return halves
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        compiled: Callable[..., Any] = self._compiled.CompiledStep(step, self._evaluator)
+        compiled: Callable[..., Any] = self._compiled.CompiledStep(self.uncompiled(step), self._evaluator)
         return compiled
+
+    def uncompiled(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(step)
+        def run(*arguments: Any) -> Any:
+            with use_backend(self):
+                return step(*arguments)
+
+        return run
+
+    def scope(self) -> AbstractContextManager[Any]:
+        return use_backend(self) if self.compiler else nullcontext()
+
+    def _with_options(self) -> NumpyBackend:
+        """Return the instance whose options hold: `backend_of` tells an array's class, and so none with options."""
+        current = None if self.compiler else chosen()
+        return current if isinstance(current, NumpyBackend) else self
 
     def copy(self, array: Array) -> Array:
         recording = self._recording.recording_of((array,))
@@ -88,9 +136,10 @@ class NumpyBackend(Backend):
 
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
         recording = self._recording.recording_of(arguments)
+        evaluator = self._with_options()._evaluator
         if recording is not None:
-            return recording.program(program, arguments, self._evaluator)
-        return self._evaluator.run(program, arguments, donate)
+            return recording.program(program, arguments, evaluator)
+        return evaluator.run(program, arguments, donate)
 
     def memory(self, array: Any) -> object:
         if isinstance(array, self._recording.Recorded):
@@ -106,6 +155,33 @@ class NumpyBackend(Backend):
 
     def device(self, array: Array) -> Device:
         return "cpu"
+
+    def __repr__(self) -> str:
+        return f"<numpy backend, compiler={self.compiler!r}>" if self.compiler else super().__repr__()
+
+
+def _evaluator(compiler: str | None) -> Evaluator:
+    """Return what runs programs, with or without a compiler."""
+    from nnbackend_numpy.blocks import Evaluator
+
+    if compiler is None:
+        return Evaluator()
+    if compiler != "numba":
+        raise ValueError(
+            f"The NumPy backend knows one compiler, 'numba', got {compiler!r}.{nearest(str(compiler), ['numba'])}"
+        )
+    if installed_version("numba") is None:
+        raise BackendUnavailableError(
+            'The compiler "numba" is not installed. Cure: pip install "nnbackend[numba]"'
+        )
+    try:
+        from nnbackend_numpy.fusion import CompilingEvaluator
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f'The compiler "numba" is installed but cannot be imported: {error}. Cure: pip install --upgrade '
+            '"nnbackend[numba]"'
+        ) from error
+    return CompilingEvaluator()
 
 
 def _memory() -> str:

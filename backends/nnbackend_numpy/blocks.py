@@ -21,7 +21,18 @@ from nnbackend.elementwise import REDUCTIONS, Instruction, Operand, Program, Val
 from nnbackend_numpy.shortcuts import Call
 from nnbackend_numpy.workspaces import aligned
 
-__all__ = ["Evaluator", "reduces", "reduction", "select", "selection"]
+__all__ = [
+    "Buffers",
+    "Evaluator",
+    "function_of",
+    "is_large",
+    "names_of",
+    "operation_calls",
+    "reduces",
+    "reduction",
+    "select",
+    "selection",
+]
 
 #: Gives memory for intermediate results, by number, for a dtype and a count of elements.
 Buffers: TypeAlias = Callable[[int, Any, int], np.ndarray[Any, Any]]
@@ -47,7 +58,6 @@ class _Step:
     result: int
     buffer: int  # the number of its buffer, or -1 - k to write into output k
     dtype: Any
-    where: bool
     reduces: bool
 
 
@@ -67,22 +77,32 @@ class _Plan:
 class Evaluator:
     """Runs programs; a plan for each set of dtypes is kept with the program."""
 
+    #: Elements from which a step that is recorded takes a program as one, rather than operation by operation.
+    recorded_from = THRESHOLD
+
     def __init__(self) -> None:
         self._local = threading.local()
 
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
-        if not _is_large(arguments):
+        if not is_large(arguments):
             return self._plain(program, arguments, donate)
         return self.blocked(program, [np.asarray(a) for a in arguments], donate, BLOCK)
 
     def goes_in_blocks(self, program: Program, arguments: Sequence[Any]) -> bool:
         """Tell whether `run` takes these arguments block by block, rather than by the expression itself."""
-        if not _is_large(arguments):
+        if not is_large(arguments, self.recorded_from):
             return False
         arrays = [np.asarray(a) for a in arguments]
         shape = np.broadcast_shapes(*(a.shape for a in arrays))
         plan = self._plan(program, arrays, (), shape)
         return plan is not None and _all_of_shape(program, arrays, shape)
+
+    def takes_in_place(self, program: Program, arguments: Sequence[np.ndarray[Any, Any]]) -> bool:
+        """Tell whether `calls` reads these arguments where they are, rather than copies of them."""
+        lead = np.broadcast_shapes(*(a.shape for a in arguments))[:-1]
+        return not program.rowwise or all(
+            a.flags.c_contiguous and (a.shape[:-1] == lead or math.prod(a.shape[:-1]) == 1) for a in arguments
+        )
 
     @staticmethod
     def _plain(program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
@@ -133,8 +153,8 @@ class Evaluator:
     ) -> tuple[list[np.ndarray[Any, Any]], Iterator[Call]] | None:
         """Return the results of a program, and the calls that write them; None where only the expression will do.
 
-        The calls may be made again whenever the arguments have changed in their place. Then none of them may have been
-        copied: rows of a rowwise program must lie one after the other.
+        The calls may be made again whenever the arguments have changed in their place, if they are read there
+        (`takes_in_place`).
         """
         shape = np.broadcast_shapes(*(a.shape for a in arguments))
         donate = _undisturbed(arguments, donate)
@@ -142,22 +162,33 @@ class Evaluator:
         if plan is None or not _all_of_shape(program, arguments, shape):
             return None
         results = self._results(plan, arguments, donate, shape, into)
+        return results, self._sweep(program, plan, arguments, results, donate, block, buffer)
+
+    def _sweep(
+        self,
+        program: Program,
+        plan: _Plan,
+        arguments: list[np.ndarray[Any, Any]],
+        results: list[np.ndarray[Any, Any]],
+        donate: Sequence[int | None],
+        block: int,
+        buffer: Buffers,
+    ) -> Iterator[Call]:
+        """Return the calls that write the results, each in memory of its own or in that of the donated argument."""
+        shape = np.broadcast_shapes(*(a.shape for a in arguments))
         if program.rowwise:
             length, width = math.prod(shape[:-1]), shape[-1] if shape else 1
-            views = [_rows(a, shape) for a in arguments]
+            in_rows = [_rows(a, shape) for a in arguments]
             targets = [r.reshape(length, r.shape[-1] if r.shape else 1) for r in results]
-            sweep = _sweep(plan, views, targets, length, width, max(1, block // max(width, 1)), None, buffer)
-        elif all(a.size == 1 or (a.shape == shape and a.flags.c_contiguous) for a in arguments):
-            views = [a.reshape(-1) for a in arguments]
-            sweep = _sweep(
-                plan, views, [r.reshape(-1) for r in results], math.prod(shape), 1, block, None, buffer
-            )
-        else:
-            views = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) for a in arguments]
-            width = math.prod(shape[1:])
-            rows = max(1, block // max(width, 1))
-            sweep = _sweep(plan, views, results, shape[0], width, rows, shape[1:], buffer)
-        return results, sweep
+            return _sweep(plan, in_rows, targets, length, width, max(1, block // max(width, 1)), None, buffer)
+        if all(a.size == 1 or (a.shape == shape and a.flags.c_contiguous) for a in arguments):
+            flat: list[Any] = [a.reshape(-1) for a in arguments]
+            pieces: list[Any] = [r.reshape(-1) for r in results]
+            return _sweep(plan, flat, pieces, math.prod(shape), 1, block, None, buffer)
+        padded: list[Any] = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) for a in arguments]
+        width = math.prod(shape[1:])
+        rows = max(1, block // max(width, 1))
+        return _sweep(plan, padded, results, shape[0], width, rows, shape[1:], buffer)
 
     def _plan(
         self,
@@ -172,7 +203,7 @@ class Evaluator:
             thin = tuple(i for i, a in enumerate(arguments) if a.ndim == 0 or a.shape[-1] == 1)
         elif not program.rowwise and math.prod(shape) != 1:
             thin = tuple(i for i, a in enumerate(arguments) if a.size == 1)
-        dtypes = tuple(a.dtype.name for a in arguments)
+        dtypes = names_of(arguments)
         donate = tuple(donate)
 
         def make() -> _Plan | None:
@@ -245,26 +276,45 @@ def _sweep(
                 memory = buffer(step.buffer, step.dtype, block * width)
                 out = memory[: math.prod(shape)].reshape(shape)
             operands = [values[index] for index in step.operands]
-            if step.where:
-                yield from selection(operands[0], operands[1], operands[2], out)
-            elif step.reduces:
+            if step.reduces:
                 # a row of its own is summed once, for all rows
                 target = out if operands[0].shape[0] == out.shape[0] else out[:1]
-                yield from reduction(step.function, operands[0], -1, target, True)
+                yield from operation_calls(step.function, operands, target)
                 if target is not out:
                     yield np.copyto, [out, target]
-            elif step.function in (np.maximum, np.minimum):  # which want it by name
-                yield functools.partial(step.function, out=out), operands
             else:
-                yield step.function, [*operands, out]
+                yield from operation_calls(step.function, operands, out)
             values[step.result] = out
         for index in plan.copied:
             yield np.copyto, [results[index][start:stop], values[plan.outputs[index][0]]]
 
 
-def _is_large(arguments: Sequence[Any]) -> bool:
+def names_of(arguments: Sequence[np.ndarray[Any, Any]]) -> tuple[str, ...]:
+    """Return the dtypes of arrays by name."""
+    return tuple(_name(a.dtype) for a in arguments)
+
+
+@functools.lru_cache(maxsize=64)
+def _name(dtype: Any) -> str:  # which takes NumPy some microseconds
+    name: str = dtype.name
+    return name
+
+
+def operation_calls(function: Any, operands: list[Any], out: np.ndarray[Any, Any]) -> list[Call]:
+    """Return the calls that write the result of one operation into `out`; for sums, of each row."""
+    if function is np.where:
+        return selection(operands[0], operands[1], operands[2], out)
+    if function in _OVER_ROWS:
+        return reduction(function, operands[0], -1, out, True)
+    if function in (np.maximum, np.minimum):  # which want it by name
+        return [(functools.partial(function, out=out), operands)]
+    return [(function, [*operands, out])]
+
+
+def is_large(arguments: Sequence[Any], size_from: int = THRESHOLD) -> bool:
+    """Tell whether these are arrays of NumPy's, the largest of which has at least so many elements."""
     size = max((a.size for a in arguments if isinstance(a, np.ndarray)), default=1)
-    return size >= THRESHOLD and all(isinstance(a, (np.ndarray, np.generic)) for a in arguments)
+    return size >= size_from and all(isinstance(a, (np.ndarray, np.generic)) for a in arguments)
 
 
 def _fits(target: Any, shape: tuple[int, ...], dtype: Any) -> bool:
@@ -315,7 +365,11 @@ def _rows(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any
     return array.reshape(math.prod(shape[:-1]), last)
 
 
-def _function(operation: str, dtype: str) -> Callable[..., Any]:
+_OVER_ROWS = frozenset(getattr(np, name) for name in REDUCTIONS)
+
+
+def function_of(operation: str, dtype: str) -> Callable[..., Any]:
+    """Return NumPy's function for an operation whose result has this dtype."""
     if operation in ("ceil", "floor", "round", "trunc") and "int" in dtype:
         return np.positive
     found: Callable[..., Any] = getattr(np, "rint" if operation == "round" else operation)
@@ -342,12 +396,11 @@ def _make_plan(
 
     steps = tuple(
         _Step(
-            function=_function(instruction.operation, known[result]),
+            function=function_of(instruction.operation, known[result]),
             operands=tuple(place(operand) for operand in instruction.operands),
             result=result,
             buffer=-1 - direct[result] if result in direct else buffers[result],
             dtype=np.dtype(known[result]),
-            where=instruction.operation == "where",
             reduces=instruction.operation in REDUCTIONS,
         )
         for result, instruction in enumerate(program.instructions, start=program.arity)

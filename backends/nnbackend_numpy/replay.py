@@ -301,7 +301,7 @@ class Replay:
 
     def _may_overwrite(self, op: Operation, old: Place) -> bool:
         """Tell whether an operation may write its result over one of the arrays that it reads."""
-        return _is_pointwise(op) or (op.kind == "program" and old in op.arguments)
+        return _is_pointwise(op) or (op.kind == "program" and _argument(op, old) is not None)
 
     def _lay_out(self) -> tuple[dict[Place, int], int]:
         """Return where in the arena each result stands, and how long the arena must be."""
@@ -512,14 +512,12 @@ class Replay:
     def _bind_program(self, op: Operation) -> None:
         targets = [self._cut(place) for place in op.results if place is not None]
         donate = tuple(
-            op.arguments.index(self._over[place])
-            if place in self._over and self._over[place] in op.arguments
-            else None
-            for place in op.results
+            _argument(op, self._over[place]) if place in self._over else None for place in op.results
         )
         fed = [place for place in op.arguments if self._is_fed(place)]
-        if not fed:
-            calls = self._unrolled(op.function, _filled(op.arguments, self._arrays), donate, targets)
+        if all(self._forms[place].size <= COPIED for place in fed):
+            arguments = [self._to_stay(argument) for argument in op.arguments]
+            calls = self._unrolled(op.function, arguments, donate, targets)
             if calls is not None:
                 self._calls.extend(calls)
                 return
@@ -532,7 +530,7 @@ class Replay:
     ) -> list[Call] | None:
         """Return the calls of all blocks of a program, if they will do whenever the arguments change in their place."""
         arrays = [np.asarray(a) for a in arguments]
-        if program.rowwise and not all(a.flags.c_contiguous for a in arrays):
+        if not self._evaluator.takes_in_place(program, arrays):
             return None
         into = [None if source is not None else t for source, t in zip(donate, targets, strict=True)]
         found = self._evaluator.calls(program, arrays, donate, UNROLLED, into, self._arena.buffer)
@@ -542,6 +540,14 @@ class Replay:
         pairs = zip(results, targets, strict=True)
         copies = ((np.copyto, [target, result]) for result, target in pairs if result is not target)
         return [*itertools.starmap(shortcut, calls), *copies]
+
+    def _to_stay(self, argument: Any) -> Any:
+        """Return an argument's array; of one that is fed, a small one, what it is copied to in every step."""
+        if not self._is_fed(argument):
+            return _filled(argument, self._arrays)
+        held = np.empty(self._forms[argument].shape, self._forms[argument].dtype)
+        self._add(np.copyto, [held, argument])
+        return held
 
     def _run_program(
         self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None], targets: list[Any]
@@ -777,6 +783,12 @@ def _needed(operations: Sequence[Operation], outputs: Sequence[Any]) -> list[Ope
         if op.kind == "backward":
             pulled.add(id(op.function))
     return kept[::-1]
+
+
+def _argument(op: Operation, place: Place) -> int | None:
+    """Return which argument of an operation stands at a place; None if none does. Others may be constant arrays."""
+    places = (index for index, a in enumerate(op.arguments) if isinstance(a, Place) and a == place)
+    return next(places, None)
 
 
 def _is_pointwise(op: Operation) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from nnbackend.backend import Availability, Backend, host, installed_version, namespace
+from nnbackend.precision import get_matmul_precision
 from nnbackend.typing import Array, Backward, Device
 
 __all__ = ["TorchBackend"]
@@ -23,6 +26,10 @@ class TorchBackend(Backend):
     step rules are plain PyTorch operations: a tensor of one's own that requires grad is followed by PyTorch's
     autograd as well. Pass ``tensor.detach()`` where that is not wanted.
 
+    PyTorch's own precision of float32 products is that of `nnbackend.set_matmul_precision` while rules and steps run,
+    and what it was before in between. Its finer settings, ``torch.backends.cuda.matmul.fp32_precision`` and the like,
+    are left to who uses them.
+
     Parameters
     ----------
     device : str
@@ -32,6 +39,7 @@ class TorchBackend(Backend):
     name: ClassVar[str] = "torch"
     install: ClassVar[str] = 'pip install "nnbackend[torch]"'
     roots: ClassVar[frozenset[str]] = frozenset({"torch"})
+    scoped: ClassVar[bool] = True
 
     def __init__(self, device: str = "cpu") -> None:
         import array_api_compat.torch as xp
@@ -108,10 +116,26 @@ class TorchBackend(Backend):
 
         return sums.to(x.dtype), backward
 
+    def scope(self) -> AbstractContextManager[Any]:
+        wanted = get_matmul_precision()
+        try:
+            present = self._torch.get_float32_matmul_precision()
+        except RuntimeError:  # its finer settings say otherwise than this one
+            return nullcontext()
+        return nullcontext() if present == wanted else self._precise(present, wanted)
+
+    @contextlib.contextmanager
+    def _precise(self, before: str, within: str) -> Iterator[None]:
+        self._torch.set_float32_matmul_precision(within)
+        try:
+            yield
+        finally:
+            self._torch.set_float32_matmul_precision(before)
+
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(step)
         def without_autograd(*arguments: Any) -> Any:
-            with self._torch.no_grad():
+            with self._torch.no_grad(), self.scope():
                 return step(*arguments)
 
         return without_autograd

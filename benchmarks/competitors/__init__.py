@@ -58,6 +58,7 @@ COMPETITORS = {
     competitor.name: competitor
     for competitor in (
         Competitor("nnbackend numpy", _OURS, (), {"backend": "numpy"}),
+        Competitor("nnbackend numpy, numba", _OURS, ("numba",), {"backend": "numpy", "compiler": "numba"}),
         Competitor("nnbackend torch", _OURS, ("torch",), {"backend": "torch"}),
         Competitor("nnbackend jax", _OURS, ("jax",), {"backend": "jax"}),
         Competitor("PyTorch eager", _TORCH, ("torch",), {"mode": "eager"}, compiled=True),

@@ -333,9 +333,10 @@ class Model(Layer):
             self._output_sample = sample_shape(self._try_out(shape))
             self._never_called = [layer for layer in unbuilt if not layer.built]
         self._placed, self._parts = self._placed_parameters(), None
-        self._switches = list(
-            dict.fromkeys(switch for _, parameter, around in self._placed for switch in (parameter, *around))
-        )
+        switches: dict[Parameter | Layer, None] = {}
+        for _, parameter, around in self._placed:
+            switches |= dict.fromkeys((parameter, *around))
+        self._switches = list(switches)
         before, self._handles = self._handles, _by_path(self._placed)
         if [(path, id(parameter)) for path, parameter in before.items()] != [
             (path, id(parameter)) for path, parameter in self._handles.items()
