@@ -485,7 +485,7 @@ def _buffers(
     direct: frozenset[int],
 ) -> dict[int, int]:
     """Give each value that is not written `direct` into its output a buffer, free again after the value's last use."""
-    free: list[int] = []
+    free: dict[bool, list[int]] = {True: [], False: []}  # what is short would take up a long one
     held: dict[int, int] = {}
     chosen: dict[int, int] = {}
     count = 0
@@ -502,16 +502,18 @@ def _buffers(
             ]
             if alike and not _writes_early(instruction):
                 chosen[result] = held.pop(alike[0])
-            elif free:
-                chosen[result] = free.pop()
+            elif free[result in per_row]:
+                chosen[result] = free[result in per_row].pop()
             else:
                 chosen[result] = count
                 count += 1
             if result in last_use:
                 held[result] = chosen[result]
             else:
-                free.append(chosen[result])
-        free += [held.pop(index) for index in finished if index in held]
+                free[result in per_row].append(chosen[result])
+        for index in finished:
+            if index in held:
+                free[index in per_row].append(held.pop(index))
     return chosen
 
 

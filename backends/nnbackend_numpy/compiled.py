@@ -199,17 +199,17 @@ class _Shape:
         self._leaves = items(list(ranks))
         self._spread = items([ranks.get(number, len(ranks)) for number in range(len(found))])
         self._makers = [
-            (branch.place, branch.first, branch.first + branch.count, branch.made)
+            (branch.place, branch.first, branch.first + branch.length, branch.made)
             for branch in reversed(self._branches)
         ]
 
     def leaves(self, tree: Any) -> tuple[Any, ...] | None:
         """Return what stands where the leaves of the structure do, in their order; None if the branches are others."""
-        found = [tree]
+        found: list[Any] = [tree]
         try:
-            for place, _, kind, count, children, _ in self._branches:
+            for place, _, kind, length, children, _ in self._branches:
                 node = found[place]
-                if type(node) is not kind or len(node) != count:
+                if type(node) is not kind or len(node) != length:
                     return None
                 found += children(node)
         except KeyError:
@@ -233,7 +233,7 @@ class _Branch(NamedTuple):
     place: int
     first: int
     kind: type
-    count: int
+    length: int
     children: Callable[[Any], Sequence[Any]]
     made: Callable[[list[Any]], Any]
 

@@ -485,7 +485,10 @@ def items(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
     """Return a function that takes several items out of a container at once."""
     if len(keys) > 1:
         return operator.itemgetter(*keys)
-    return lambda node: tuple(node[key] for key in keys)
+    if not keys:
+        return lambda container: ()
+    (key,) = keys
+    return lambda container: (container[key],)
 
 
 def walk(node: Any, found: Callable[[Place], Any]) -> None:

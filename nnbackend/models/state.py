@@ -56,7 +56,7 @@ class TrainingState:
             self._rate = optimizer.learning_rate
             return
         slots = self.optimizer["slots"]
-        if not all([trained.keys() <= slot.keys() for slot in slots.values()]):
+        if not all(trained.keys() <= slot.keys() for slot in slots.values()):
             new = {path: a for path, a in trained.items() if any(path not in slot for slot in slots.values())}
             made = optimizer.first_state(new, backend)["slots"]
             slots = {name: {**made[name], **slot} for name, slot in slots.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from nnbackend_numpy import compiled
 from nnbackend_numpy.blocks import Evaluator
 from nnbackend_numpy.recording import Recording
 from nnbackend_numpy.replay import Arena, Replay
+from nnbackend_numpy.shortcuts import shortcut
 
 schedules = nn.optimizers.schedules
 
@@ -1151,3 +1153,57 @@ def test_joined_weights_may_be_given_anew():
         state, found = made(state, x)
         assert_same((state, found), (plain, expected))
     assert (made.reason, made.count) == (None, 1)
+
+
+# Shortcuts
+
+
+@pytest.mark.parametrize("shape", [(8,), (5, 3), (64, 128), (4097,), (3, 4099)])
+@pytest.mark.parametrize("function", [np.maximum, np.minimum])
+def test_an_extremum_with_a_number_has_the_same_bits_beside_an_array(function, shape):
+    special = np.array([-0.0, 0.0, np.nan, -np.nan, -1.0, 1.0, -np.inf, np.inf], "float32")
+    x = np.resize(special, shape)
+    out = np.empty_like(x)
+    call, operands = shortcut(functools.partial(function, out=out), [x, 0.0])
+    call(*operands)
+    assert out.tobytes() == function(x, 0.0).tobytes()
+
+
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize(("n", "k", "m"), [(100, 2, 64), (64, 64, 3), (128, 784, 10), (1, 5, 7), (3, 1, 4)])
+def test_a_product_has_the_same_bits_by_dot(n, k, m, turned):
+    a, b = normal(*((k, n) if turned[0] else (n, k))), normal(*((m, k) if turned[1] else (k, m)))
+    a, b = a.T if turned[0] else a, b.T if turned[1] else b
+    out = np.empty((n, m), "float32")
+    call, operands = shortcut(np.matmul, [a, b, out])
+    with np.errstate(all="ignore"):  # some BLAS compute beside the matrices, and matmul looks at the flags
+        call(*operands)
+        assert out.tobytes() == np.matmul(a, b).tobytes()
+
+
+@pytest.mark.parametrize("number", [0.1, 3, 1e-8])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_number_is_taken_in_the_dtype_of_the_arrays_beside_it(number, dtype):
+    x = normal(50).astype(dtype)
+    out = np.empty_like(x)
+    call, operands = shortcut(np.multiply, [number, x, out])
+    call(*operands)
+    assert out.tobytes() == (number * x).tobytes()
+
+
+def test_a_program_on_what_a_step_is_given_reads_it_anew_in_each_step():
+    @nn.elementwise
+    def squared_and_shifted(x, offset):
+        return x * x + offset
+
+    def step(state, x):
+        return {"total": squared_and_shifted(x, state["total"])}, None
+
+    compiled_step = nn.get_backend("numpy").compile(step)
+    first, second = normal(40_000), normal(40_000) + 1.0
+    state, expected = {"total": np.zeros(40_000, "float32")}, {"total": np.zeros(40_000, "float32")}
+    for x in (first, first, first, first, second, second, first, first):
+        x += 0.5  # in its place
+        state, expected = compiled_step(state, x)[0], step(expected, x)[0]
+        assert_same(state, expected)
+    assert compiled_step.count == 1
