@@ -12,8 +12,9 @@ import numpy as np
 
 from nnbackend.tree import flatten, unflatten
 from nnbackend_numpy.blocks import Evaluator
+from nnbackend_numpy.layout import Arena
 from nnbackend_numpy.recording import NotRecordableError, Recorded, Recording, items
-from nnbackend_numpy.replay import Arena, Replay
+from nnbackend_numpy.replay import Replay
 
 __all__ = ["CompiledStep"]
 
@@ -209,10 +210,10 @@ class _Shape:
         try:
             for place, _, kind, length, children, _ in self._branches:
                 node = found[place]
-                if type(node) is not kind or len(node) != length:
+                if len(node) != length or type(node) is not kind:
                     return None
                 found += children(node)
-        except KeyError:
+        except (KeyError, TypeError):
             return None
         for place in self._nothing:
             if found[place] is not None:

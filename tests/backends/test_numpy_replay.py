@@ -19,8 +19,9 @@ from nnbackend.backend import namespace
 from nnbackend.elementwise import rowwise
 from nnbackend_numpy import compiled
 from nnbackend_numpy.blocks import Evaluator
+from nnbackend_numpy.layout import Arena
 from nnbackend_numpy.recording import Recording
-from nnbackend_numpy.replay import Arena, Replay
+from nnbackend_numpy.replay import Replay
 from nnbackend_numpy.shortcuts import shortcut
 
 schedules = nn.optimizers.schedules
@@ -762,8 +763,8 @@ def test_new_state_is_written_over_the_old():
     assert all(np.shares_memory(state["a"], one["a"]) for one in seen[4:])
     assert not any(np.shares_memory(state["b"], one["b"]) for one in seen[:-1])  # small: copied in and out
     (known,) = made._known
-    assert len(known.replay._over) == 2
-    assert not any(function is np.copyto for function, _ in known.replay._calls)
+    assert len(known.replay._layout.over) == 2
+    assert not any(function is np.copyto for function, _ in known.replay._bound.calls)
 
 
 def test_results_lie_outside_of_the_memory_that_steps_share():
@@ -1008,7 +1009,7 @@ def recorded(step: Callable[..., Any], *given: Any, state: int = 0) -> Replay:
 
 
 def kinds(replay: Replay) -> list[Any]:
-    return [op.function if op.kind == "call" else op.kind for op in replay._operations]
+    return [op.function if op.kind == "call" else op.kind for op in replay._layout.operations]
 
 
 def test_what_was_computed_before_is_not_computed_again():
@@ -1037,7 +1038,7 @@ def test_a_deep_chain_needs_the_memory_of_few_results(depth):
     x = np.ones((32, 32))
     replay = recorded(chain, x)
     assert len(kinds(replay)) == 2 * depth
-    assert x.nbytes <= replay.size <= 3 * x.nbytes
+    assert x.nbytes <= replay._layout.size <= 3 * x.nbytes
 
 
 def test_results_that_live_at_once_lie_apart():
@@ -1113,14 +1114,14 @@ def test_weights_that_are_joined_for_an_update_are_pieces_of_one_array(name):
 
     made = run_step(step, numbers(7), {"a": a, "b": b})
     (known,) = made._known
-    bound = known.replay._bound
-    assert any(op.kind == "packed" for op in known.replay._operations) == joined
+    bound = known.replay._bound.state
+    assert any(op.kind == "packed" for op in known.replay._layout.operations) == joined
     if joined:
         assert bound[0].base is not None
         assert bound[0].base is bound[1].base
     if name in ("in order", "reversed"):  # nothing is joined or copied: the flat array is updated in place
         assert not {np.copyto, np.concatenate} & {
-            getattr(call[0], "func", call[0]) for call in known.replay._calls
+            getattr(call[0], "func", call[0]) for call in known.replay._bound.calls
         }
 
 
