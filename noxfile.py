@@ -181,7 +181,7 @@ def tests(session: nox.Session, backend: str) -> None:
 @nox.session(tags=["all"])
 def numba(session: nox.Session) -> None:
     """Test that programs compiled by Numba give NumPy's bits, and run tests of what is made of them compiled."""
-    session.install("-e", ".[numba]", *TEST_TOOLS)
+    session.install("-e", ".[numba,threads]", *TEST_TOOLS)
     session.run("pytest", *WORKERS, *(session.posargs or ["tests/backends/test_numba.py"]), env=ENVIRONMENT)
     if not session.posargs:
         session.run("pytest", *WORKERS, "--compiler", "numba", *OF_PROGRAMS, env=ENVIRONMENT)

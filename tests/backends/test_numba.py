@@ -325,6 +325,30 @@ def test_arguments_that_share_memory_are_left_alone(compiled: Backend, rng: np.r
     assert bits(program(memory[1:], memory[:-1], donate=(0,))) == bits(expected)
 
 
+@with_numba
+@pytest.mark.skipif(find_spec("threadpoolctl") is None, reason="threadpoolctl is not installed")
+def test_large_programs_are_spread_over_threads_to_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, plain: Backend, rng: np.random.Generator
+) -> None:
+    from nnbackend_numpy import fusion, threads
+
+    spread: list[int] = []
+
+    def note(pieces: Any, work: Any) -> None:
+        spread.append(len(pieces))
+        threads.spread(pieces, work)
+
+    monkeypatch.setattr(fusion, "spread", note)
+    arrays = [rng.random(600_000).astype("float32") for _ in range(4)]
+    scalars = [np.asarray(0.01, "float32")] * 3
+    static = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+    expected = bits(adam_update(*arrays, *scalars, **static))
+    for count in (1, 2):
+        with nn.get_backend("numpy", threads=count, compiler="numba").scope():
+            assert bits(adam_update(*arrays, *scalars, **static)) == expected
+    assert spread == [3, 3]
+
+
 # Whose options hold
 
 
