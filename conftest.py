@@ -13,5 +13,8 @@ collect_ignore_glob = [] if find_spec("matplotlib") else ["nnbackend/plotting/*.
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", default="numpy", help="the backend that the tests run on (default: numpy)")
     parser.addoption(
+        "--compiler", default=None, help="what compiles programs on NumPy: numba (default: nothing)"
+    )
+    parser.addoption(
         "--record", default=None, metavar="DIR", help="write this backend's agreement record to DIR"
     )

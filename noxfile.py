@@ -62,6 +62,14 @@ NOT_OP_BY_OP = [
     *("tests/nnfs", "tests/optimizers", "tests/layers/test_base.py"),
     *map(str, sorted(Path("tests").glob("test_*.py"))),
 ]
+#: Tests of what is made of elementwise programs.
+OF_PROGRAMS = [
+    "tests/backends/test_numpy_replay.py",
+    "tests/functional/test_activations.py",
+    "tests/functional/test_normalization.py",
+    "tests/optimizers",
+    "tests/test_elementwise.py",
+]
 BACKENDS = ["numpy", "strict", "cupy", "torch", "jax"]
 FRESH_RECORDS = Path(".agreement")
 COMMITTED_RECORDS = Path("agreement/records")
@@ -171,6 +179,15 @@ def tests(session: nox.Session, backend: str) -> None:
 
 
 @nox.session(tags=["all"])
+def numba(session: nox.Session) -> None:
+    """Test that programs compiled by Numba give NumPy's bits, and run tests of what is made of them compiled."""
+    session.install("-e", ".[numba,threads]", *TEST_TOOLS)
+    session.run("pytest", *WORKERS, *(session.posargs or ["tests/backends/test_numba.py"]), env=ENVIRONMENT)
+    if not session.posargs:
+        session.run("pytest", *WORKERS, "--compiler", "numba", *OF_PROGRAMS, env=ENVIRONMENT)
+
+
+@nox.session(tags=["all"])
 def agreement(session: nox.Session) -> None:
     """Compare the records of all backends at hand, and those of real GPUs, against NumPy in float64."""
     if not any(FRESH_RECORDS.glob("*.safetensors")):
@@ -193,7 +210,7 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure this library and its peers side by side; what follows ``--`` chooses: W1 W2 --threads 1."""
-    install(session, "torch", *PEERS, extras=("jax",))
+    install(session, "torch", *PEERS, extras=("jax", "numba"))
     session.run("python", "-m", "benchmarks", *session.posargs, env={"NNBACKEND": None, "PYTHONPATH": None})
 
 

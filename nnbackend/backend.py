@@ -39,6 +39,7 @@ __all__ = [
     "StandIn",
     "available_backends",
     "backend_of",
+    "chosen",
     "device",
     "get_backend",
     "host",
@@ -191,7 +192,7 @@ class Backend(ABC):
         return nullcontext()
 
     #: True where `scope` does something, so that others need not enter it.
-    scoped: ClassVar[bool] = False
+    scoped: bool = False
 
     def device(self, array: Array) -> Device:
         """Return the device of `array`, fit for the ``device=`` of creation functions."""
@@ -199,6 +200,9 @@ class Backend(ABC):
 
     #: Whether products of many matrices cut out of one array are fast as they are; else their rows are copied into one.
     multiplies_stacks: ClassVar[bool] = False
+
+    #: Whether the sums over the rows of a matrix are faster as a product with ones.
+    sums_by_products: ClassVar[bool] = False
 
     #: Whether arrays may be written to in place, so that who gets one must have it alone.
     writable: ClassVar[bool] = True
@@ -364,7 +368,7 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
         A name such as ``"cupy"``. Without it, the backend that `use_backend`, `set_backend`, the environment
         variable ``NNBACKEND`` or, failing all, the default ``"numpy"`` chose.
     **options
-        Passed on to the backend, for instance ``device="cuda:0"``.
+        Passed on to the backend, for instance ``device="cuda:0"``, or on NumPy ``compiler="numba"``.
 
     Returns
     -------
@@ -391,7 +395,7 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
             )
         return which
     if which is None:
-        current = _scoped.get() or _chosen
+        current = chosen()
         if current is not None and not options:
             return current
         which = current.name if current is not None else os.environ.get(ENVIRONMENT_VARIABLE) or "numpy"
@@ -413,6 +417,11 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
             ) from error
         _instances.setdefault(key, backend)  # another thread may have been faster
     return _instances[key]
+
+
+def chosen() -> Backend | None:
+    """Return the backend that `use_backend` or `set_backend` chose; None where neither did."""
+    return _scoped.get() or _chosen
 
 
 def set_backend(which: str | Backend, /, **options: Any) -> Backend:

@@ -1,9 +1,9 @@
 """Elementwise mathematics as a program, not a sequence of passes over memory.
 
 A function marked `elementwise` is ordinary array API code. It is run once on symbols, which gives a short
-straight-line `Program`; each backend evaluates that program its own way: NumPy in blocks that stay in cache, CuPy
-as one generated kernel, any other library by the original function. A function marked `rowwise` may also take the
-sum, mean, maximum and minimum over the last axis.
+straight-line `Program`; each backend evaluates that program its own way: NumPy in blocks that stay in cache or, where
+it is asked to, as machine code, CuPy as one generated kernel, any other library by the original function. A function
+marked `rowwise` may also take the sum, mean, maximum and minimum over the last axis.
 
 The program's arithmetic is the function's own: on NumPy the results are equal to the last bit. Arguments of 16 bits
 are computed with in float32, and results rounded once, at the end, to the dtype that they have in the standard.

@@ -16,9 +16,12 @@ from nnbackend.backend import Backend, BackendUnavailableError
 def pytest_configure(config: pytest.Config) -> None:
     name = config.getoption("--backend")
     try:
-        nn.get_backend(name)
-    except (BackendUnavailableError, ValueError) as error:
+        backend = chosen_backend(config)
+    except (BackendUnavailableError, TypeError, ValueError) as error:
         raise pytest.UsageError(str(error)) from error
+    if config.getoption("--compiler"):  # also for tests that name NumPy, and for the work on the host
+        nn.backend._instances["numpy", ()] = backend
+        nn.backend._by_type.clear()
     if name == "strict":
         import array_api_strict
 
@@ -28,10 +31,16 @@ def pytest_configure(config: pytest.Config) -> None:
         )
 
 
+def chosen_backend(config: pytest.Config) -> Backend:
+    """Return the backend that the command line names, with its options."""
+    compiler = config.getoption("--compiler")
+    return nn.get_backend(config.getoption("--backend"), **({"compiler": compiler} if compiler else {}))
+
+
 @pytest.fixture(scope="session")
 def backend(pytestconfig: pytest.Config) -> Backend:
     """The backend under test."""
-    return nn.get_backend(pytestconfig.getoption("--backend"))
+    return chosen_backend(pytestconfig)
 
 
 @pytest.fixture(scope="session")

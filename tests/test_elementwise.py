@@ -25,6 +25,7 @@ from nnbackend.elementwise import (
     promote,
     rowwise,
 )
+from nnbackend.optimizers.adam import adam_update
 from nnbackend_numpy import blocks
 from nnbackend_numpy.blocks import Evaluator
 
@@ -686,3 +687,10 @@ def test_a_program_knows_what_varies_along_a_row() -> None:
     assert program.per_row(()) == {2: 1, 6: 2, 7: 1}
     assert set(program.per_row((0, 1)).values()) == {0}
     assert program.sources == (frozenset({0, 1}), frozenset({1}), frozenset({0, 1}), frozenset({1}))
+
+
+def test_what_leads_to_an_output_is_written_in_its_memory() -> None:
+    options = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+    plan = blocks._make_plan(adam_update.program(**options), ("float32",) * 7, (0, 2, 3), (4, 5, 6))
+    buffers = {step.buffer for step in plan.steps if step.buffer >= 0 and step.result not in plan.thin}
+    assert len(buffers) == 1

@@ -110,7 +110,7 @@ HOST_EDGES = {
 
 #: backend package -> the libraries it knows.
 OWN_LIBRARIES = {
-    "nnbackend_numpy": {"array_api_compat", "numba", "numpy", "scipy"},
+    "nnbackend_numpy": {"array_api_compat", "llvmlite", "numba", "numpy", "scipy", "threadpoolctl"},
     "nnbackend_cupy": {"array_api_compat", "cuda", "cupy", "cupy_backends", "cupyx", "ml_dtypes", "numpy"},
     "nnbackend_torch": {"array_api_compat", "ml_dtypes", "numpy", "torch"},
     "nnbackend_jax": {"array_api_compat", "jax", "jaxlib", "numpy"},

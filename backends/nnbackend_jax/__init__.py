@@ -38,7 +38,7 @@ class JaxBackend(Backend):
     install: ClassVar[str] = 'pip install "nnbackend[jax]"'
     roots: ClassVar[frozenset[str]] = frozenset({"jax", "jaxlib"})
     dtypes: ClassVar[tuple[str, ...]] = ("float16", "bfloat16", "float32", "float64")
-    scoped: ClassVar[bool] = True
+    scoped: bool = True
     writable: ClassVar[bool] = False
     runs_uncompiled: ClassVar[bool] = False  # op by op it takes ages
 

@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from nnbackend.backend import Availability, Backend
+from nnbackend.backend import (
+    Availability,
+    Backend,
+    BackendUnavailableError,
+    chosen,
+    installed_version,
+    nearest,
+    use_backend,
+)
 from nnbackend.elementwise import Program
 from nnbackend.typing import Array, Device
+
+if TYPE_CHECKING:
+    from nnbackend_numpy.blocks import Evaluator
 
 __all__ = ["NumpyBackend"]
 
 
 class NumpyBackend(Backend):
-    """Arrays of NumPy, on the CPU."""
+    """Arrays of NumPy, on the CPU.
+
+    Parameters
+    ----------
+    compiler : {"numba"}, optional
+        What compiles elementwise programs; without it they run as calls of NumPy. It changes no result.
+    threads : int, optional
+        How many threads steps of models use, in BLAS and in work that comes in pieces: convolution, pooling, batch
+        norm and large elementwise programs. The bits do not depend on it. It needs ``threadpoolctl``. Without it, and
+        outside of steps, as many as BLAS has, which ``OPENBLAS_NUM_THREADS`` says; without ``threadpoolctl`` BLAS
+        alone.
+
+    Raises
+    ------
+    ValueError
+        If no compiler has that name.
+    BackendUnavailableError
+        If it is not installed, or cannot be imported.
+
+    Notes
+    -----
+    An array of NumPy's does not tell which instance of this class it belongs to. Steps of a model run with the options
+    of the model's backend, and all else with those of the backend in force (`nnbackend.get_backend`) where that is one
+    of NumPy, otherwise without options.
+    """
 
     name: ClassVar[str] = "numpy"
     install: ClassVar[str] = "pip install numpy"
@@ -25,18 +62,24 @@ class NumpyBackend(Backend):
         "matmul dense tensordot vecdot einsum conv conv_transpose conv_kernel_gradient scaled_dot_product_attention "
         "additive_attention simple_rnn lstm gru".split()
     )
+    sums_by_products: ClassVar[bool] = True
+    scoped: bool = False
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int | None = None, *, compiler: str | None = None) -> None:
         import array_api_compat.numpy as xp
         import numpy
 
         from nnbackend_numpy import compiled, recording
-        from nnbackend_numpy.blocks import Evaluator
+        from nnbackend_numpy import threads as spreading
         from nnbackend_numpy.rules import NATIVE_RULES
 
         self.xp = xp
         self._numpy = numpy
-        self._evaluator = Evaluator()
+        self._spreading = spreading
+        self._threads = None if threads is None else spreading.check(threads)
+        self.compiler = compiler
+        self.scoped = threads is not None or compiler is not None
+        self._evaluator = _evaluator(compiler)
         self._philox = numpy.random.Philox
         self._compiled, self._recording = compiled, recording
         self._arrays = (numpy.ndarray, numpy.generic, recording.Recorded)
@@ -82,8 +125,30 @@ class NumpyBackend(Backend):
         return halves
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        compiled: Callable[..., Any] = self._compiled.CompiledStep(step, self._evaluator)
-        return compiled
+        compiled: Callable[..., Any] = self._compiled.CompiledStep(self.uncompiled(step), self._evaluator)
+        return compiled if self._threads is None else self._spreading.Limited(compiled, self._threads)
+
+    def uncompiled(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(step)
+        def run(*arguments: Any) -> Any:
+            with self._in_force():
+                return step(*arguments)
+
+        return run
+
+    def scope(self) -> AbstractContextManager[Any]:
+        return self._in_force() if self.scoped else nullcontext()
+
+    @contextlib.contextmanager
+    def _in_force(self) -> Iterator[None]:
+        limits = nullcontext() if self._threads is None else self._spreading.limited(self._threads)
+        with use_backend(self), limits:
+            yield
+
+    def _with_options(self) -> NumpyBackend:
+        """Return the instance whose options hold: `backend_of` tells an array's class, and so none with options."""
+        current = None if self.compiler else chosen()
+        return current if isinstance(current, NumpyBackend) else self
 
     def overflowing(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return functools.partial(self._quietly, step)
@@ -100,9 +165,10 @@ class NumpyBackend(Backend):
 
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
         recording = self._recording.recording_of(arguments)
+        evaluator = self._with_options()._evaluator
         if recording is not None:
-            return recording.program(program, arguments, self._evaluator)
-        return self._evaluator.run(program, arguments, donate)
+            return recording.program(program, arguments, evaluator)
+        return evaluator.run(program, arguments, donate)
 
     def memory(self, array: Any) -> object:
         if isinstance(array, self._recording.Recorded):
@@ -118,6 +184,35 @@ class NumpyBackend(Backend):
 
     def device(self, array: Array) -> Device:
         return "cpu"
+
+    def __repr__(self) -> str:
+        options = {"threads": self._threads, "compiler": self.compiler}
+        given = [f", {name}={value!r}" for name, value in options.items() if value is not None]
+        return f"<numpy backend{''.join(given)}>"
+
+
+def _evaluator(compiler: str | None) -> Evaluator:
+    """Return what runs programs, with or without a compiler."""
+    from nnbackend_numpy.blocks import Evaluator
+
+    if compiler is None:
+        return Evaluator()
+    if compiler != "numba":
+        raise ValueError(
+            f"The NumPy backend knows one compiler, 'numba', got {compiler!r}.{nearest(str(compiler), ['numba'])}"
+        )
+    if installed_version("numba") is None:
+        raise BackendUnavailableError(
+            'The compiler "numba" is not installed. Cure: pip install "nnbackend[numba]"'
+        )
+    try:
+        from nnbackend_numpy.fusion import CompilingEvaluator
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f'The compiler "numba" is installed but cannot be imported: {error}. Cure: pip install --upgrade '
+            '"nnbackend[numba]"'
+        ) from error
+    return CompilingEvaluator()
 
 
 def _memory() -> str:

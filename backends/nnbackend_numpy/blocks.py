@@ -18,14 +18,28 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nnbackend.elementwise import HALVES, REDUCTIONS, Instruction, Operand, Program, Value
+from nnbackend_numpy.shortcuts import Call
+from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import aligned
 
-__all__ = ["Call", "Evaluator", "reduces", "reduction", "select", "selection"]
+__all__ = [
+    "Buffers",
+    "Evaluator",
+    "Sweep",
+    "function_of",
+    "is_large",
+    "names_of",
+    "operation_calls",
+    "reduces",
+    "reduction",
+    "select",
+    "selection",
+]
 
-#: A function and what it is called with.
-Call: TypeAlias = tuple[Callable[..., Any], list[Any]]
 #: Gives memory for intermediate results, by number, for a dtype and a count of elements.
 Buffers: TypeAlias = Callable[[int, Any, int], np.ndarray[Any, Any]]
+#: Where blocks start, and what makes the calls of some of them.
+Sweep: TypeAlias = tuple[range, Callable[[Iterable[int]], Iterator[Call]]]
 
 # Both are the best powers of two for whole training steps: dense networks of 16 to 512 units with Adam on one thread of
 # an AMD EPYC (Zen 4, 1 MiB of second-level cache); medians of process time, the variants interleaved. With 2**14 a step
@@ -38,6 +52,9 @@ THRESHOLD = 1 << 14
 #: half as many were 5 % slower.
 BLOCK = 1 << 16
 
+#: Blocks times instructions from which a program is spread over threads: about half a millisecond of work.
+WORTH_SPREADING = 24
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -48,7 +65,6 @@ class _Step:
     result: int
     buffer: int  # the number of its buffer, or -1 - k to write into output k
     dtype: Any
-    where: bool
     reduces: bool
 
 
@@ -68,22 +84,32 @@ class _Plan:
 class Evaluator:
     """Runs programs; a plan for each set of dtypes is kept with the program."""
 
+    #: Elements from which a step that is recorded takes a program as one, rather than operation by operation.
+    recorded_from = THRESHOLD
+
     def __init__(self) -> None:
         self._local = threading.local()
 
     def run(self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
-        if not _is_large(arguments):
+        if not is_large(arguments):
             return self._plain(program, arguments, donate)
         return self.blocked(program, [np.asarray(a) for a in arguments], donate, BLOCK)
 
     def goes_in_blocks(self, program: Program, arguments: Sequence[Any]) -> bool:
         """Tell whether `run` takes these arguments block by block, rather than by the expression itself."""
-        if not _is_large(arguments):
+        if not is_large(arguments, self.recorded_from):
             return False
         arrays = [np.asarray(a) for a in arguments]
         shape = np.broadcast_shapes(*(a.shape for a in arrays))
         plan = self._plan(program, arrays, (), shape)
         return plan is not None and _all_of_shape(program, arrays, shape)
+
+    def takes_in_place(self, program: Program, arguments: Sequence[np.ndarray[Any, Any]]) -> bool:
+        """Tell whether `calls` reads these arguments where they are, rather than copies of them."""
+        lead = np.broadcast_shapes(*(a.shape for a in arguments))[:-1]
+        return not program.rowwise or all(
+            a.flags.c_contiguous and (a.shape[:-1] == lead or math.prod(a.shape[:-1]) == 1) for a in arguments
+        )
 
     @staticmethod
     def _plain(program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
@@ -115,12 +141,19 @@ class Evaluator:
 
         `into` may give the memory of each result, an array in C order that shares none with the arguments.
         """
-        found = self.calls(program, arguments, donate, block, into, self._buffer)
+        found = self._prepared(program, arguments, donate, block, into, self._buffer)
         if found is None:
             return self._plain(program, arguments, donate)
-        results, calls = found
-        for function, operands in calls:
-            function(*operands)
+        results, starts, sweep = found
+
+        def work(some: Iterable[int]) -> None:
+            for function, operands in sweep(some):
+                function(*operands)
+
+        if len(starts) * len(program.instructions) < WORTH_SPREADING:
+            work(starts)
+        else:
+            spread(starts, work)
         return results[0] if len(results) == 1 else tuple(results)
 
     def calls(
@@ -134,31 +167,64 @@ class Evaluator:
     ) -> tuple[list[np.ndarray[Any, Any]], Iterator[Call]] | None:
         """Return the results of a program, and the calls that write them; None where only the expression will do.
 
-        The calls may be made again whenever the arguments have changed in their place. Then none of them may have been
-        copied: rows of a rowwise program must lie one after the other.
+        The calls may be made again whenever the arguments have changed in their place, if they are read there
+        (`takes_in_place`).
         """
+        found = self._prepared(program, arguments, donate, block, into, buffer)
+        if found is None:
+            return None
+        results, starts, sweep = found
+        return results, sweep(starts)
+
+    def _prepared(
+        self,
+        program: Program,
+        arguments: list[np.ndarray[Any, Any]],
+        donate: Sequence[int | None],
+        block: int,
+        into: Sequence[np.ndarray[Any, Any] | None],
+        buffer: Buffers,
+    ) -> tuple[list[np.ndarray[Any, Any]], range, Callable[[Iterable[int]], Iterator[Call]]] | None:
+        """Return the results of a program, where its blocks start, and what makes the calls of some of them."""
         shape = np.broadcast_shapes(*(a.shape for a in arguments))
         donate = _undisturbed(arguments, donate)
         plan = self._plan(program, arguments, donate, shape)
         if plan is None or not _all_of_shape(program, arguments, shape):
             return None
         results = self._results(plan, arguments, donate, shape, into)
+        return results, *self._sweep(program, plan, arguments, results, donate, block, buffer)
+
+    def _sweep(
+        self,
+        program: Program,
+        plan: _Plan,
+        arguments: list[np.ndarray[Any, Any]],
+        results: list[np.ndarray[Any, Any]],
+        donate: Sequence[int | None],
+        block: int,
+        buffer: Buffers,
+    ) -> Sweep:
+        """Return where blocks start, and what makes the calls that write them into the results.
+
+        A result is memory of its own, or that of the donated argument.
+        """
+        shape = np.broadcast_shapes(*(a.shape for a in arguments))
+        targets = results
         if program.rowwise:
             length, width = math.prod(shape[:-1]), shape[-1] if shape else 1
             views = [_rows(a, shape) for a in arguments]
             targets = [r.reshape(length, r.shape[-1] if r.shape else 1) for r in results]
-            sweep = _sweep(plan, views, targets, length, width, max(1, block // max(width, 1)), None, buffer)
+            rows, inner = max(1, block // max(width, 1)), None
         elif all(a.size == 1 or (a.shape == shape and a.flags.c_contiguous) for a in arguments):
             views = [a.reshape(-1) for a in arguments]
-            sweep = _sweep(
-                plan, views, [r.reshape(-1) for r in results], math.prod(shape), 1, block, None, buffer
-            )
+            targets = [r.reshape(-1) for r in results]
+            length, width, rows, inner = math.prod(shape), 1, block, None
         else:
             views = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) for a in arguments]
-            width = math.prod(shape[1:])
+            length, width, inner = shape[0], math.prod(shape[1:]), shape[1:]
             rows = max(1, block // max(width, 1))
-            sweep = _sweep(plan, views, results, shape[0], width, rows, shape[1:], buffer)
-        return results, sweep
+        sweep = functools.partial(_sweep, plan, views, targets, length, width, rows, inner, buffer)
+        return range(0, length, rows), sweep
 
     def _plan(
         self,
@@ -173,7 +239,7 @@ class Evaluator:
             thin = tuple(i for i, a in enumerate(arguments) if a.ndim == 0 or a.shape[-1] == 1)
         elif not program.rowwise and math.prod(shape) != 1:
             thin = tuple(i for i, a in enumerate(arguments) if a.size == 1)
-        dtypes = tuple(a.dtype.name for a in arguments)
+        dtypes = names_of(arguments)
         donate = tuple(donate)
 
         def make() -> _Plan | None:
@@ -224,9 +290,10 @@ def _sweep(
     block: int,
     inner: tuple[int, ...] | None,
     buffer: Buffers,
+    starts: Iterable[int],
 ) -> Iterator[Call]:
-    """Yield the calls that run the plan over blocks of the first axis."""
-    for start in range(0, length, block):
+    """Yield the calls that run the plan over those blocks of the first axis that begin at `starts`."""
+    for start in starts:
         stop = min(start + block, length)
         part = [a if a.shape[0] == 1 and length != 1 else a[start:stop] for a in arguments]
         if plan.per_row_sums:
@@ -246,26 +313,45 @@ def _sweep(
                 memory = buffer(step.buffer, step.dtype, block * width)
                 out = memory[: math.prod(shape)].reshape(shape)
             operands = [values[index] for index in step.operands]
-            if step.where:
-                yield from selection(operands[0], operands[1], operands[2], out)
-            elif step.reduces:
+            if step.reduces:
                 # a row of its own is summed once, for all rows
                 target = out if operands[0].shape[0] == out.shape[0] else out[:1]
-                yield from reduction(step.function, operands[0], -1, target, True)
+                yield from operation_calls(step.function, operands, target)
                 if target is not out:
                     yield np.copyto, [out, target]
-            elif step.function in (np.maximum, np.minimum):  # which want it by name
-                yield functools.partial(step.function, out=out), operands
             else:
-                yield step.function, [*operands, out]
+                yield from operation_calls(step.function, operands, out)
             values[step.result] = out
         for index in plan.copied:
             yield np.copyto, [results[index][start:stop], values[plan.outputs[index][0]]]
 
 
-def _is_large(arguments: Sequence[Any]) -> bool:
+def names_of(arguments: Sequence[np.ndarray[Any, Any]]) -> tuple[str, ...]:
+    """Return the dtypes of arrays by name."""
+    return tuple(_name(a.dtype) for a in arguments)
+
+
+@functools.lru_cache(maxsize=64)
+def _name(dtype: Any) -> str:  # which takes NumPy some microseconds
+    name: str = dtype.name
+    return name
+
+
+def operation_calls(function: Any, operands: list[Any], out: np.ndarray[Any, Any]) -> list[Call]:
+    """Return the calls that write the result of one operation into `out`; for sums, of each row."""
+    if function is np.where:
+        return selection(operands[0], operands[1], operands[2], out)
+    if function in _OVER_ROWS:
+        return reduction(function, operands[0], -1, out, True)
+    if function in (np.maximum, np.minimum):  # which want it by name
+        return [(functools.partial(function, out=out), operands)]
+    return [(function, [*operands, out])]
+
+
+def is_large(arguments: Sequence[Any], size_from: int = THRESHOLD) -> bool:
+    """Tell whether these are arrays of NumPy's, the largest of which has at least so many elements."""
     size = max((a.size for a in arguments if isinstance(a, np.ndarray)), default=1)
-    return size >= THRESHOLD and all(isinstance(a, (np.ndarray, np.generic)) for a in arguments)
+    return size >= size_from and all(isinstance(a, (np.ndarray, np.generic)) for a in arguments)
 
 
 def _fits(target: Any, shape: tuple[int, ...], dtype: Any) -> bool:
@@ -316,7 +402,11 @@ def _rows(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any
     return array.reshape(math.prod(shape[:-1]), last)
 
 
-def _function(operation: str, dtype: str) -> Callable[..., Any]:
+_OVER_ROWS = frozenset(getattr(np, name) for name in REDUCTIONS)
+
+
+def function_of(operation: str, dtype: str) -> Callable[..., Any]:
+    """Return NumPy's function for an operation whose result has this dtype."""
     if operation in ("ceil", "floor", "round", "trunc") and "int" in dtype:
         return np.positive
     found: Callable[..., Any] = getattr(np, "rint" if operation == "round" else operation)
@@ -331,8 +421,9 @@ def _make_plan(
         raise TypeError("What has 16 bits is computed with in float32.")
     known = program.dtypes(dtypes)
     last_use = _last_uses(program)
-    direct = _direct_outputs(program, last_use, donate)
     narrow = frozenset(program.per_row(thin))
+    direct = _direct_outputs(program, last_use, donate)
+    direct |= _on_the_way(program, known, narrow, last_use, direct, donate)
     buffers = _buffers(program, known, narrow, last_use, frozenset(direct))
     constants: list[Any] = []
 
@@ -344,12 +435,11 @@ def _make_plan(
 
     steps = tuple(
         _Step(
-            function=_function(instruction.operation, known[result]),
+            function=function_of(instruction.operation, known[result]),
             operands=tuple(place(operand) for operand in instruction.operands),
             result=result,
             buffer=-1 - direct[result] if result in direct else buffers[result],
             dtype=np.dtype(known[result]),
-            where=instruction.operation == "where",
             reduces=instruction.operation in REDUCTIONS,
         )
         for result, instruction in enumerate(program.instructions, start=program.arity)
@@ -395,7 +485,7 @@ def _buffers(
     direct: frozenset[int],
 ) -> dict[int, int]:
     """Give each value that is not written `direct` into its output a buffer, free again after the value's last use."""
-    free: list[int] = []
+    free: dict[bool, list[int]] = {True: [], False: []}  # what is short would take up a long one
     held: dict[int, int] = {}
     chosen: dict[int, int] = {}
     count = 0
@@ -412,16 +502,18 @@ def _buffers(
             ]
             if alike and not _writes_early(instruction):
                 chosen[result] = held.pop(alike[0])
-            elif free:
-                chosen[result] = free.pop()
+            elif free[result in per_row]:
+                chosen[result] = free[result in per_row].pop()
             else:
                 chosen[result] = count
                 count += 1
             if result in last_use:
                 held[result] = chosen[result]
             else:
-                free.append(chosen[result])
-        free += [held.pop(index) for index in finished if index in held]
+                free[result in per_row].append(chosen[result])
+        for index in finished:
+            if index in held:
+                free[index in per_row].append(held.pop(index))
     return chosen
 
 
@@ -490,9 +582,8 @@ def reduction(
     """
     if function in _REPEATED:
         return [(_REPEATED[function].reduce, [x, axis, dtype, out, keepdims])]
-    divisor = np.intp(count or x.size // max(1, out.size))
-    divide = functools.partial(np.true_divide, casting="unsafe")
-    return [(np.add.reduce, [x, axis, None, out, keepdims]), (divide, [out, divisor, out])]
+    divisor = np.array(count or x.size // max(1, out.size), out.dtype)
+    return [(np.add.reduce, [x, axis, None, out, keepdims]), (np.true_divide, [out, divisor, out])]
 
 
 def _writes_early(instruction: Instruction) -> bool:
@@ -521,3 +612,40 @@ def _direct_outputs(
                 continue
         direct[index] = number
     return direct
+
+
+def _on_the_way(
+    program: Program,
+    known: Sequence[str],
+    per_row: frozenset[int],
+    last_use: dict[int, int],
+    direct: dict[int, int],
+    donate: Sequence[int | None],
+) -> dict[int, int]:
+    """Return value -> output, for intermediate results that an output is made of and that its memory can hold.
+
+    Each of them is a buffer less, and what is written is in cache once it is written for the last time.
+    """
+    found: dict[int, int] = {}
+    for result, number in direct.items():
+        source = donate[number] if number < len(donate) else None
+        position = result - program.arity
+        while not _writes_early(program.instructions[position]):
+            before = [
+                value.index - program.arity
+                for value in _values(program.instructions[position].operands)
+                if value.index >= program.arity
+                and value.index not in direct
+                and value.index not in found
+                and last_use[value.index] == position
+                and known[value.index] == known[result]
+                and (value.index in per_row) == (result in per_row)
+            ]
+            if not before:
+                break
+            position = before[0]
+            overlaps = _writes_early(program.instructions[position])
+            if source is not None and last_use.get(source, -1) > position - overlaps:
+                break
+            found[program.arity + position] = number
+    return found

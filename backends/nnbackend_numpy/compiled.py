@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
-import operator
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nnbackend.tree import flatten, unflatten
 from nnbackend_numpy.blocks import Evaluator
-from nnbackend_numpy.recording import NotRecordableError, Recorded, Recording
-from nnbackend_numpy.replay import Arena, Replay
+from nnbackend_numpy.layout import Arena
+from nnbackend_numpy.recording import NotRecordableError, Recorded, Recording, items
+from nnbackend_numpy.replay import Replay
 
 __all__ = ["CompiledStep"]
 
@@ -62,11 +62,11 @@ class CompiledStep:
             self._lock.release()
 
     def _run(self, state: Any, rest: tuple[Any, ...]) -> Any:
-        given, shape = flatten(rest)
         if self._known:
-            again = self._known[0].leaves_of(state, shape, given)
+            again = self._known[0].leaves_of(state, rest)
             if again is not None:
-                return self._known[0].run(again, given)
+                return self._known[0].run(*again)
+        given, shape = flatten(rest)
         held, outline = flatten(state)
         if not all(isinstance(leaf, (np.ndarray, np.generic)) for leaf in (*held, *given)):
             return self._step(state, *rest)
@@ -75,6 +75,8 @@ class CompiledStep:
             if known.structure == structure and known.replay.fits(held, given):
                 if index:
                     self._known.insert(0, self._known.pop(index))
+                if not known.replay.goes_on(held):
+                    known.replay.bind(held)
                 return known.run(held, given)
         if len(self._known) >= KEPT:  # steps run in between as they are would have each replay bound anew
             self._give_up(f"batches of more than {KEPT} shapes come")
@@ -153,70 +155,94 @@ class _Known:
     def __init__(self, structure: Any, result: Any, replay: Replay) -> None:
         self.structure = structure
         self.replay = replay
-        self._reader = _Reader(structure[0])
+        self._state = _Shape(structure[0])
+        self._rest = _Shape(structure[1])
         self._result = result
+        self._others = _Shape(tuple(result[1:])) if replay.renewed else _Shape(result)
 
-    def leaves_of(self, state: Any, shape: Any, given: list[Any]) -> list[Any] | None:
-        """Return the leaves of a state that goes on from the step before, if the rest is such as was recorded."""
-        if shape != self.structure[1] or not self.replay.takes(given):
+    def leaves_of(self, state: Any, rest: Any) -> tuple[Sequence[Any], Sequence[Any]] | None:
+        """Return the leaves of a state that goes on from the step before and of the rest, if such were recorded."""
+        given = self._rest.leaves(rest)
+        if given is None or not self.replay.takes(given):
             return None
-        leaves = self._reader.leaves(state)
-        return leaves if leaves is not None and self.replay.goes_on(leaves) else None
+        held = self._state.leaves(state)
+        return None if held is None or not self.replay.goes_on(held) else (held, given)
 
-    def run(self, held: list[Any], given: list[Any]) -> Any:
+    def run(self, held: Sequence[Any], given: Sequence[Any]) -> Any:
         """Run the step."""
         new, results = self.replay.run(held, given)
         if not self.replay.renewed:
-            return unflatten(self._result, results)
-        rest = unflatten((None, *self._result[1:]), [None] * self.replay.renewed + results)
-        return (_tree(self.structure[0], new), *rest[1:])
+            return self._others.tree(results)
+        return (self._state.tree(new), *self._others.tree(results))
 
 
-def _tree(structure: Any, leaves: list[Any]) -> Any:
-    """Put leaves at their places, as `unflatten` does, and faster where there are dicts only."""
-    if type(structure) is not dict:
-        return unflatten(structure, leaves)
-    return {
-        key: leaves[child] if type(child) is int else _tree(child, leaves) for key, child in structure.items()
-    }
+class _Shape:
+    """The structure of a tree, made ready to read and to make many trees of it.
 
-
-class _Reader:
-    """Returns the leaves of a tree in the order of `flatten`, and faster, where it is made of dicts."""
+    A tree is gone through branch by branch, from its root on. What stands in a branch has consecutive places among all
+    that is found.
+    """
 
     def __init__(self, structure: Any) -> None:
-        self._nodes: list[tuple[tuple[str, ...], Callable[[Any], Any], int, list[int]]] = []
-        self._simple = self._read(structure, ())
-        self._count = sum(len(places) for *_, places in self._nodes)
+        self._branches: list[_Branch] = []
+        self._nothing: list[int] = []
+        places: dict[int, int] = {}
+        found = [structure]
+        for number, node in enumerate(found):  # which grows
+            if node is None:
+                self._nothing.append(number)
+            elif type(node) is int:
+                places[node] = number
+            else:
+                self._branches.append(_Branch.of(node, number, len(found)))
+                found += self._branches[-1].children(node)
+        ranks = {places[leaf]: rank for rank, leaf in enumerate(sorted(places))}
+        self._leaves = items(list(ranks))
+        self._spread = items([ranks.get(number, len(ranks)) for number in range(len(found))])
+        self._makers = [
+            (branch.place, branch.first, branch.first + branch.length, branch.made)
+            for branch in reversed(self._branches)
+        ]
 
-    def _read(self, node: Any, path: tuple[str, ...]) -> bool:
-        if not isinstance(node, dict):
-            return False
-        leaves = [key for key, child in node.items() if isinstance(child, int)]
-        getter = operator.itemgetter(*leaves) if len(leaves) > 1 else _one_of(leaves)
-        self._nodes.append((path, getter, len(node), [node[key] for key in leaves]))
-        return all(
-            self._read(child, (*path, key)) for key, child in node.items() if not isinstance(child, int)
-        )
-
-    def leaves(self, tree: Any) -> list[Any] | None:
-        """Return what stands where the leaves of the structure do; None if the tree is another one."""
-        if not self._simple:
-            return None
-        leaves = [None] * self._count
+    def leaves(self, tree: Any) -> tuple[Any, ...] | None:
+        """Return what stands where the leaves of the structure do, in their order; None if the branches are others."""
+        found: list[Any] = [tree]
         try:
-            for path, getter, count, places in self._nodes:
-                node = tree
-                for key in path:
-                    node = node[key]
-                if len(node) != count:
+            for place, _, kind, length, children, _ in self._branches:
+                node = found[place]
+                if len(node) != length or type(node) is not kind:
                     return None
-                for array, place in zip(getter(node), places, strict=True):
-                    leaves[place] = array
+                found += children(node)
         except (KeyError, TypeError):
             return None
-        return leaves
+        for place in self._nothing:
+            if found[place] is not None:
+                return None
+        return self._leaves(found)
+
+    def tree(self, leaves: Sequence[Any]) -> Any:
+        """Put leaves at their places, as `unflatten` does."""
+        nodes = list(self._spread((*leaves, None)))
+        for place, first, stop, made in self._makers:
+            nodes[place] = made(nodes[first:stop])
+        return nodes[0]
 
 
-def _one_of(keys: list[str]) -> Callable[[Any], Any]:
-    return lambda node: [node[key] for key in keys]
+class _Branch(NamedTuple):
+    """A dict, list or tuple in a tree: its place and that of its first child among all nodes."""
+
+    place: int
+    first: int
+    kind: type
+    length: int
+    children: Callable[[Any], Sequence[Any]]
+    made: Callable[[list[Any]], Any]
+
+    @classmethod
+    def of(cls, node: Any, place: int, first: int) -> _Branch:
+        """Describe a branch of a structure."""
+        if not isinstance(node, dict):
+            made = type(node)._make if hasattr(node, "_fields") else type(node)
+            return cls(place, first, type(node), len(node), tuple, made)
+        keys = sorted(node)
+        return cls(place, first, dict, len(keys), items(keys), lambda values: dict(zip(keys, values)))  # noqa: B905

@@ -3,113 +3,53 @@
 A piece is a few images, or some lines of a large one, with the borders that its windows reach into. Each of the three
 rules goes over the pieces, and in each over the taps. What a tap saw is made again wherever it is needed, in memory
 that is used again and again, so nothing is kept and nothing but the result is allocated. Which pieces there are
-depends on shapes alone, and they are added up in their order, so the same call gives the same bits.
+depends on shapes alone, and they are added up in their order, so the same call gives the same bits, on any number of
+threads (`nnbackend_numpy.threads`). Where fewer digits will do, 3x3 taps go by `nnbackend_numpy.winograd`.
 
 What has no faster form here is computed by the generic rules: groups, mixed dtypes, and a few channels made of many.
 """
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
-import operator
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 import nnbackend.functional.convolution as generic
 from nnbackend.functional.convolution import Geometry
+from nnbackend.precision import get_matmul_precision
 from nnbackend.typing import Backward, Shape
+from nnbackend_numpy import winograd
+from nnbackend_numpy.pieces import Floats, Piece, Pieces, Seen, Sum, Taps
+from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import Workspaces
 
 __all__ = ["conv", "conv_kernel_gradient", "conv_transpose"]
 
 #: Bytes of input, output and gathered taps that are worked on at a time; they should stay in the second level of cache.
-PIECE = 768 << 10
+PIECE = 1 << 20
 #: The same where the taps' weights are large: a product rearranges them each time, which many positions have to repay.
 LARGE_PIECE = 4 << 20
 #: Elements of one tap's weights above which all taps are gathered into one product, as below so many positions a line.
 HEAVY, SHORT = 1 << 14, 8
+#: Multiply-adds of a product up to which BLAS does not lay its operands out anew, which few columns do not repay:
+#: OpenBLAS has kernels of their own for a million and fewer, with AVX-512.
+SMALL = 800_000
+#: Rows of such a product, as far as lines can be put together.
+ROWS = 128
 #: Channels from which on the kernel's gradient takes taps one at a time, and not those along its last axis together.
 WIDE = 48
-#: Bytes of both operands of a product of gradients; they should stay in the first level of cache.
+#: Bytes of a product's smaller operand, or of both in a product of gradients, that stay in the first level of cache.
 NEAR = 32 << 10
+#: Sums of a kernel's gradient that are taken apart from each other, so that as many threads have work.
+RUNS = 16
 
 _workspaces = Workspaces()
 
-Floats = np.ndarray[Any, Any]
-#: Some images, and some lines of each.
-Region = tuple[slice, slice]
-
-
-class _Taps(NamedTuple):
-    """Which taps make some positions of the output, and where in the padded input their first windows meet them.
-
-    Attributes
-    ----------
-    first, every : tuple of int
-        The positions: the first one, and how far they are apart, along each axis of space.
-    numbers : list of int
-        The taps, the last axis of the kernel running fastest.
-    offsets : list of tuple of int
-        Their places in the padded input, evenly apart along each axis.
-    """
-
-    first: Shape
-    every: Shape
-    numbers: list[int]
-    offsets: list[Shape]
-
-    def windows(self, seen: Floats, counts: Shape, strides: Shape) -> Floats:
-        """View what each tap sees of the padded input: (taps along each axis..., n, positions..., channels)."""
-        places = [list(dict.fromkeys(axis)) for axis in zip(*self.offsets, strict=True)]
-        corner = seen[(slice(None), *(slice(place[0], None) for place in places))]
-        sample, *steps, channel = seen.strides
-        apart = [(place[-1] - place[0]) // max(len(place) - 1, 1) for place in places]
-        return as_strided(
-            corner,
-            (*map(len, places), len(seen), *counts, seen.shape[-1]),
-            (
-                *map(operator.mul, apart, steps),
-                sample,
-                *map(operator.mul, strides, steps),
-                channel,
-            ),
-            writeable=False,
-        )
-
-
-class _Sum(NamedTuple):
-    """A sum over taps, y_o = sum_t z_{s o + f_t} W_t, for each part of the positions; z is the padded input.
-
-    Attributes
-    ----------
-    size, output, strides : tuple of int
-        Lengths of the axes of space of the input and of the output, and s.
-    before : tuple of int
-        How wide the border is; negative where as much is cut off.
-    parts : list
-        The taps of each part of the positions.
-    """
-
-    size: Shape
-    output: Shape
-    strides: Shape
-    before: Shape
-    parts: list[_Taps]
-
-    def counts(self, part: _Taps) -> Shape:
-        """How many positions a part has along each axis."""
-        return tuple(-(-(n - r) // e) for n, r, e in zip(self.output, part.first, part.every, strict=True))
-
-    def padded(self, lines: int) -> Shape:
-        """Lengths of the axes of space of the padded input of so many lines of positions."""
-        most = [lines, *[max(axis) for axis in zip(*map(self.counts, self.parts), strict=True)][1:]]
-        met = [offset for part in self.parts for offset in part.offsets] or [(0,) * len(most)]
-        reach = [max(axis) for axis in zip(*met, strict=True)]
-        return tuple((count - 1) * s + f + 1 for count, s, f in zip(most, self.strides, reach, strict=True))
+#: Writes the sums of a piece into the output's positions.
+Way = Callable[[Piece, Floats], None]
 
 
 def conv(x: Floats, kernel: Floats, bias: Floats | None = None, *, plan: Geometry) -> tuple[Floats, Backward]:
@@ -131,12 +71,12 @@ def conv_transpose(
     shifts = [shift for _, _, own in phases for shift in own] or [(0,) * len(plan.size)]
     before = tuple(-min(axis) for axis in zip(*shifts, strict=True))
     parts = [
-        _Taps(first, plan.strides, taps, [tuple(map(sum, zip(f, before, strict=True))) for f in own])
+        Taps(first, plan.strides, taps, [tuple(map(sum, zip(f, before, strict=True))) for f in own])
         for first, taps, own in phases
     ]
     ones = (1,) * len(plan.size)
     weights = np.ascontiguousarray(kernel.reshape(plan.taps, made, width).transpose(0, 2, 1))
-    y = _evaluate(_Sum(plan.output, plan.size, ones, before, parts), x, weights, bias)
+    y = _evaluate(Sum(plan.output, plan.size, ones, before, parts), x, weights, bias)
     return y, generic.conv_transpose_backward(x, kernel, bias, plan)
 
 
@@ -162,62 +102,173 @@ def _thins(plan: Geometry, width: int, made: int) -> bool:
 # The sum over taps
 
 
-def _evaluate(whole: _Sum, x: Floats, weights: Floats, bias: Floats | None) -> Floats:
+def _evaluate(whole: Sum, x: Floats, weights: Floats, bias: Floats | None) -> Floats:
     """Compute a sum over taps piece by piece; `weights` has the shape (taps, in, out)."""
     taps, width, made = weights.shape
     y = np.empty((len(x), *whole.output, made), x.dtype)
     if not y.size:
         return y
+    if get_matmul_precision() != "highest" and winograd.serves(whole, x, weights):
+        return winograd.evaluate(whole, x, weights, bias)
     thin = generic.gathers_taps(taps, width, made)
     heavy = width * made > HEAVY or whole.output[-1] < SHORT * whole.parts[0].every[-1]
-    gathered = taps * width if thin or heavy else 0
+    beside = len({offset[-1] for part in whole.parts for offset in part.offsets})
+    near = beside * width * made * x.itemsize <= NEAR
+    by_lines = len(whole.output) > 1 < beside and near and not (thin or heavy)
+    gathered = taps * width if thin or heavy else made + beside * width if by_lines else 0
     line = math.prod(whole.output[1:]) * (2 * made + gathered) * x.itemsize
-    pieces = _Pieces(whole, x, line, LARGE_PIECE if heavy and not thin else PIECE, planes=thin)
-    sums: list[tuple[Floats, Callable[[Region, Floats], None]]] = []
-    for part in whole.parts:
-        out = y[(slice(None), *(slice(r, None, e) for r, e in zip(part.first, part.every, strict=True)))]
-        if not part.numbers:
-            out[...] = 0.0 if bias is None else bias
-            continue
-        own = weights[part.numbers]
-        windows = pieces.windows(part)
-        if thin:
-            sums.append((out, functools.partial(_by_planes, _as_planes(windows, out.ndim), own)))
-        elif heavy:
-            sums.append((out, functools.partial(_by_rows, _as_rows(windows, out.ndim), own)))
-        else:
-            flat = [windows[tap] for tap in np.ndindex(windows.shape[: windows.ndim - out.ndim])]
-            sums.append((out, functools.partial(_tap_by_tap, flat, list(own))))
+    pieces = Pieces(whole, x, line, LARGE_PIECE if heavy and not thin else PIECE, planes=thin)
     offsets = None if bias is None else np.tile(bias, (whole.output[-1], 1))  # those of a line at a time
-    for images, lines in pieces:
-        for target, add_up in sums:
-            out = target[images, lines]
-            if out.size:
-                add_up(pieces.region(images, lines.start, out.shape[1]), out)
-                if offsets is not None:
-                    out += offsets[: out.shape[-2]]
+
+    def work(some: Iterable[Piece]) -> None:
+        seen = pieces.seen()
+        sums: list[tuple[Floats, Way]] = []
+        for part in whole.parts:
+            out = y[(slice(None), *(slice(r, None, e) for r, e in zip(part.first, part.every, strict=True)))]
+            if not part.numbers:
+                sums.append((out, _nothing))
+                continue
+            if thin:
+                way = _by_planes
+            elif heavy:
+                way = _by_rows
+            else:
+                way = _by_lines if by_lines else _tap_by_tap
+            sums.append((out, way(seen, part, weights[part.numbers])))
+        for piece in some:
+            seen.look_at(piece)
+            for target, add_up in sums:
+                out = target[piece]
+                if out.size:
+                    add_up(piece, out)
+                    if offsets is not None:
+                        out += offsets[: out.shape[-2]]
+
+    spread(pieces.all, work)
     return y
 
 
-def _tap_by_tap(windows: list[Floats], weights: list[Floats], region: Region, out: Floats) -> None:
+def _nothing(piece: Piece, out: Floats) -> None:
+    """Add up what no tap meets."""
+    out[...] = 0.0
+
+
+def _tap_by_tap(seen: Seen, part: Taps, weights: Floats) -> Way:
     """Add up what each tap makes of what it sees, a product of matrices for each line."""
-    np.matmul(windows[0][region], weights[0], out=out)
-    if len(windows) > 1:
+    windows, matrices = seen.windows(part), list(weights)
+    ndim = seen.ndim
+    flat = [windows[tap] for tap in np.ndindex(windows.shape[: windows.ndim - ndim])]
+
+    def add_up(piece: Piece, out: Floats) -> None:
+        region = seen.region(piece, out.shape[1])
+        _add_up([window[region] for window in flat], matrices, out)
+
+    return add_up
+
+
+def _by_lines(seen: Seen, part: Taps, weights: Floats) -> Way:
+    """Lay what taps along the last axis see side by side, once for all others, which are added up."""
+    beside = _Beside(seen, part)
+    matrices = list(weights.reshape(-1, beside.width, weights.shape[-1]))
+
+    def add_up(piece: Piece, out: Floats) -> None:
+        lines = beside.lines(piece, out)
+        _add_up(lines, matrices, out.reshape(*lines[0].shape[:-1], -1))
+
+    return add_up
+
+
+class _Beside:
+    """What taps along the last axis see of a piece, side by side, in memory of one thread.
+
+    Parameters
+    ----------
+    seen : Seen
+        The input.
+    part : Taps
+        The taps.
+
+    Attributes
+    ----------
+    width : int
+        How many numbers lie side by side.
+    """
+
+    def __init__(self, seen: Seen, part: Taps) -> None:
+        self._seen, self._view = seen, seen.beside(part)
+        self._last = max(offset[0] for offset in part.offsets)
+        self._places = list(dict.fromkeys(offset[:-1] for offset in part.offsets))
+        self.width = self._view.shape[-2] * self._view.shape[-1]
+        self._known: dict[Shape, tuple[Floats, list[Floats]]] = {}
+
+    def lines(self, piece: Piece, out: Floats) -> list[Floats]:
+        """Return what is seen of the lines of `out`, (n, ..., lines, positions, width), by each tap of the other axes.
+
+        Some lines count as one, as many as BLAS multiplies at its best.
+        """
+        view = self._view[self._seen.reach(piece, out.shape[1], self._last)]
+        if out.shape not in self._known:
+            memory = _workspaces.array("beside", view.shape, view.dtype)
+            self._known[out.shape] = memory, self._views(memory, out)
+        memory, lines = self._known[out.shape]
+        memory[...] = view
+        return lines
+
+    def _views(self, memory: Floats, out: Floats) -> list[Floats]:
+        rows = memory.reshape(*memory.shape[:-2], self.width)
+        counts, steps = out.shape[1:-2], self._seen.strides
+        views = [
+            rows[
+                (
+                    slice(None),
+                    *(
+                        slice(f, f + (c - 1) * s + 1, s)
+                        for f, c, s in zip(place, counts, steps, strict=False)
+                    ),
+                )
+            ]
+            for place in self._places
+        ]
+        *lead, positions, made = out.shape
+        together = 1
+        if steps[-2] == 1 and out.strides[-3] == positions * out.strides[-2]:
+            most = max(1, min(ROWS // positions, SMALL // (positions * self.width * made)))
+            together = max(count for count in range(1, most + 1) if lead[-1] % count == 0)
+        shape = (*lead[:-1], lead[-1] // together, together * positions, self.width)
+        return [view.reshape(shape) for view in views] if together > 1 else views
+
+
+def _add_up(seen: list[Floats], weights: list[Floats], out: Floats) -> None:
+    """Add up the products of what is seen with its weights."""
+    np.matmul(seen[0], weights[0], out=out)
+    if len(seen) > 1:
         product = _workspaces.array("product", out.shape, out.dtype)
-        for seen, matrix in zip(windows[1:], weights[1:], strict=True):
-            np.matmul(seen[region], matrix, out=product)
+        for some, matrix in zip(seen[1:], weights[1:], strict=True):
+            np.matmul(some, matrix, out=product)
             np.add(out, product, out=out)
 
 
-def _by_rows(windows: Floats, weights: Floats, region: Region, out: Floats) -> None:
+def _by_rows(seen: Seen, part: Taps, weights: Floats) -> Way:
     """Gather what all taps see as rows of one product, for weights that are too large for many of them."""
-    _multiply(_copied(windows[region]).reshape(-1, weights.shape[0] * weights.shape[1]), weights, out)
+    rows = _as_rows(seen.windows(part), seen.ndim)
+
+    def add_up(piece: Piece, out: Floats) -> None:
+        some = _copied(rows[seen.region(piece, out.shape[1])])
+        _multiply(some.reshape(-1, weights.shape[0] * weights.shape[1]), weights, out)
+
+    return add_up
 
 
-def _by_planes(windows: Floats, weights: Floats, region: Region, out: Floats) -> None:
+def _by_planes(seen: Seen, part: Taps, weights: Floats) -> Way:
     """Gather what all taps see channel by channel, in runs of positions where those of channels would be short."""
-    some = windows[(*(slice(None),) * (windows.ndim - out.ndim + 1), *region)]
-    _multiply(_copied(some).reshape(weights.shape[0] * weights.shape[1], -1).T, weights, out)
+    planes = _as_planes(seen.windows(part), seen.ndim)
+    before = (slice(None),) * (planes.ndim - seen.ndim + 1)
+
+    def add_up(piece: Piece, out: Floats) -> None:
+        some = _copied(planes[(*before, *seen.region(piece, out.shape[1]))])
+        _multiply(some.reshape(weights.shape[0] * weights.shape[1], -1).T, weights, out)
+
+    return add_up
 
 
 def _multiply(gathered: Floats, weights: Floats, out: Floats) -> None:
@@ -254,34 +305,52 @@ def _copied(view: Floats) -> Floats:
 
 
 def _meet(x: Floats, dy: Floats, plan: Geometry) -> Floats:
-    """Add up, piece by piece, the products of what several taps saw and the gradients of where that went."""
+    """Add up the products of what several taps saw and the gradients of where that went.
+
+    Piece after piece is added up in a few runs, and then the runs in their order, so that a run is one thread's work.
+    """
     width, made = x.shape[-1], dy.shape[-1]
-    total = np.zeros((plan.taps, width, made), x.dtype)
-    if x.size and dy.size:
-        whole = _whole(plan)
-        thin = generic.gathers_taps(plan.taps, width, made)
-        alone = len(plan.kernel) - (
-            width < WIDE
-        )  # along these axes the kernel's taps are taken one at a time
-        gathered = width * (plan.taps if thin else math.prod(plan.kernel[alone:]))
-        line = math.prod(plan.output[1:]) * (made + gathered) * x.itemsize
-        pieces = _Pieces(whole, x, line, LARGE_PIECE if gathered * made >= HEAVY else PIECE, planes=thin)
-        windows = pieces.windows(whole.parts[0])
+    if not (x.size and dy.size):
+        return np.zeros((*plan.kernel, width, made), x.dtype)
+    whole = _whole(plan)
+    thin = generic.gathers_taps(plan.taps, width, made)
+    alone = len(plan.kernel) - (width < WIDE)  # along these axes the kernel's taps are taken one at a time
+    gathered = width * (plan.taps if thin else math.prod(plan.kernel[alone:]))
+    line = math.prod(plan.output[1:]) * (made + gathered) * x.itemsize
+    pieces = Pieces(whole, x, line, LARGE_PIECE if gathered * made >= HEAVY else PIECE, planes=thin)
+    runs = _runs(len(pieces.all), (x.size + dy.size) // (plan.taps * width * made))
+    totals = np.zeros((len(runs), plan.taps, width, made), x.dtype)
+
+    def work(some: Iterable[int]) -> None:
+        seen = pieces.seen()
+        windows = seen.windows(whole.parts[0])
         if thin:
-            seen = [_as_planes(windows, x.ndim)]
+            views = [_as_planes(windows, x.ndim)]
         else:
-            seen = [_as_rows(windows[tap], x.ndim) for tap in np.ndindex(plan.kernel[:alone])]
-        sums = list(total.reshape(len(seen), -1, made))
-        for images, lines in pieces:
-            gradients = dy[images, lines]
-            region = pieces.region(images, lines.start, gradients.shape[1])
-            for some, own in zip(seen, sums, strict=True):
-                if thin:
-                    some = some[(*(slice(None),) * (windows.ndim - x.ndim + 1), *region)]
-                    own += _copied(some).reshape(len(own), -1) @ gradients.reshape(-1, made)
-                else:
-                    own += _crossed(_copied(some[region]).reshape(-1, len(own)), gradients)
+            views = [_as_rows(windows[tap], x.ndim) for tap in np.ndindex(plan.kernel[:alone])]
+        for run in some:
+            sums = list(totals[run].reshape(len(views), -1, made))
+            for piece in pieces.all[runs[run]]:
+                seen.look_at(piece)
+                gradients = dy[piece]
+                region = seen.region(piece, gradients.shape[1])
+                for view, own in zip(views, sums, strict=True):
+                    if thin:
+                        taken = view[(*(slice(None),) * (windows.ndim - x.ndim + 1), *region)]
+                        own += _copied(taken).reshape(len(own), -1) @ gradients.reshape(-1, made)
+                    else:
+                        own += _crossed(_copied(view[region]).reshape(-1, len(own)), gradients)
+
+    spread(range(len(runs)), work)
+    total = totals[0] if len(runs) == 1 else np.add.reduce(totals, axis=0)
     return total.reshape(*plan.kernel, width, made)
+
+
+def _runs(pieces: int, most: int) -> list[slice]:
+    """Divide pieces, in their order, into at most as many runs as `most`, and RUNS, of about equal length."""
+    count = max(1, min(pieces, most, RUNS))
+    ends = [pieces * number // count for number in range(count + 1)]
+    return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
 
 
 def _crossed(rows: Floats, gradients: Floats) -> Floats:
@@ -301,82 +370,11 @@ def _crossed(rows: Floats, gradients: Floats) -> Floats:
     return products[0] if blocks == 1 else np.add.reduce(products, axis=0)
 
 
-# Pieces
+# The convolution itself as a sum
 
 
-def _whole(plan: Geometry) -> _Sum:
+def _whole(plan: Geometry) -> Sum:
     """Return the convolution itself as a sum of one part."""
     ones = (1,) * len(plan.size)
-    part = _Taps((0,) * len(ones), ones, list(range(plan.taps)), generic.tap_offsets(plan))
-    return _Sum(plan.size, plan.output, plan.strides, plan.before, [part])
-
-
-class _Pieces:
-    """Pieces of the positions: some images, or some lines of one along the first axis of space.
-
-    Going over them puts the padded input that each one sees into memory, which the next one overwrites; where nothing
-    is padded it stays where it is.
-
-    Parameters
-    ----------
-    whole : _Sum
-        What is computed.
-    x : array of shape (n, ..., c)
-        The input.
-    line : int
-        How many bytes one line of positions takes besides the input it sees.
-    budget : int
-        How many bytes a piece may have.
-    planes : bool
-        Whether channels come before positions in the memory of what is seen.
-    """
-
-    def __init__(self, whole: _Sum, x: Floats, line: int, budget: int, *, planes: bool) -> None:
-        self._whole, self._x = whole, x
-        self._lines = max(whole.counts(part)[0] for part in whole.parts)
-        padded = whole.padded(self._lines)
-        image = self._lines * line + math.prod(padded) * x.shape[-1] * x.itemsize
-        self._images = max(1, min(budget // image, len(x)))
-        self._step = -(-self._lines // -(-image // budget)) if image > budget else self._lines
-        bare = x.flags.c_contiguous and not any(whole.before) and (not planes or x.shape[-1] == 1)
-        self._bare = bare and all(z <= n for z, n in zip(padded, whole.size, strict=True))
-        self._seen = x
-        if not self._bare:
-            shape, width = (self._images, *whole.padded(self._step)), x.shape[-1]
-            seen = _workspaces.array("padded", (width, *shape) if planes else (*shape, width), x.dtype)
-            seen[...] = 0.0
-            self._seen = np.moveaxis(seen, 0, -1) if planes else seen
-
-    def windows(self, part: _Taps) -> Floats:
-        """View what each tap of a part sees, whatever the piece; `region` says where."""
-        first, *rest = self._whole.counts(part)
-        counts = (first if self._bare else min(first, self._step), *rest)
-        return part.windows(self._seen, counts, self._whole.strides)
-
-    def region(self, images: slice, first: int, count: int) -> Region:
-        """Return where so many lines of the present piece are in the windows of a part."""
-        if self._bare:
-            return images, slice(first, first + count)
-        return slice(0, images.stop - images.start), slice(0, count)
-
-    def __iter__(self) -> Iterator[tuple[slice, slice]]:
-        for start in range(0, len(self._x), self._images):
-            images = slice(start, min(start + self._images, len(self._x)))
-            for first in range(0, self._lines, self._step):
-                if not self._bare:
-                    _pad(self._whole, self._x[images], first * self._whole.strides[0], self._seen)
-                yield images, slice(first, min(first + self._step, self._lines))
-
-
-def _pad(whole: _Sum, x: Floats, low: int, seen: Floats) -> None:
-    """Copy images into memory that has zeros around them; from line `low` of the padded input on."""
-    taken, placed = [slice(None)], [slice(0, len(x))]
-    for axis, (size, before) in enumerate(zip(whole.size, whole.before, strict=True)):
-        origin = (0 if axis else low) - before
-        first = max(origin, 0)
-        last = max(min(origin + seen.shape[axis + 1], size), first)
-        taken.append(slice(first, last))
-        placed.append(slice(first - origin, last - origin))
-    seen[:, : placed[1].start] = 0.0
-    seen[:, placed[1].stop :] = 0.0
-    seen[tuple(placed)] = x[tuple(taken)]
+    part = Taps((0,) * len(ones), ones, list(range(plan.taps)), generic.tap_offsets(plan))
+    return Sum(plan.size, plan.output, plan.strides, plan.before, [part])

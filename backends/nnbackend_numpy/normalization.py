@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 import nnbackend.functional.normalization as generic
 from nnbackend.typing import Backward
+from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import Workspaces
 
 __all__ = ["standardize"]
@@ -18,6 +19,10 @@ __all__ = ["standardize"]
 BLOCK = 1 << 16
 #: Elements of a line, of as many positions as fit: NumPy is slow at broadcasting a short last axis.
 LINE = 1 << 10
+#: How much larger squares around a shift may be than around the mean: two bits of the variance.
+SPREAD = 4.0
+#: How many deviations a mean may be away from zero to be left in x: one bit of the result.
+NEAR = 2.0
 
 _workspaces = Workspaces()
 
@@ -33,10 +38,12 @@ def standardize(
     axis: int | tuple[int, ...] = -1,
     epsilon: float = 1e-3,
 ) -> tuple[tuple[Floats, Floats, Floats], Backward]:
-    """Standardise float32 over all axes but the last, in three passes over x and none over anything as large.
+    """Standardise float32 over all axes but the last, in two passes over x forwards and two backwards.
 
     The sums are those of the generic rule: rows of ones times what is left of x after a shift, in float32 within a
-    block and in float64 over blocks, so that a mean of ten thousand costs no digits.
+    block and in float64 over blocks, so that a mean of ten thousand costs no digits. The shift is the mean of the first
+    block; where that is far from the mean of all, a third pass takes the sums again. A mean that is small beside the
+    deviation is not taken from each element, but from the offset that is added to it.
     """
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     over_positions = sorted(a % x.ndim for a in axes) == list(range(x.ndim - 1)) if x.ndim > 1 else False
@@ -45,11 +52,12 @@ def standardize(
     lines = _Lines(np.ascontiguousarray(x))
     count = float(x.size // x.shape[-1])
     start = lines.means_of_first()
-    exact = start + lines.sums(start) / count
-    mean = exact.astype(x.dtype)
-    rest = exact - mean
-    variance = lines.squares(mean) / count - rest**2
+    exact, square, variance = _moments(lines, start, count)
+    if (square > SPREAD * variance).any():  # the first block told little of the others
+        exact, square, variance = _moments(lines, exact.astype(x.dtype), count)
     factor = 1.0 / np.sqrt(variance + epsilon)
+    mean = None if (np.abs(exact) * factor <= NEAR).all() else exact.astype(x.dtype)
+    rest = exact if mean is None else exact - mean
     scale = factor if gamma is None else factor * gamma.reshape(-1)
     y = lines.scaled(mean, scale, (0.0 if beta is None else beta.reshape(-1)) - rest * scale)
 
@@ -74,6 +82,13 @@ def standardize(
     return (y, exact.astype(x.dtype).reshape(kept), variance.astype(x.dtype).reshape(kept)), backward
 
 
+def _moments(lines: _Lines, shift: Floats, count: float) -> tuple[Floats, Floats, Floats]:
+    """Return the mean of x, that of (x - shift)^2, and the variance, in float64."""
+    total, squares = lines.moments(shift)
+    moved, square = total / count, squares / count
+    return shift + moved, square, np.maximum(square - moved**2, 0.0)
+
+
 def _plain(x: Floats, *parameters: Floats | None) -> bool:
     """Tell whether all are float32, and parameters have one number for each channel."""
     given = [parameter for parameter in parameters if parameter is not None]
@@ -95,76 +110,103 @@ class _Lines:
         together = math.gcd(positions, 1 << max(LINE // self._channels, 1).bit_length() - 1)
         self._x = x.reshape(-1, together * self._channels)
 
-    def _blocks(self) -> Iterator[tuple[slice, Floats, Floats]]:
-        """Yield the lines of each block, memory of their size, and as many ones."""
         count, width = self._x.shape
         step = min(count, max(1, BLOCK // width))
-        memory = _workspaces.array("block", (step, width), self._x.dtype)
-        ones = np.ones(step, self._x.dtype)
-        for start in range(0, count, step):
-            lines = slice(start, min(start + step, count))
-            yield lines, memory[: lines.stop - start], ones[: lines.stop - start]
+        self._step, self._starts = step, range(0, count, step)
+        self._ones = np.ones(step, self._x.dtype)
+
+    def _each(self, work: Callable[[slice, Floats], None]) -> None:
+        """Work on the lines of each block, with memory of their size."""
+
+        def some(starts: Iterable[int]) -> None:
+            memory = _workspaces.array("block", (self._step, self._x.shape[1]), self._x.dtype)
+            for start in starts:
+                lines = slice(start, min(start + self._step, len(self._x)))
+                work(lines, memory[: lines.stop - start])
+
+        spread(self._starts, some)
+
+    def _totals(self, work: Callable[[slice, Floats, Floats, Floats], None]) -> tuple[Floats, Floats]:
+        """Return two sums for each channel; `work` writes those of the columns of a block."""
+        parts = np.empty((2, len(self._starts), self._x.shape[1]), self._x.dtype)
+
+        def block(lines: slice, memory: Floats) -> None:
+            work(lines, memory, *parts[:, lines.start // self._step])
+
+        self._each(block)
+        first, second = (np.add.reduce(part, axis=0, dtype=np.float64) for part in parts)
+        return self._by_channel(first), self._by_channel(second)
+
+    def _add_up(self, rows: Floats, out: Floats) -> None:
+        np.matmul(self._ones[: len(rows)], rows, out=out)
+
+    def _less(self, lines: slice, center: Floats | None, out: Floats) -> Floats:
+        """Return lines of x less a center, in the memory given unless it is zero."""
+        return self._x[lines] if center is None else np.subtract(self._x[lines], center, out=out)
 
     def _drawn_out(self, statistic: Floats) -> Floats:
         """Repeat one number for each channel along a line."""
         return np.tile(statistic.astype(self._x.dtype), self._x.shape[1] // self._channels)
+
+    def _center(self, center: Floats | None) -> Floats | None:
+        return None if center is None else self._drawn_out(center)
 
     def _by_channel(self, sums: Floats) -> Floats:
         return sums.reshape(-1, self._channels).sum(axis=0)
 
     def means_of_first(self) -> Floats:
         """Return the means of the first block, a shift that makes the sums of all small; of the dtype of x."""
-        lines, _, _ = next(self._blocks())
-        rows = self._x[lines].reshape(-1, self._channels)
+        rows = self._x[: self._step].reshape(-1, self._channels)
         return rows.mean(axis=0, dtype=np.float64).astype(self._x.dtype)
 
-    def sums(self, shift: Floats) -> Floats:
-        """Sum x - shift over positions."""
-        shift, total = self._drawn_out(shift), np.zeros(self._x.shape[1])
-        for lines, left, ones in self._blocks():
-            np.subtract(self._x[lines], shift, out=left)
-            total += ones @ left
-        return self._by_channel(total)
+    def moments(self, shift: Floats) -> tuple[Floats, Floats]:
+        """Sum x - shift and its squares over positions."""
+        center = self._drawn_out(shift)
 
-    def squares(self, mean: Floats) -> Floats:
-        """Sum (x - mean)^2 over positions."""
-        mean, total = self._drawn_out(mean), np.zeros(self._x.shape[1])
-        for lines, left, ones in self._blocks():
-            np.subtract(self._x[lines], mean, out=left)
-            total += ones @ np.square(left, out=left)
-        return self._by_channel(total)
+        def work(lines: slice, left: Floats, total: Floats, squares: Floats) -> None:
+            np.subtract(self._x[lines], center, out=left)
+            self._add_up(left, total)
+            self._add_up(np.square(left, out=left), squares)
 
-    def scaled(self, mean: Floats, scale: Floats, offset: Floats) -> Floats:
+        return self._totals(work)
+
+    def scaled(self, mean: Floats | None, scale: Floats, offset: Floats) -> Floats:
         """Return (x - mean) scale + offset."""
-        mean, scale, offset = map(self._drawn_out, (mean, scale, offset))
+        center, scale, offset = self._center(mean), self._drawn_out(scale), self._drawn_out(offset)
         y = np.empty_like(self._x)
-        for lines, _, _ in self._blocks():
+
+        def work(lines: slice, left: Floats) -> None:
             out = y[lines]
-            np.subtract(self._x[lines], mean, out=out)
-            np.multiply(out, scale, out=out)
+            np.multiply(self._less(lines, center, out), scale, out=out)
             np.add(out, offset, out=out)
+
+        self._each(work)
         return y.reshape(self._shape)
 
-    def products(self, dy: Floats, mean: Floats) -> tuple[Floats, Floats]:
+    def products(self, dy: Floats, mean: Floats | None) -> tuple[Floats, Floats]:
         """Sum dy and dy (x - mean) over positions."""
-        dy, mean = dy.reshape(self._x.shape), self._drawn_out(mean)
-        total, along = np.zeros(self._x.shape[1]), np.zeros(self._x.shape[1])
-        for lines, left, ones in self._blocks():
-            np.subtract(self._x[lines], mean, out=left)
-            np.multiply(left, dy[lines], out=left)
-            total += ones @ dy[lines]
-            along += ones @ left
-        return self._by_channel(total), self._by_channel(along)
+        dy, center = dy.reshape(self._x.shape), self._center(mean)
 
-    def combined(self, dy: Floats, mean: Floats, scale: Floats, by_x: Floats, constant: Floats) -> Floats:
+        def work(lines: slice, left: Floats, total: Floats, along: Floats) -> None:
+            np.multiply(self._less(lines, center, left), dy[lines], out=left)
+            self._add_up(dy[lines], total)
+            self._add_up(left, along)
+
+        return self._totals(work)
+
+    def combined(
+        self, dy: Floats, mean: Floats | None, scale: Floats, by_x: Floats, constant: Floats
+    ) -> Floats:
         """Return dy scale + (x - mean) by_x + constant."""
-        dy, dx = dy.reshape(self._x.shape), np.empty_like(self._x)
-        mean, scale, by_x, constant = map(self._drawn_out, (mean, scale, by_x, constant))
-        for lines, left, _ in self._blocks():
+        dy, dx, center = dy.reshape(self._x.shape), np.empty_like(self._x), self._center(mean)
+        scale, by_x, constant = map(self._drawn_out, (scale, by_x, constant))
+
+        def work(lines: slice, left: Floats) -> None:
             out = dx[lines]
-            np.subtract(self._x[lines], mean, out=left)
-            np.multiply(left, by_x, out=left)
+            np.multiply(self._less(lines, center, left), by_x, out=left)
             np.add(left, constant, out=left)
             np.multiply(dy[lines], scale, out=out)
             np.add(out, left, out=out)
+
+        self._each(work)
         return dx.reshape(self._shape)

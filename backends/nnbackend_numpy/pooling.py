@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 import nnbackend.functional.pooling as generic
 from nnbackend.typing import Backward
+from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import Workspaces
 
 __all__ = ["max_pool"]
@@ -39,8 +40,12 @@ def max_pool(
     together = max(1, PIECE * len(x) // x.nbytes)
     pieces = [slice(start, start + together) for start in range(0, len(x), together)]
     y = np.empty((len(x), *(w.count for w in windows), x.shape[-1]), x.dtype)
-    for some in pieces:
-        _largest(x[some], sizes, y[some])
+
+    def take(some: Iterable[slice]) -> None:
+        for piece in some:
+            _largest(x[piece], sizes, y[piece])
+
+    spread(pieces, take)
 
     def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not isinstance(dy, np.ndarray) or dy.dtype != x.dtype:
@@ -49,8 +54,12 @@ def max_pool(
             return way_back
         covered = all(w.count * w.size == w.length for w in windows)
         dx = np.empty(x.shape, x.dtype) if covered else np.zeros(x.shape, x.dtype)
-        for some in pieces:
-            _claim(x[some], y[some], dy[some], sizes, dx[some])
+
+        def give(some: Iterable[slice]) -> None:
+            for piece in some:
+                _claim(x[piece], y[piece], dy[piece], sizes, dx[piece])
+
+        spread(pieces, give)
         return (dx,)
 
     return y, backward

@@ -39,8 +39,8 @@ class TorchBackend(Backend):
     name: ClassVar[str] = "torch"
     install: ClassVar[str] = 'pip install "nnbackend[torch]"'
     roots: ClassVar[frozenset[str]] = frozenset({"torch"})
-    scoped: ClassVar[bool] = True
     dtypes: ClassVar[tuple[str, ...]] = ("float16", "bfloat16", "float32", "float64")
+    scoped: bool = True
 
     def __init__(self, device: str = "cpu") -> None:
         import array_api_compat.torch as xp

@@ -71,6 +71,7 @@ COMPETITORS = {
     competitor.name: competitor
     for competitor in (
         Competitor("nnbackend numpy", _OURS, (), {"backend": "numpy"}),
+        Competitor("nnbackend numpy, numba", _OURS, ("numba",), {"backend": "numpy", "compiler": "numba"}),
         Competitor("nnbackend cupy", _OURS, ("cupy",), {"backend": "cupy"}, devices=_CUDA),
         Competitor(
             "nnbackend cupy, run eagerly",

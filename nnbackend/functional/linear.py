@@ -9,7 +9,7 @@ from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
-from nnbackend.functional.rules import like, normalize_axes
+from nnbackend.functional.rules import like, normalize_axes, sum_of_rows
 from nnbackend.typing import Array, Backward
 
 __all__ = ["dense", "matmul", "outer", "tensordot", "vecdot"]
@@ -137,7 +137,7 @@ def dense_backward(x: Any, rows: Any, kernel: Any, bias: Any) -> Backward:
         if needs[1]:
             dkernel = like(xp.matmul(rows.T, flat), kernel)
         if needs[2]:
-            dbias = like(xp.sum(flat, axis=0), bias)
+            dbias = like(sum_of_rows(flat), bias)
         return dx, dkernel, dbias
 
     return backward

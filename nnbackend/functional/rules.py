@@ -28,6 +28,7 @@ __all__ = [
     "reduced_size",
     "restore_axes",
     "sizes",
+    "sum_of_rows",
     "sum_to",
     "unbroadcast",
     "without_gradient",
@@ -141,6 +142,14 @@ def sum_to(gradient: Any, shape: Shape, dtype: DType) -> Any:
         gradient = added_up(gradient, axes, keepdims=True) if axes else gradient
         gradient = xp.reshape(gradient, tuple(shape))
     return gradient if gradient.dtype == dtype else xp.astype(gradient, dtype)
+
+
+def sum_of_rows(matrix: Any) -> Any:
+    """Sum a matrix over its rows: as a product with ones, where the backend says that this is faster."""
+    xp = namespace(matrix)
+    if backend_of(plain(matrix)).sums_by_products and matrix.dtype in (xp.float32, xp.float64):
+        return xp.matmul(xp.ones(matrix.shape[0], dtype=matrix.dtype), matrix)
+    return xp.sum(matrix, axis=0)
 
 
 def like(gradient: Any, argument: Any) -> Any:

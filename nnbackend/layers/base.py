@@ -50,7 +50,7 @@ def structure() -> int:
 
 def alterations(layers: Iterable[Layer]) -> int:
     """Return a number that grows whenever an attribute of one of these layers, once built, is set to something else."""
-    return sum(vars(layer).get("_altered", 0) for layer in layers)
+    return sum([layer._altered for layer in layers])
 
 
 class Parameter(Reference):
@@ -385,6 +385,8 @@ class Layer(Configurable):
     passes_inputs: ClassVar[bool] = False
     #: Whether the mask of its input is that of its output, too.
     passes_mask: ClassVar[bool] = False
+    #: How often an attribute was set to something else since the layer was built.
+    _altered: int = 0
 
     #: Attributes in which no layer or parameter of its own stands.
     _not_searched: ClassVar[frozenset[str]] = frozenset({"_arguments"})
@@ -445,7 +447,7 @@ class Layer(Configurable):
     def __setattr__(self, name: str, value: Any) -> None:
         if vars(self).get("built") and name not in self._kept_here and _differ(vars(self).get(name), value):
             global _revision
-            vars(self)["_altered"] = vars(self).get("_altered", 0) + 1
+            vars(self)["_altered"] = self._altered + 1
             if name in self._configured:
                 _revision += 1
         holds = isinstance(value, _HOLDERS) or isinstance(vars(self).get(name), _HOLDERS)

@@ -167,9 +167,14 @@ class Model(Layer):
         self._scales_loss = False
         self._alters = False  # whether its layers set attributes while they compute
         self._eager = False
+        self._taken: Any = None  # what inputs were like that a step could take as they are
         # what `_prepare` found; steps rely on it, and nothing else does
         self._handles: dict[str, Parameter] = {}
         self._placed: list[tuple[str, Parameter, tuple[Layer, ...]]] = []
+        self._switches: list[Parameter | Layer] = []
+        self._parts: (
+            tuple[list[bool], dict[str, Parameter], dict[str, Parameter], tuple[str | None, ...]] | None
+        ) = None
         self._prepared: tuple[int, str | None, list[tuple[Any, tuple[int, ...]]]] | None = None
         self._never_called: list[Layer] = []
 
@@ -189,8 +194,11 @@ class Model(Layer):
         "_members",
         "feed",
         "_never_called",
+        "_parts",
         "_placed",
         "_prepared",
+        "_switches",
+        "_taken",
     }
     _kept_here = (
         Layer._kept_here
@@ -343,7 +351,11 @@ class Model(Layer):
         if unbuilt and unbuilt != self._never_called:
             self._output_sample = sample_shape(self._try_out(shape))
             self._never_called = [layer for layer in unbuilt if not layer.built]
-        self._placed = self._placed_parameters()
+        self._placed, self._parts = self._placed_parameters(), None
+        switches: dict[Parameter | Layer, None] = {}
+        for _, parameter, around in self._placed:
+            switches |= dict.fromkeys((parameter, *around))
+        self._switches = list(switches)
         before, self._handles = self._handles, _by_path(self._placed)
         if [(path, id(parameter)) for path, parameter in before.items()] != [
             (path, id(parameter)) for path, parameter in self._handles.items()
@@ -362,11 +374,9 @@ class Model(Layer):
         if self._prepared is None:
             return False
         number, path, held = self._prepared
-        return (
-            number == structure()
-            and path == self._path
-            and all(contents(container) == ids for container, ids in held)
-        )
+        if number != structure() or path != self._path:
+            return False
+        return all([contents(container) == ids for container, ids in held])  # noqa: C419 - which takes less time
 
     def to(self, backend: str | Backend) -> Model:
         """Move the model, with all that training it goes on from, to another backend.
@@ -819,14 +829,7 @@ class Model(Layer):
 
     def _train(self, batch: Batch, measured: Tree) -> Tree:
         """Take one training step and return the sums behind the metrics."""
-        trained: dict[str, Parameter] = {}
-        fixed: dict[str, Parameter] = {}
-        frozen = []  # what a frozen layer computes may differ: its statistics stay
-        for path, parameter, around in self._placed:
-            thawed = all(layer.trainable for layer in around)
-            (trained if parameter.trainable and thawed else fixed)[path] = parameter
-            if not thawed:
-                frozen.append(path)
+        trained, fixed, frozen = self._parted()
         if not trained:
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} has no trainable parameters, so fit has nothing to do."
@@ -836,7 +839,7 @@ class Model(Layer):
                 f"{type(self).__name__} {self.path!r} would train the averages of its weights, which are put back at "
                 "the end of averaged_weights(). Train it outside of that block."
             )
-        step = self._step("train", (*fixed, None, *frozen))
+        step = self._step("train", frozen)
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
         self._training.start_loss_scale(self._scales_loss, self.backend)
@@ -848,6 +851,21 @@ class Model(Layer):
         )
         state, _ = self._take(step, self._training.gather(trained, fixed, measured), batch)
         return self._training.keep(state, trained, fixed)
+
+    def _parted(self) -> tuple[dict[str, Parameter], dict[str, Parameter], tuple[str | None, ...]]:
+        """Return the parameters to train and the others, by path, and what tells the steps for them apart."""
+        trainable = [switch.trainable for switch in self._switches]
+        if self._parts is None or self._parts[0] != trainable:
+            trained: dict[str, Parameter] = {}
+            fixed: dict[str, Parameter] = {}
+            frozen = []  # what a frozen layer computes may differ: its statistics stay
+            for path, parameter, around in self._placed:
+                thawed = all(layer.trainable for layer in around)
+                (trained if parameter.trainable and thawed else fixed)[path] = parameter
+                if not thawed:
+                    frozen.append(path)
+            self._parts = trainable, trained, fixed, (*fixed, None, *frozen)
+        return self._parts[1:]
 
     def _measure_all(
         self, batches: Iterable[Batch], count: int | None = None, watcher: EpochLines | None = None
@@ -947,7 +965,6 @@ class Model(Layer):
         watcher = watcher_of("predict", verbose)
         count: int | None
         if watcher is None and steps is None and not check_finite and self._takes_as_it_is(x, batch_size):
-            self._prepare(x)
             self.check_values(x)
             given = self._given()
             _, (output, carried) = self._take(self._step("predict"), {}, (given, x))
@@ -982,14 +999,27 @@ class Model(Layer):
         return tree.map(to_numpy, portable(output)) if loader is not None else self._answer(output, x)
 
     def _takes_as_it_is(self, x: Any, batch_size: int | None) -> bool:
-        """Tell whether inputs are one batch, on this backend and in its dtype, so that a step may take them."""
+        """Tell whether inputs are one batch, on this backend and in its dtype, so that a step may take them.
+
+        If they are, the model is made ready for them. What came last is remembered, since a single sample takes less
+        time than to look at all that again.
+        """
         its_own: bool = type(x) is _class_of_arrays(self.backend)
-        if not its_own or self._input_dtypes() != self._root_dtype():
+        if not its_own:
+            return False
+        kind = x.shape, x.dtype, batch_size, self.backend, self.casts_input, revision()
+        if kind == self._taken and self._is_as_prepared() and is_at_home(x, self.backend):
+            return True
+        if self._input_dtypes() != self._root_dtype():
             return False
         fits = len(x.shape) > 1 and 0 < x.shape[0] <= (batch_size or MEASURED_AT_ONCE)
-        return (
+        if not (
             fits and is_at_home(x, self.backend) and x.dtype == getattr(self.backend.xp, self._root_dtype())
-        )
+        ):
+            return False
+        self._prepare(x)
+        self._taken = x.shape, x.dtype, batch_size, self.backend, self.casts_input, revision()
+        return True
 
     def _answer(self, output: Any, x: Any) -> Any:
         """Return the output in the library of the inputs; NumPy's for lists and tables."""

@@ -67,7 +67,7 @@ class TrainingState:
             self._rate = optimizer.learning_rate
             return
         slots = self.optimizer["slots"]
-        if any(trained.keys() - slot.keys() for slot in slots.values()):
+        if not all(trained.keys() <= slot.keys() for slot in slots.values()):
             new = {path: a for path, a in trained.items() if any(path not in slot for slot in slots.values())}
             made = optimizer.first_state(new, backend)["slots"]
             slots = {name: {**made[name], **slot} for name, slot in slots.items()}
@@ -99,7 +99,8 @@ class TrainingState:
         """Return what a training step changes: trained and other parameters, slots, randomness and metrics."""
         assert self.random is not None
         slots = {
-            name: {path: slot[path] for path in trained} for name, slot in self.optimizer["slots"].items()
+            name: slot if len(slot) == len(trained) else {path: slot[path] for path in trained}
+            for name, slot in self.optimizer["slots"].items()
         }
         return {
             "trainable": {path: parameter._array for path, parameter in trained.items()},
@@ -116,7 +117,10 @@ class TrainingState:
             for path, array in state[part].items():
                 parameters[path]._array = array
         held = self.optimizer["slots"]  # those of frozen parameters are kept for their thawing
-        slots = {name: {**held[name], **slot} for name, slot in state["optimizer"]["slots"].items()}
+        slots = {
+            name: slot if len(slot) == len(held[name]) else {**held[name], **slot}
+            for name, slot in state["optimizer"]["slots"].items()
+        }
         self.optimizer = {**state["optimizer"], "slots": slots}
         self.random = {"seed": state["seed"], "step": state["step"]}
         self.loss_scale = state.get("loss_scale")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nnbackend import functional
-from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
+from nnbackend.backend import Backend, get_backend, host, is_array, plain, to_numpy
+from nnbackend.placement import is_at_home
 
 __all__ = ["Settings", "init", "randn"]
 
@@ -162,7 +163,7 @@ def place(values: Any, backend: Backend | None = None) -> Any:
     """Return values as an array: of `backend`, or as they are where none is asked for and they are an array."""
     values = plain(values)
     if is_array(values):
-        if backend is None or backend_of(values) is backend:
+        if backend is None or is_at_home(values, backend):
             return values
         values = to_numpy(values)
     target = backend or chosen_backend()

@@ -27,12 +27,12 @@ def adam_update(
     beta_2: float,
     epsilon: float,
 ) -> Any:
-    """M := b1 m + (1 - b1) g;  v := b2 v + (1 - b2) g^2;  w := w - (lr/c1) m / (sqrt(v/c2) + epsilon)."""
+    """M := b1 m + (1 - b1) g;  v := b2 v + (1 - b2) g^2;  w := w - (lr/c1) / (sqrt(v/c2) + epsilon) m."""
     xp = namespace(parameter)
     first = beta_1 * first + (1.0 - beta_1) * gradient
     second = beta_2 * second + (1.0 - beta_2) * (gradient * gradient)
-    step = rate / correction_1 * first / (xp.sqrt(second / correction_2) + epsilon)
-    return parameter - step, first, second
+    size = rate / correction_1 / (xp.sqrt(second / correction_2) + epsilon)
+    return parameter - size * first, first, second
 
 
 @elementwise
@@ -50,13 +50,13 @@ def amsgrad_update(
     beta_2: float,
     epsilon: float,
 ) -> Any:
-    """Moments of Adam;  u := max(u, v);  w := w - lr (m/c1) / (sqrt(u/c2) + epsilon)."""
+    """Moments of Adam;  u := max(u, v);  w := w - (lr/c1) / (sqrt(u/c2) + epsilon) m."""
     xp = namespace(parameter)
     first = beta_1 * first + (1.0 - beta_1) * gradient
     second = beta_2 * second + (1.0 - beta_2) * (gradient * gradient)
     largest = xp.maximum(largest, second)
-    step = rate * (first / correction_1) / (xp.sqrt(largest / correction_2) + epsilon)
-    return parameter - step, first, second, largest
+    size = rate / correction_1 / (xp.sqrt(largest / correction_2) + epsilon)
+    return parameter - size * first, first, second, largest
 
 
 @elementwise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +15,14 @@ import pytest
 import nnbackend as nn
 from nnbackend import functional as fn
 from nnbackend import tree
+from nnbackend.backend import namespace
+from nnbackend.elementwise import rowwise
 from nnbackend_numpy import compiled
 from nnbackend_numpy.blocks import Evaluator
+from nnbackend_numpy.layout import Arena
 from nnbackend_numpy.recording import Recording
-from nnbackend_numpy.replay import Arena, Replay
+from nnbackend_numpy.replay import Replay
+from nnbackend_numpy.shortcuts import shortcut
 
 schedules = nn.optimizers.schedules
 
@@ -758,8 +763,8 @@ def test_new_state_is_written_over_the_old():
     assert all(np.shares_memory(state["a"], one["a"]) for one in seen[4:])
     assert not any(np.shares_memory(state["b"], one["b"]) for one in seen[:-1])  # small: copied in and out
     (known,) = made._known
-    assert len(known.replay._over) == 2
-    assert not any(function is np.copyto for function, _ in known.replay._calls)
+    assert len(known.replay._layout.over) == 2
+    assert not any(function is np.copyto for function, _ in known.replay._bound.calls)
 
 
 def test_results_lie_outside_of_the_memory_that_steps_share():
@@ -1004,7 +1009,7 @@ def recorded(step: Callable[..., Any], *given: Any, state: int = 0) -> Replay:
 
 
 def kinds(replay: Replay) -> list[Any]:
-    return [op.function if op.kind == "call" else op.kind for op in replay._operations]
+    return [op.function if op.kind == "call" else op.kind for op in replay._layout.operations]
 
 
 def test_what_was_computed_before_is_not_computed_again():
@@ -1033,7 +1038,7 @@ def test_a_deep_chain_needs_the_memory_of_few_results(depth):
     x = np.ones((32, 32))
     replay = recorded(chain, x)
     assert len(kinds(replay)) == 2 * depth
-    assert x.nbytes <= replay.size <= 3 * x.nbytes
+    assert x.nbytes <= replay._layout.size <= 3 * x.nbytes
 
 
 def test_results_that_live_at_once_lie_apart():
@@ -1109,15 +1114,26 @@ def test_weights_that_are_joined_for_an_update_are_pieces_of_one_array(name):
 
     made = run_step(step, numbers(7), {"a": a, "b": b})
     (known,) = made._known
-    bound = known.replay._bound
-    assert any(op.kind == "packed" for op in known.replay._operations) == joined
+    bound = known.replay._bound.state
+    assert any(op.kind == "packed" for op in known.replay._layout.operations) == joined
     if joined:
         assert bound[0].base is not None
         assert bound[0].base is bound[1].base
     if name in ("in order", "reversed"):  # nothing is joined or copied: the flat array is updated in place
         assert not {np.copyto, np.concatenate} & {
-            getattr(call[0], "func", call[0]) for call in known.replay._calls
+            getattr(call[0], "func", call[0]) for call in known.replay._bound.calls
         }
+
+
+def test_rows_that_are_repeated_are_new_in_every_step():
+    @rowwise
+    def program(x, y):
+        return x * y - namespace(x).sum(x, axis=-1, keepdims=True)
+
+    def step(state, x):
+        return {"w": state["w"] + 1.0}, program(state["w"], x * 2.0)
+
+    run_step(step, [np.full((4, 1, 600), float(n)) for n in range(6)], {"w": np.ones((4, 30, 600))})
 
 
 def test_joined_weights_may_be_given_anew():
@@ -1138,3 +1154,57 @@ def test_joined_weights_may_be_given_anew():
         state, found = made(state, x)
         assert_same((state, found), (plain, expected))
     assert (made.reason, made.count) == (None, 1)
+
+
+# Shortcuts
+
+
+@pytest.mark.parametrize("shape", [(8,), (5, 3), (64, 128), (4097,), (3, 4099)])
+@pytest.mark.parametrize("function", [np.maximum, np.minimum])
+def test_an_extremum_with_a_number_has_the_same_bits_beside_an_array(function, shape):
+    special = np.array([-0.0, 0.0, np.nan, -np.nan, -1.0, 1.0, -np.inf, np.inf], "float32")
+    x = np.resize(special, shape)
+    out = np.empty_like(x)
+    call, operands = shortcut(functools.partial(function, out=out), [x, 0.0])
+    call(*operands)
+    assert out.tobytes() == function(x, 0.0).tobytes()
+
+
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize(("n", "k", "m"), [(100, 2, 64), (64, 64, 3), (128, 784, 10), (1, 5, 7), (3, 1, 4)])
+def test_a_product_has_the_same_bits_by_dot(n, k, m, turned):
+    a, b = normal(*((k, n) if turned[0] else (n, k))), normal(*((m, k) if turned[1] else (k, m)))
+    a, b = a.T if turned[0] else a, b.T if turned[1] else b
+    out = np.empty((n, m), "float32")
+    call, operands = shortcut(np.matmul, [a, b, out])
+    with np.errstate(all="ignore"):  # some BLAS compute beside the matrices, and matmul looks at the flags
+        call(*operands)
+        assert out.tobytes() == np.matmul(a, b).tobytes()
+
+
+@pytest.mark.parametrize("number", [0.1, 3, 1e-8])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_number_is_taken_in_the_dtype_of_the_arrays_beside_it(number, dtype):
+    x = normal(50).astype(dtype)
+    out = np.empty_like(x)
+    call, operands = shortcut(np.multiply, [number, x, out])
+    call(*operands)
+    assert out.tobytes() == (number * x).tobytes()
+
+
+def test_a_program_on_what_a_step_is_given_reads_it_anew_in_each_step():
+    @nn.elementwise
+    def squared_and_shifted(x, offset):
+        return x * x + offset
+
+    def step(state, x):
+        return {"total": squared_and_shifted(x, state["total"])}, None
+
+    compiled_step = nn.get_backend("numpy").compile(step)
+    first, second = normal(40_000), normal(40_000) + 1.0
+    state, expected = {"total": np.zeros(40_000, "float32")}, {"total": np.zeros(40_000, "float32")}
+    for x in (first, first, first, first, second, second, first, first):
+        x += 0.5  # in its place
+        state, expected = compiled_step(state, x)[0], step(expected, x)[0]
+        assert_same(state, expected)
+    assert compiled_step.count == 1

@@ -1,0 +1,287 @@
+"""NumPy's rules on several threads: the same bits, errors that come back, and BLAS as it was before."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnbackend as nn
+from nnbackend import functional as fn
+from nnbackend_numpy import threads
+
+threadpoolctl = pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed")
+
+
+def _of_blas() -> list[int]:
+    return [
+        library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"
+    ]
+
+
+def _many(work: Any, count: int = 64, on: int = 3) -> None:
+    with threads.limited(on):
+        threads.spread(range(count), work)
+
+
+def test_each_piece_is_worked_on_once_and_by_several_threads():
+    done: list[int] = []
+    names = set()
+    meeting = threading.Barrier(3)
+
+    def work(some: Any) -> None:
+        names.add(threading.get_ident())
+        meeting.wait(10)  # each of the three has begun
+        done.extend(some)
+
+    _many(work)
+    assert sorted(done) == list(range(64))
+    assert len(names) == 3
+
+
+def test_blas_has_one_thread_meanwhile_and_its_own_number_after():
+    before = _of_blas()
+    seen: list[list[int]] = []
+
+    def work(some: Any) -> None:
+        seen.extend(_of_blas() for _ in some)
+
+    _many(work, 4, 2)
+    assert all(set(numbers) == {1} for numbers in seen)
+    assert len(seen) == 4
+    assert _of_blas() == before
+
+
+def test_a_number_of_threads_is_blas_s_as_well():
+    before = _of_blas()
+    with threads.limited(2):
+        assert threads.allowed() == 2
+        assert set(_of_blas()) == {2}
+        with threads.limited(1):
+            assert threads.allowed() == 1
+            assert set(_of_blas()) == {1}
+        assert set(_of_blas()) == {2}
+    assert _of_blas() == before
+
+
+def test_without_a_number_it_is_that_of_blas():
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        assert threads.allowed() == 3
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        assert threads.allowed() == 1
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_an_error_ends_the_work_and_comes_back(where, error):
+    before = _of_blas()
+    here = threading.get_ident()
+    meeting = threading.Barrier(3)
+
+    def work(some: Any) -> None:
+        meeting.wait(10)
+        if (threading.get_ident() == here) == (where == "here"):
+            raise error
+        for _ in some:
+            pass
+
+    with pytest.raises(error):
+        _many(work)
+    assert _of_blas() == before
+    done: list[int] = []
+    _many(done.extend)
+    assert sorted(done) == list(range(64))
+
+
+def test_nothing_runs_any_more_when_an_error_comes_back():
+    running = set()
+
+    def work(some: Any) -> None:
+        for piece in some:
+            running.add(piece)
+            if piece == 5:
+                running.remove(piece)
+                raise ValueError("5")
+            np.sin(np.ones(100_000))
+            running.remove(piece)
+
+    with pytest.raises(ValueError, match="5"):
+        _many(work)
+    assert not running
+
+
+def test_work_within_work_stays_in_its_thread():
+    def inner(some: Any) -> None:
+        own.add(threading.get_ident())
+        list(some)
+
+    def work(some: Any) -> None:
+        nonlocal own
+        for _ in some:
+            own = set()
+            threads.spread(range(9), inner)
+            assert own == {threading.get_ident()}
+
+    own: set[int] = set()
+    with threads.limited(2):
+        threads.spread([0, 1], lambda some: [threads.spread(range(9), lambda s: list(s)) for _ in some])
+        assert threads.allowed() == 2
+    with threads.limited(1):
+        work([0])
+
+
+def test_helpers_compute_in_the_surroundings_of_who_asks():
+    def work(some: Any) -> None:
+        for _ in some:
+            assert np.geterr()["divide"] == "raise"
+            assert nn.get_matmul_precision() == "medium"
+
+    with np.errstate(divide="raise"), nn.use_matmul_precision("medium"):
+        _many(work)
+
+
+def test_two_who_spread_at_a_time_do_not_wait_for_each_other():
+    results: dict[int, list[int]] = {0: [], 1: []}
+
+    def run(number: int) -> None:
+        for _ in range(20):
+            _many(results[number].extend, 8, 4)
+
+    others = [threading.Thread(target=run, args=(number,)) for number in results]
+    before = _of_blas()
+    for other in others:
+        other.start()
+    for other in others:
+        other.join(60)
+    assert [sorted(found) for found in results.values()] == [sorted([*range(8)] * 20)] * 2
+    assert _of_blas() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_child_of_a_fork_has_threads_of_its_own():
+    _many(list)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            done: list[int] = []
+            _many(done.extend)
+            status = 0 if sorted(done) == list(range(64)) else 2
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_without_threadpoolctl_there_is_one_thread_and_a_hint(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    monkeypatch.setattr(threads, "_blas", threads._Blas())
+    assert threads.allowed() == 1
+    with pytest.raises(nn.BackendUnavailableError, match=r'threads=2 .*pip install "nnbackend\[threads\]"'):
+        nn.get_backend("numpy", threads=2)
+
+
+@pytest.mark.parametrize(
+    ("count", "error"),
+    [(0, ValueError), (-1, ValueError), (True, TypeError), (1.0, TypeError), ("2", TypeError)],
+)
+def test_what_is_no_number_of_threads_is_refused(count, error):
+    with pytest.raises(error, match="threads is a"):
+        nn.get_backend("numpy", threads=count)
+
+
+#: What goes in pieces: a function of arrays, and the shapes that it is given.
+PIECES = {
+    "conv": (lambda *a: fn.conv(*a, padding="same"), [(5, 33, 32, 32), (3, 3, 32, 40), (40,)]),
+    "strided conv": (lambda *a: fn.conv(*a, strides=2), [(6, 33, 64, 32), (3, 3, 32, 33), (33,)]),
+    "thin conv": (lambda *a: fn.conv(*a), [(64, 28, 28, 1), (3, 3, 1, 32), (32,)]),
+    "heavy conv": (lambda *a: fn.conv(*a), [(128, 7, 7, 130), (3, 3, 130, 140)]),
+    "conv_transpose": (lambda *a: fn.conv_transpose(*a, strides=2), [(6, 20, 20, 32), (3, 3, 34, 32)]),
+    "max_pool": (lambda x: fn.max_pool(x, pool_size=2), [(16, 32, 32, 32)]),
+    "standardize": (lambda *a: fn.standardize(*a, axis=(0, 1, 2))[0], [(16, 32, 32, 24), (24,), (24,)]),
+    "elementwise": (fn.gelu, [(64, 100, 100)]),
+    "broadcast": (lambda *a: fn.silu(fn.add(*a)), [(2000, 300), (300,)]),
+    "rowwise": (fn.softmax, [(30_000, 40)]),
+}
+
+
+@pytest.mark.parametrize("precision", ["highest", "high"])
+@pytest.mark.parametrize("name", PIECES)
+def test_the_bits_do_not_depend_on_the_number_of_threads(name, precision, rng):
+    function, shapes = PIECES[name]
+    given = [rng.normal(size=shape).astype("float32") for shape in shapes]
+
+    def results(count: int) -> list[Any]:
+        with threads.limited(count), nn.use_matmul_precision(precision):
+            y, pullback = nn.vjp(function, *given)
+            return [y, *pullback(np.cos(np.arange(y.size, dtype=y.dtype)).reshape(y.shape))]
+
+    alone = results(1)
+    for count in (2, 3, 7):
+        for mine, expected in zip(results(count), alone, strict=True):
+            np.testing.assert_array_equal(mine, expected)
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_work_in_pieces_is_spread(name, rng, monkeypatch):
+    function, shapes = PIECES[name]
+    given = [rng.normal(size=shape).astype("float32") for shape in shapes]
+    begun: list[int] = []
+    submit = threads._pool.submit
+    monkeypatch.setattr(
+        threads._pool, "submit", lambda count, work: begun.append(count) or submit(count, work)
+    )
+    with threads.limited(2):
+        y, pullback = nn.vjp(function, *given)
+        forwards = len(begun)
+        pullback(np.ones_like(y))
+    assert forwards
+    assert len(begun) > forwards
+
+
+def test_a_model_trains_to_the_same_bits_on_any_number_of_threads(rng):
+    x = rng.normal(size=(48, 16, 16, 32)).astype("float32")
+    y = rng.integers(0, 10, 48)
+
+    def trained(**options: Any) -> list[Any]:
+        model = nn.Sequential(
+            [
+                nn.Conv2D(32, 3, padding="same"),
+                nn.BatchNormalization(),
+                nn.ReLU(),
+                nn.MaxPooling2D(2),
+                nn.Flatten(),
+                nn.Dense(10),
+            ],
+            backend=nn.get_backend("numpy", **options),
+            seed=0,
+        )
+        model.compile("adam", "sparse_categorical_crossentropy")
+        model.fit(x, y, batch_size=16, epochs=2, verbose=0)  # three steps each: as it is, recorded, replayed
+        return [nn.to_numpy(weight) for weight in model.parameters]
+
+    before = _of_blas()
+    for mine, expected in zip(trained(threads=3), trained(threads=1), strict=True):
+        np.testing.assert_array_equal(mine, expected)
+    assert _of_blas() == before
+
+
+def test_a_step_has_the_threads_of_its_backend():
+    seen: list[int] = []
+
+    def step(state: Any, x: Any) -> Any:
+        seen.append(threads.allowed())
+        return state, x + 1
+
+    backend = nn.get_backend("numpy", threads=2)
+    backend.compile(step)(np.ones(2), np.ones(2))
+    backend.uncompiled(step)(np.ones(2), np.ones(2))
+    with backend.scope():
+        seen.append(threads.allowed())
+    assert seen == [2, 2, 2]
