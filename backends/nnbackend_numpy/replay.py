@@ -512,7 +512,8 @@ class Replay:
             else None
             for place in op.results
         )
-        if not any(map(self._is_fed, op.arguments)) and self._unroll(op, donate, targets):
+        spread = self._evaluator.spreads(op.function, max(target.size for target in targets))
+        if not (spread or any(map(self._is_fed, op.arguments))) and self._unroll(op, donate, targets):
             return
         self._add(self._run_program, [op.function, list(op.arguments), donate, targets])
 
