@@ -76,7 +76,10 @@ def set_matmul_precision(precision: MatmulPrecision) -> None:
 
     Notes
     -----
-    Other dtypes are never changed, and sums stay in float32 or better everywhere.
+    Other dtypes are never changed, and sums stay in float32 or better everywhere. The error of NumPy's Winograd sums,
+    for normally distributed numbers and relative to the largest result, is 1.2e-6 with 32 channels and 2.8e-6 with 256,
+    where the direct sum's is 1.6e-7 and 3.6e-7. It is taken where it saves a third of the multiplications: from 32
+    channels on, and where tiles of 4x4 waste little at the edges.
 
     What is in force when a step, or a function of arrays, runs is what it is computed with, forwards and backwards. A
     step that was compiled, recorded or captured under one precision is not used under another: a backend compiles it

@@ -195,13 +195,14 @@ class Binding:
             argument_at(op, self._over[place]) if place in self._over else None for place in op.results
         )
         fed = [place for place in op.arguments if self._is_fed(place)]
-        if all(self._forms[place].size <= COPIED for place in fed):
+        spreads = self._evaluator.spreads(op.function, max(target.size for target in targets))
+        if not spreads and all(self._forms[place].size <= COPIED for place in fed):
             arguments = [self._to_stay(argument) for argument in op.arguments]
             calls = self._unrolled(op.function, arguments, donate, targets)
             if calls is not None:
                 self.calls.extend(calls)
                 return
-        stays = bool(fed) and all(self._root[place] in self._layout.inputs for place in fed)
+        stays = not spreads and bool(fed) and all(self._root[place] in self._layout.inputs for place in fed)
         run = _Kept(self._unrolled, self._run_program) if stays else self._run_program
         self._add(run, [op.function, list(op.arguments), donate, targets])
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from nnbackend.elementwise import HALVES, REDUCTIONS, Instruction, Operand, Program, Value
 from nnbackend_numpy.shortcuts import Call
-from nnbackend_numpy.threads import spread
+from nnbackend_numpy.threads import allowed, spread
 from nnbackend_numpy.workspaces import aligned
 
 __all__ = [
@@ -112,6 +112,11 @@ class Evaluator:
         )
 
     @staticmethod
+    def spreads(program: Program, size: int) -> bool:
+        """Tell whether `blocked` takes a program of so many elements to several threads."""
+        return _is_worth_spreading(program, size // BLOCK) and allowed() > 1
+
+    @staticmethod
     def _plain(program: Program, arguments: Sequence[Any], donate: Sequence[int | None]) -> Any:
         if program.rowwise:  # so that sums do not depend on the size or the memory order
             arguments = [np.asarray(a, order="C") if isinstance(a, np.ndarray) else a for a in arguments]
@@ -150,10 +155,10 @@ class Evaluator:
             for function, operands in sweep(some):
                 function(*operands)
 
-        if len(starts) * len(program.instructions) < WORTH_SPREADING:
-            work(starts)
-        else:
+        if _is_worth_spreading(program, len(starts)):
             spread(starts, work)
+        else:
+            work(starts)
         return results[0] if len(results) == 1 else tuple(results)
 
     def calls(
@@ -324,6 +329,10 @@ def _sweep(
             values[step.result] = out
         for index in plan.copied:
             yield np.copyto, [results[index][start:stop], values[plan.outputs[index][0]]]
+
+
+def _is_worth_spreading(program: Program, blocks: int) -> bool:
+    return blocks * len(program.instructions) >= WORTH_SPREADING
 
 
 def names_of(arguments: Sequence[np.ndarray[Any, Any]]) -> tuple[str, ...]:

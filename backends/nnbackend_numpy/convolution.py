@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -39,7 +39,8 @@ HEAVY, SHORT = 1 << 14, 8
 SMALL = 800_000
 #: Rows of such a product, as far as lines can be put together.
 ROWS = 128
-#: Channels from which on the kernel's gradient takes taps one at a time, and not those along its last axis together.
+#: Channels from which on the kernel's gradient, where it is HEAVY, takes taps one at a time, not those along its last
+#: axis together.
 WIDE = 48
 #: Bytes of a product's smaller operand, or of both in a product of gradients, that stay in the first level of cache.
 NEAR = 32 << 10
@@ -50,6 +51,8 @@ _workspaces = Workspaces()
 
 #: Writes the sums of a piece into the output's positions.
 Way = Callable[[Piece, Floats], None]
+#: Makes the products of what some taps after the other see of a piece, transposed, and gradients.
+Crossing = Callable[[Piece, Floats], Iterator[Floats]]
 
 
 def conv(x: Floats, kernel: Floats, bias: Floats | None = None, *, plan: Geometry) -> tuple[Floats, Backward]:
@@ -168,8 +171,9 @@ def _tap_by_tap(seen: Seen, part: Taps, weights: Floats) -> Way:
 
 def _by_lines(seen: Seen, part: Taps, weights: Floats) -> Way:
     """Lay what taps along the last axis see side by side, once for all others, which are added up."""
-    beside = _Beside(seen, part)
-    matrices = list(weights.reshape(-1, beside.width, weights.shape[-1]))
+    made = weights.shape[-1]
+    beside = _Beside(seen, part, lambda width: min(ROWS, SMALL // (width * made)))
+    matrices = list(weights.reshape(-1, beside.width, made))
 
     def add_up(piece: Piece, out: Floats) -> None:
         lines = beside.lines(piece, out)
@@ -187,6 +191,8 @@ class _Beside:
         The input.
     part : Taps
         The taps.
+    rows : callable
+        Tells how many positions a product may have for this width.
 
     Attributes
     ----------
@@ -194,17 +200,18 @@ class _Beside:
         How many numbers lie side by side.
     """
 
-    def __init__(self, seen: Seen, part: Taps) -> None:
+    def __init__(self, seen: Seen, part: Taps, rows: Callable[[int], int]) -> None:
         self._seen, self._view = seen, seen.beside(part)
         self._last = max(offset[0] for offset in part.offsets)
         self._places = list(dict.fromkeys(offset[:-1] for offset in part.offsets))
         self.width = self._view.shape[-2] * self._view.shape[-1]
+        self._rows = rows(self.width)
         self._known: dict[Shape, tuple[Floats, list[Floats]]] = {}
 
     def lines(self, piece: Piece, out: Floats) -> list[Floats]:
         """Return what is seen of the lines of `out`, (n, ..., lines, positions, width), by each tap of the other axes.
 
-        Some lines count as one, as many as BLAS multiplies at its best.
+        Some lines count as one, as far as they may.
         """
         view = self._view[self._seen.reach(piece, out.shape[1], self._last)]
         if out.shape not in self._known:
@@ -229,10 +236,10 @@ class _Beside:
             ]
             for place in self._places
         ]
-        *lead, positions, made = out.shape
+        *lead, positions, _ = out.shape
         together = 1
         if steps[-2] == 1 and out.strides[-3] == positions * out.strides[-2]:
-            most = max(1, min(ROWS // positions, SMALL // (positions * self.width * made)))
+            most = max(1, self._rows // positions)
             together = max(count for count in range(1, most + 1) if lead[-1] % count == 0)
         shape = (*lead[:-1], lead[-1] // together, together * positions, self.width)
         return [view.reshape(shape) for view in views] if together > 1 else views
@@ -315,7 +322,10 @@ def _meet(x: Floats, dy: Floats, plan: Geometry) -> Floats:
     whole = _whole(plan)
     thin = generic.gathers_taps(plan.taps, width, made)
     alone = len(plan.kernel) - (width < WIDE)  # along these axes the kernel's taps are taken one at a time
-    gathered = width * (plan.taps if thin else math.prod(plan.kernel[alone:]))
+    by_lines = not thin and len(plan.kernel) > 1 and width * plan.kernel[-1] * made < HEAVY
+    gathered = width * (
+        plan.taps if thin else plan.kernel[-1] if by_lines else math.prod(plan.kernel[alone:])
+    )
     line = math.prod(plan.output[1:]) * (made + gathered) * x.itemsize
     pieces = Pieces(whole, x, line, LARGE_PIECE if gathered * made >= HEAVY else PIECE, planes=thin)
     runs = _runs(len(pieces.all), (x.size + dy.size) // (plan.taps * width * made))
@@ -323,23 +333,19 @@ def _meet(x: Floats, dy: Floats, plan: Geometry) -> Floats:
 
     def work(some: Iterable[int]) -> None:
         seen = pieces.seen()
-        windows = seen.windows(whole.parts[0])
+        part = whole.parts[0]
         if thin:
-            views = [_as_planes(windows, x.ndim)]
+            crossed = _planes_crossed(seen, part)
+        elif by_lines:
+            crossed = _lines_crossed(seen, part, made)
         else:
-            views = [_as_rows(windows[tap], x.ndim) for tap in np.ndindex(plan.kernel[:alone])]
+            crossed = _rows_crossed(seen, part, list(np.ndindex(plan.kernel[:alone])))
         for run in some:
-            sums = list(totals[run].reshape(len(views), -1, made))
             for piece in pieces.all[runs[run]]:
                 seen.look_at(piece)
-                gradients = dy[piece]
-                region = seen.region(piece, gradients.shape[1])
-                for view, own in zip(views, sums, strict=True):
-                    if thin:
-                        taken = view[(*(slice(None),) * (windows.ndim - x.ndim + 1), *region)]
-                        own += _copied(taken).reshape(len(own), -1) @ gradients.reshape(-1, made)
-                    else:
-                        own += _crossed(_copied(view[region]).reshape(-1, len(own)), gradients)
+                products = crossed(piece, dy[piece])
+                for own, product in zip(totals[run].reshape(-1, gathered, made), products, strict=True):
+                    own += product
 
     spread(range(len(runs)), work)
     total = totals[0] if len(runs) == 1 else np.add.reduce(totals, axis=0)
@@ -353,21 +359,68 @@ def _runs(pieces: int, most: int) -> list[slice]:
     return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
 
 
+def _planes_crossed(seen: Seen, part: Taps) -> Crossing:
+    """Multiply what all taps see, channel by channel, by gradients."""
+    planes = _as_planes(seen.windows(part), seen.ndim)
+    before = (slice(None),) * (planes.ndim - seen.ndim + 1)
+
+    def crossed(piece: Piece, gradients: Floats) -> Iterator[Floats]:
+        some = _copied(planes[(*before, *seen.region(piece, gradients.shape[1]))])
+        made = gradients.shape[-1]
+        yield some.reshape(len(part.numbers) * some.shape[-seen.ndim], -1) @ gradients.reshape(-1, made)
+
+    return crossed
+
+
+def _lines_crossed(seen: Seen, part: Taps, made: int) -> Crossing:
+    """Multiply what the taps along the last axis see side by side by gradients, for each of the others."""
+    beside = _Beside(seen, part, lambda width: _near(width, made, seen.itemsize))
+
+    def crossed(piece: Piece, gradients: Floats) -> Iterator[Floats]:
+        for rows in beside.lines(piece, gradients):
+            yield _products(rows, gradients.reshape(*rows.shape[:-1], made))
+
+    return crossed
+
+
+def _rows_crossed(seen: Seen, part: Taps, alone: list[Shape]) -> Crossing:
+    """Multiply what the taps see that are not taken alone by gradients, for each of those that are."""
+    windows = seen.windows(part)
+    views = [_as_rows(windows[tap], seen.ndim) for tap in alone]
+
+    def crossed(piece: Piece, gradients: Floats) -> Iterator[Floats]:
+        region = seen.region(piece, gradients.shape[1])
+        for view in views:
+            columns = math.prod(view.shape[seen.ndim - 1 :])
+            yield _crossed(_copied(view[region]).reshape(-1, columns), gradients)
+
+    return crossed
+
+
 def _crossed(rows: Floats, gradients: Floats) -> Floats:
     """Multiply what taps see, transposed, by gradients, in products of a size that BLAS does fast."""
     made = gradients.shape[-1]
     positions, columns = rows.shape
     line = gradients.shape[-2]
     lines = positions // line
-    most = lines
-    if columns * made < HEAVY:
-        most = max(64, NEAR // ((columns + made) * rows.itemsize)) // line
-    together = max((count for count in range(1, min(most, lines) + 1) if lines % count == 0), default=1)
-    blocks = lines // together
-    products = _workspaces.array("product", (blocks, columns, made), rows.dtype)
-    left = rows.reshape(blocks, together * line, columns).transpose(0, 2, 1)
-    np.matmul(left, gradients.reshape(blocks, together * line, made), out=products)
-    return products[0] if blocks == 1 else np.add.reduce(products, axis=0)
+    most = lines if columns * made >= HEAVY else min(_near(columns, made, rows.itemsize) // line, lines)
+    together = max((count for count in range(1, most + 1) if lines % count == 0), default=1)
+    shape = lines // together, together * line
+    return _products(rows.reshape(*shape, columns), gradients.reshape(*shape, made))
+
+
+def _near(columns: int, made: int, itemsize: int) -> int:
+    """Return how many rows a product of gradients has for both of its operands to stay in the first level of cache."""
+    return max(64, NEAR // ((columns + made) * itemsize))
+
+
+def _products(rows: Floats, gradients: Floats) -> Floats:
+    """Add up the products of matrices of rows, transposed, and of gradients."""
+    shape = (*rows.shape[:-2], rows.shape[-1], gradients.shape[-1])
+    products = _workspaces.array("product", shape, rows.dtype)
+    np.matmul(rows.swapaxes(-1, -2), gradients, out=products)
+    products = products.reshape(-1, *shape[-2:])
+    return products[0] if len(products) == 1 else np.add.reduce(products, axis=0)
 
 
 # The convolution itself as a sum

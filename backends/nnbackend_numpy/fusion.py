@@ -124,6 +124,11 @@ class CompilingEvaluator(Evaluator):
             return super().run(program, arguments, donate)
         return self._by_calls.run(program, arguments, donate)
 
+    @staticmethod
+    def spreads(program: Program, size: int) -> bool:
+        """Leave it to the calls: one that runs a whole program spreads its pieces by itself."""
+        return False
+
     def takes_in_place(self, program: Program, arguments: Sequence[Array]) -> bool:
         compiled = any(part.compiled for part in _parts_of(program, arguments))
         return (compiled and _in_rows(arguments, program) is not None) or super().takes_in_place(

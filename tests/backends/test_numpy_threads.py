@@ -285,3 +285,28 @@ def test_a_step_has_the_threads_of_its_backend():
     with backend.scope():
         seen.append(threads.allowed())
     assert seen == [2, 2, 2]
+
+
+def test_large_programs_of_a_recorded_step_are_spread(rng, monkeypatch):
+    x = rng.normal(size=1 << 19).astype("float32")
+    begun: list[int] = []
+    submit = threads._pool.submit
+    monkeypatch.setattr(
+        threads._pool, "submit", lambda count, work: begun.append(count) or submit(count, work)
+    )
+
+    def results(count: int) -> Any:
+        step = nn.get_backend("numpy", threads=count).compile(
+            lambda state, x: (state, fn.gelu(fn.gelu(x) + x))
+        )
+        for _ in range(3):
+            step((), x)
+        begun.clear()
+        outcome = step((), x)[1]
+        assert step.count == 1
+        return outcome
+
+    alone = results(1)
+    assert not begun
+    np.testing.assert_array_equal(results(2), alone)
+    assert begun
