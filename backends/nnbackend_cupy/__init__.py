@@ -73,7 +73,7 @@ class CupyBackend(Backend):
         self.native_rules = NATIVE_RULES
         self._philox = cupy.RawKernel(kernels.PHILOX_SOURCE, kernels.PHILOX_NAME, options=kernels.OPTIONS)
         self._number = None if device is None else device_number(device, self.probe().devices)
-        self.scoped = self._number is not None  # type: ignore[misc]
+        self.scoped = self._number is not None
         if not 0.0 <= data_on_device <= 1.0:
             raise ValueError(
                 f"The cupy backend expects data_on_device as a fraction from 0 to 1, got {data_on_device!r}."
