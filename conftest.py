@@ -6,8 +6,9 @@ from importlib.util import find_spec
 
 import pytest
 
-#: The examples in the docstrings of the pictures need what draws them.
-collect_ignore_glob = [] if find_spec("matplotlib") else ["nnbackend/plotting/*.py"]
+#: What is imported for the examples in its docstrings, and needs a library that may be missing.
+_NEEDS = {"nnbackend/plotting/*.py": "matplotlib", "tests/backends/cupy_on_cpu.py": "cupy"}
+collect_ignore_glob = [pattern for pattern, library in _NEEDS.items() if not find_spec(library)]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -146,9 +146,10 @@ def sum_to(gradient: Any, shape: Shape, dtype: DType) -> Any:
 
 def sum_of_rows(matrix: Any) -> Any:
     """Sum a matrix over its rows: as a product with ones, where the backend says that this is faster."""
-    xp = namespace(matrix)
-    if backend_of(plain(matrix)).sums_by_products and matrix.dtype in (xp.float32, xp.float64):
-        return xp.matmul(xp.ones(matrix.shape[0], dtype=matrix.dtype), matrix)
+    xp, array = namespace(matrix), plain(matrix)
+    backend = backend_of(array)
+    if backend.sums_by_products and matrix.dtype in (xp.float32, xp.float64):
+        return xp.matmul(backend.full_like(array, 1.0, matrix.shape[:1]), matrix)
     return xp.sum(matrix, axis=0)
 
 
