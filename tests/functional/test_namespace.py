@@ -9,16 +9,16 @@ from nnbackend import functional as fn
 
 NAMES = """
 EPSILON abs absolute_error acos acosh adaptive_average_pool adaptive_max_pool add additive_attention all alpha_dropout
-any argmax argmin argsort asin asinh astype atan atan2 atanh average_pool batch_norm batch_norm_inference
-bfloat16 binary_crossentropy binary_focal_crossentropy bool broadcast_arrays broadcast_to categorical_crossentropy
+any argmax argmin argsort asin asinh astype atan atan2 atanh average_pool batch_norm batch_norm_inference bfloat16
+binary_crossentropy binary_focal_crossentropy bool broadcast_arrays broadcast_to categorical_crossentropy
 categorical_focal_crossentropy categorical_hinge ceil celu circle clip concat contrastive conv conv1d conv2d conv3d
 conv_kernel_gradient conv_transpose copysign cos cosh cosine_similarity count_nonzero ctc cumulative_sum dense
-depthwise_conv divide dropout einsum elu embedding equal erf erfc exp expand_dims expm1 finfo flip float16 float32 float64
-floor floor_divide full_like gelu generalized_crossentropy getitem global_average_pool global_max_pool glu greater
-greater_equal group_norm gru hard_shrink hard_sigmoid hard_silu hard_tanh hardest_triplet hinge huber hypot iinfo
-instance_norm int16 int32 int64 int8 isdtype isfinite isinf isnan kl_divergence layer_norm leaky_relu less less_equal
-linear log log10 log1p log2 log_cosh log_sigmoid log_softmax logaddexp logical_and logical_not logical_or logical_xor
-logsumexp lstm masked_softmax matmul matrix_transpose max max_pool maximum mean mean_absolute_error
+depthwise_conv divide dropout einsum elu embedding equal erf erfc exp expand_dims expm1 finfo flip float16 float32
+float64 floor floor_divide full_like gelu generalized_crossentropy getitem global_average_pool global_max_pool glu
+greater greater_equal group_norm gru hard_shrink hard_sigmoid hard_silu hard_tanh hardest_triplet hinge huber hypot
+iinfo instance_norm int16 int32 int64 int8 isdtype isfinite isinf isnan kl_divergence layer_norm leaky_relu less
+less_equal linear log log10 log1p log2 log_cosh log_sigmoid log_softmax logaddexp logical_and logical_not logical_or
+logical_xor logsumexp lstm masked_softmax matmul matrix_transpose max max_pool maximum mean mean_absolute_error
 mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error min minimum mish moveaxis multiply
 negative negative_log_likelihood not_equal ones_like outer pad permute_dims poisson pooled_shape positive pow
 power_iteration prelu prod reciprocal relu relu6 remainder repeat reshape rms_norm roll rotary_embedding round
