@@ -31,20 +31,20 @@ class NumpyBackend(Backend):
 
     Parameters
     ----------
-    compiler : {"numba"}, optional
-        What compiles elementwise programs; without it they run as calls of NumPy. It changes no result.
     threads : int, optional
         How many threads steps of models use, in BLAS and in work that comes in pieces: convolution, pooling, batch
         norm and large elementwise programs. The bits do not depend on it. It needs ``threadpoolctl``. Without it, and
         outside of steps, as many as BLAS has, which ``OPENBLAS_NUM_THREADS`` says; without ``threadpoolctl`` BLAS
         alone.
+    compiler : {"numba"}, optional
+        What compiles elementwise programs; without it they run as calls of NumPy. It changes no result.
 
     Raises
     ------
-    ValueError
-        If no compiler has that name.
+    TypeError, ValueError
+        If no compiler has that name, or the number of threads is none.
     BackendUnavailableError
-        If it is not installed, or cannot be imported.
+        If what an option needs is not installed, or cannot be imported.
 
     Notes
     -----
