@@ -111,7 +111,16 @@ HOST_EDGES = {
 #: backend package -> the libraries it knows.
 OWN_LIBRARIES = {
     "nnbackend_numpy": {"array_api_compat", "llvmlite", "numba", "numpy", "scipy", "threadpoolctl"},
-    "nnbackend_cupy": {"array_api_compat", "cuda", "cupy", "cupy_backends", "cupyx", "ml_dtypes", "numpy"},
+    "nnbackend_cupy": {
+        "array_api_compat",
+        "cuda",
+        "cudnn",
+        "cupy",
+        "cupy_backends",
+        "cupyx",
+        "ml_dtypes",
+        "numpy",
+    },
     "nnbackend_torch": {"array_api_compat", "ml_dtypes", "numpy", "torch"},
     "nnbackend_jax": {"array_api_compat", "jax", "jaxlib", "numpy"},
     "nnbackend_strict": {"array_api_compat", "array_api_strict", "numpy"},
@@ -131,6 +140,9 @@ PROTOCOL = {
 RULE_EDGES = {
     "backends/nnbackend_cupy/convolution.py": {
         "nnbackend.functional.convolution": "what has no faster form, and gradients of gradients, are generic",
+    },
+    "backends/nnbackend_cupy/cudnn_convolution.py": {
+        "nnbackend.functional.convolution": "what a convolution's plan says is that module's",
     },
     "backends/nnbackend_cupy/matmul.py": {
         "nnbackend.functional.linear": "what has no faster form, and gradients, are generic",

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
-from nnbackend.backend import Availability, Backend
+from nnbackend.backend import Availability, Backend, nearest, use_backend
 from nnbackend.elementwise import Program
 from nnbackend.typing import Array, Device, DType
-from nnbackend_cupy import kernels
+from nnbackend_cupy import cudnn, kernels
 from nnbackend_cupy.availability import driver, install_line, probe
 from nnbackend_cupy.capture import CapturedStep, NotCapturableError
 from nnbackend_cupy.memory import MemoryUse, bytes_of, device_number
@@ -39,11 +39,23 @@ class CupyBackend(Backend):
     data_on_device : float
         A data set of arrays in memory is brought to the device as a whole if it takes at most this fraction of the
         memory that is free; otherwise batch by batch, while the step before is computed. The batches are the same.
+    convolution : {"cudnn"}, optional
+        What convolves. Without it, convolutions are products of matrices; with "cudnn", NVIDIA's library computes those
+        for which it has a deterministic plan, in float32, float16 and bfloat16. The last bits of the two differ, so it
+        is used where it is asked for, never because it happens to be installed.
 
     Raises
     ------
     ValueError
-        If there is no such device, or a number is none of these.
+        If there is no such device, a number is none of these, or nothing that convolves has that name.
+    BackendUnavailableError
+        If cuDNN is asked for and is not installed.
+
+    Notes
+    -----
+    An array of CuPy's does not tell which instance of this class it belongs to. Steps of a model run with the
+    `convolution` of the model's backend where it has one, and all else with that of the backend in force
+    (`nnbackend.get_backend`).
     """
 
     name: ClassVar[str] = "cupy"
@@ -56,6 +68,7 @@ class CupyBackend(Backend):
         device: int | str | None = None,
         memory_limit: float | str | None = None,
         data_on_device: float = 0.5,
+        convolution: str | None = None,
     ) -> None:
         import cupy
         import numpy
@@ -73,7 +86,10 @@ class CupyBackend(Backend):
         self.native_rules = NATIVE_RULES
         self._philox = cupy.RawKernel(kernels.PHILOX_SOURCE, kernels.PHILOX_NAME, options=kernels.OPTIONS)
         self._number = None if device is None else device_number(device, self.probe().devices)
-        self.scoped = self._number is not None
+        self.convolution = convolution
+        self.scoped = self._number is not None or convolution is not None
+        if convolution is not None:
+            _check_convolution(convolution)
         if not 0.0 <= data_on_device <= 1.0:
             raise ValueError(
                 f"The cupy backend expects data_on_device as a fraction from 0 to 1, got {data_on_device!r}."
@@ -81,7 +97,7 @@ class CupyBackend(Backend):
         self._share = float(data_on_device)
         self._peak = 0
         if memory_limit is not None:
-            with self.scope():
+            with self._on_device():
                 limit = bytes_of(memory_limit, cupy.cuda.runtime.memGetInfo()[1])
                 cupy.get_default_memory_pool().set_limit(size=limit)
 
@@ -95,7 +111,15 @@ class CupyBackend(Backend):
         return isinstance(value, self._cupy.ndarray)
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Make this backend's device the current one."""
+        """Make this backend's device the current one, and its options those that hold."""
+        return self._on_device() if self.convolution is None else self._in_force()
+
+    @contextmanager
+    def _in_force(self) -> Iterator[None]:
+        with use_backend(self), self._on_device():
+            yield
+
+    def _on_device(self) -> AbstractContextManager[Any]:
         if self._number is None:
             return nullcontext()
         device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)
@@ -104,12 +128,12 @@ class CupyBackend(Backend):
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Return the step, captured as a CUDA graph for each set of shapes (`nnbackend_cupy.capture`)."""
         captured = CapturedStep(step, self._graphs.CudaRecorder)
-        return captured if self._number is None else self.uncompiled(captured)
+        return self.uncompiled(captured) if self.scoped else captured
 
     def from_host(self, array: Any, dtype: str | None = None) -> Array:
         kind = self.dtype(dtype) if dtype is not None else None
         host = self._numpy.asarray(array, dtype=kind, order="C")  # cast before it travels
-        with self.scope():
+        with self._on_device():
             copied: Array = self._graphs.bring(host, self._cupy.asarray)
         return copied
 
@@ -120,7 +144,7 @@ class CupyBackend(Backend):
             return self._cupy.asnumpy(array)
 
     def random_words(self, count: int, bits: int, *, key: Any, step: Any, stream: int, call: int) -> Array:
-        with self.scope():
+        with self._on_device():
             return self._random_words(count, bits, key, step, stream, call)
 
     def _random_words(self, count: int, bits: int, key: Any, step: Any, stream: int, call: int) -> Array:
@@ -171,7 +195,7 @@ class CupyBackend(Backend):
 
     def holds(self, count: int) -> bool:
         pool = self._cupy.get_default_memory_pool()
-        with self.scope():
+        with self._on_device():
             free = self._cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes()
             if pool.get_limit():
                 free = min(free, pool.get_limit() - pool.used_bytes())
@@ -179,30 +203,30 @@ class CupyBackend(Backend):
 
     def sender(self) -> Callable[[Sequence[Any]], list[Array]]:
         """Return what brings batches to the device, each beside the step before (`nnbackend_cupy.transfers`)."""
-        with self.scope():
+        with self._on_device():
             feeder = Feeder(self._lanes.CudaLanes())
 
         def send(arrays: Sequence[Any]) -> list[Array]:
             host = [array for array in arrays if not self.owns(array)]
-            with self.scope():
+            with self._on_device():
                 brought = iter(feeder(host) if host else ())
             return [array if self.owns(array) else next(brought) for array in arrays]
 
         return send
 
     def synchronize(self) -> None:
-        with self.scope():
+        with self._on_device():
             self._cupy.cuda.Device().synchronize()
 
     def memory_in_use(self) -> int:
         """Return the bytes that arrays and graphs hold on this backend's device."""
-        with self.scope():
+        with self._on_device():
             return int(self._cupy.get_default_memory_pool().used_bytes())
 
     def memory_use(self) -> MemoryUse:
         """Return how much memory of the device is used, by CuPy's pool and in all."""
         pool = self._cupy.get_default_memory_pool()
-        with self.scope():
+        with self._on_device():
             free, total = self._cupy.cuda.runtime.memGetInfo()
             held = int(pool.total_bytes())
             self._peak = max(self._peak, held)
@@ -214,9 +238,13 @@ class CupyBackend(Backend):
     def release_memory(self) -> None:
         """Give back to the device and the host what the pools hold and nobody uses."""
         self.memory_use()  # the peak so far
-        with self.scope():
+        with self._on_device():
             self._cupy.get_default_memory_pool().free_all_blocks()
         self._cupy.get_default_pinned_memory_pool().free_all_blocks()
+
+    def __repr__(self) -> str:
+        option = "" if self.convolution is None else f", convolution={self.convolution!r}"
+        return f"<cupy backend{option}>"
 
 
 def _ml_dtypes() -> Any:
@@ -225,3 +253,13 @@ def _ml_dtypes() -> Any:
         return importlib.import_module("ml_dtypes")
     except ImportError:
         raise ImportError("bfloat16 on CuPy needs ml_dtypes. Cure: pip install ml_dtypes") from None
+
+
+def _check_convolution(convolution: str) -> None:
+    """Refuse what does not convolve here, before the first convolution."""
+    if convolution != "cudnn":
+        raise ValueError(
+            f"The cupy backend knows one library that convolves, 'cudnn', got {convolution!r}."
+            f"{nearest(str(convolution), ['cudnn'])}"
+        )
+    cudnn.load()

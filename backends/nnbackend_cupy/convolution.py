@@ -2,7 +2,7 @@
 
 Rows are made for as many samples at a time as fit into `PIECE`; which these are depends on shapes alone. The transposed
 convolution multiplies first and adds the taps up then, in their order. What is not done by that, groups of one channel
-and more than three axes of space, is left to the generic rules.
+and more than three axes of space, is left to the generic rules. Where the user asks for cuDNN, it comes first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import cupy
 import nnbackend.functional.convolution as generic
 from nnbackend.functional.convolution import Geometry
 from nnbackend.typing import Backward
-from nnbackend_cupy import programs
+from nnbackend_cupy import cudnn_convolution, programs
 from nnbackend_cupy.matmul import multiplies, product
 from nnbackend_cupy.raw import sweep
 
@@ -29,6 +29,9 @@ _ALIGNED = 16
 
 def conv(x: Any, kernel: Any, bias: Any = None, *, plan: Geometry) -> tuple[Any, Backward]:
     """Lay out what the taps see, and multiply; without groups the bias is added on the way."""
+    y = cudnn_convolution.convolved(x, kernel, plan)
+    if y is not None:
+        return _biased(y, bias), generic.conv_backward(x, kernel, bias, plan)
     if not _fits(plan, kernel.shape[-2], x, kernel, bias):
         return generic._conv.function(x, kernel, bias, plan=plan)
     rows = _Rows(plan, kernel.shape[-2], x.dtype)
@@ -37,13 +40,14 @@ def conv(x: Any, kernel: Any, bias: Any = None, *, plan: Geometry) -> tuple[Any,
     fused = bias if plan.groups == 1 else None
     for some in rows.pieces(len(x)):
         product(rows.seen(given[some]), weights, bias=fused, out=_by_group(y[some], plan.groups))
-    if bias is not None and fused is None:
-        cupy.add(y, bias, out=y)
-    return y, generic.conv_backward(x, kernel, bias, plan)
+    return _biased(y, bias if fused is None else None), generic.conv_backward(x, kernel, bias, plan)
 
 
 def conv_transpose(x: Any, kernel: Any, bias: Any = None, *, plan: Geometry) -> tuple[Any, Backward]:
     """Multiply every position by all taps, and add up what belongs together."""
+    y = cudnn_convolution.input_gradient(x, kernel, plan)
+    if y is not None:
+        return _biased(y, bias), generic.conv_transpose_backward(x, kernel, bias, plan)
     if not _fits(plan, kernel.shape[-2], x, kernel, bias):
         return generic._conv_transpose.function(x, kernel, bias, plan=plan)
     rows = _Rows(plan, kernel.shape[-2], x.dtype)
@@ -51,13 +55,14 @@ def conv_transpose(x: Any, kernel: Any, bias: Any = None, *, plan: Geometry) -> 
     given, weights = cupy.ascontiguousarray(x), rows.weights(kernel).swapaxes(-1, -2)
     for some in rows.pieces(len(x)):
         rows.spread(_by_group(given[some], plan.groups), weights, y[some])
-    if bias is not None:
-        cupy.add(y, bias, out=y)
-    return y, generic.conv_transpose_backward(x, kernel, bias, plan)
+    return _biased(y, bias), generic.conv_transpose_backward(x, kernel, bias, plan)
 
 
 def conv_kernel_gradient(x: Any, dy: Any, *, plan: Geometry) -> tuple[Any, Backward]:
     """Multiply what the taps saw by the gradients of where that went."""
+    gradient = cudnn_convolution.kernel_gradient(x, dy, plan)
+    if gradient is not None:
+        return gradient, generic.conv_kernel_gradient_backward(x, dy, plan)
     width, made = x.shape[-1] // plan.groups, dy.shape[-1]
     if not _fits(plan, width, x, dy):
         return generic._conv_kernel_gradient.function(x, dy, plan=plan)
@@ -71,6 +76,11 @@ def conv_kernel_gradient(x: Any, dy: Any, *, plan: Geometry) -> tuple[Any, Backw
         total = cupy.ascontiguousarray(total.transpose((1, 0, 2)))
     gradient = total.reshape((*plan.kernel, width, made))
     return gradient, generic.conv_kernel_gradient_backward(x, dy, plan)
+
+
+def _biased(y: Any, bias: Any) -> Any:
+    """Add a bias, if there is one, to what nobody else has yet."""
+    return y if bias is None else cupy.add(y, bias, out=y)
 
 
 def _fits(plan: Geometry, width: int, *arrays: Any) -> bool:
