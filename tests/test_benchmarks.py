@@ -289,6 +289,7 @@ def test_competitors_take_part_where_they_can_run():
         "mlp", "cuda"
     )
     assert not {"nnbackend numpy", "plain NumPy", "Keras on JAX", "PyTorch DataLoader"} & names("mlp", "cuda")
+    assert "nnbackend cupy, cuDNN" in names("residual", "cuda") - names("mlp", "cuda")
     assert not {"nnbackend cupy", "torch.compile, reduce-overhead", report.COPY} & names("update", "cpu")
     assert report.COPY in names("update", "cuda")
     assert report.COPY not in names("mlp", "cuda")

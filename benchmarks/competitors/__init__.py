@@ -74,6 +74,14 @@ COMPETITORS = {
         Competitor("nnbackend numpy, numba", _OURS, ("numba",), {"backend": "numpy", "compiler": "numba"}),
         Competitor("nnbackend cupy", _OURS, ("cupy",), {"backend": "cupy"}, devices=_CUDA),
         Competitor(
+            "nnbackend cupy, cuDNN",
+            _OURS,
+            ("cupy", "cudnn"),
+            {"backend": "cupy", "convolution": "cudnn"},
+            only=frozenset({"cnn", "residual"}),
+            devices=_CUDA,
+        ),
+        Competitor(
             "nnbackend cupy, run eagerly",
             _OURS,
             ("cupy",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -542,6 +543,111 @@ def test_native_rules_and_their_gradients_wait_for_nothing(
     exact = both(*(a.astype(np.float64) if a.dtype.kind == "f" else a for a in arguments))
     for actual, wanted in zip(captured, exact, strict=True):
         _assert_near(actual, np.asarray(wanted), 5e-6)
+
+
+#: space, taps, channels in and out, options
+_CONVOLUTIONS = {
+    "same": ((14, 15), (3, 3), (16, 24), {"padding": "same"}),
+    "same and strided": ((14, 15), (3, 3), (16, 24), {"padding": "same", "strides": 2}),
+    "wider before": ((9, 8), (3, 2), (8, 16), {"padding": ((2, 0), (3, 1)), "strides": (1, 3)}),
+    "wider after": ((9, 8), (3, 2), (8, 16), {"padding": ((0, 2), (1, 3)), "strides": (2, 1)}),
+    "a rest": ((14, 15), (3, 3), (8, 16), {"padding": 1, "strides": 2}),
+    "one tap": ((9, 9), (1, 1), (32, 8), {}),
+    "odd channels": ((9, 11), (3, 2), (3, 5), {"padding": "same"}),
+    "one channel": ((28, 28), (5, 5), (1, 8), {}),
+    "dilated": ((17, 13), (3, 3), (8, 8), {"dilation_rate": 2}),
+    "groups": ((9, 10), (3, 3), (16, 32), {"groups": 4}),
+    "depthwise": ((9, 10), (3, 3), (16, 32), {"groups": 16, "padding": "same"}),
+    "signal": ((50,), (5,), (8, 16), {"padding": "causal"}),
+    "volume": ((6, 8, 8), (3, 3, 3), (4, 8), {"padding": "same"}),
+}  # fmt: skip
+
+
+@pytest.fixture
+def convolving(backend: Backend) -> Backend:
+    """The backend whose convolutions are cuDNN's."""
+    pytest.importorskip("cudnn", reason="nvidia-cudnn-frontend is not installed")
+    return nn.get_backend("cupy", convolution="cudnn")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", list(_CONVOLUTIONS))
+def test_cudnn_convolves_as_the_generic_rule_does(
+    name: str, dtype: str, convolving: Backend, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Values and both gradients, captured and not, to the same bits each time, without a plan that is missing."""
+    caplog.set_level(logging.INFO, "nnbackend.cupy")
+    space, taps, (width, made), options = _CONVOLUTIONS[name]
+    shapes = (4, *space, width), (*taps, width // options.get("groups", 1), made)
+    rounded = dtype if dtype != "bfloat16" else pytest.importorskip("ml_dtypes").bfloat16
+    given = [rng.standard_normal(shape).astype(rounded) for shape in shapes]
+
+    def all_three(x: Any, kernel: Any) -> tuple[Any, Any, Any]:
+        value, pullback = nn.vjp(lambda a, b: fn.conv(a, b, **options), x, kernel)
+        return value, *pullback(value)
+
+    there = [convolving.from_host(array) for array in given]
+    with convolving.scope():
+        captured = [convolving.to_host(y) for y in _captured(convolving, lambda: all_three(*there))]
+        again = [convolving.to_host(y) for y in all_three(*there)]
+    assert [record.getMessage() for record in caplog.records] == []
+    bound = {"float32": 2e-6, "float16": 4e-3, "bfloat16": 3e-2}[dtype]
+    for actual, same in zip(captured, again, strict=True):
+        np.testing.assert_array_equal(actual, same)
+    value, *gradients = all_three(*(array.astype(np.float64) for array in given))
+    for actual, wanted in zip(captured, (value, *gradients), strict=True):
+        assert actual.dtype == rounded
+        _assert_near(actual, np.asarray(wanted), bound)
+
+
+@pytest.mark.parametrize(("precision", "least", "most"), [("highest", 0.0, 1e-6), ("high", 1e-6, 3e-3)])
+def test_cudnn_multiplies_float32_as_exactly_as_is_asked_for(
+    precision: Any, least: float, most: float, convolving: Backend, rng: np.random.Generator
+) -> None:
+    x, kernel = rng.standard_normal((8, 16, 16, 64)), rng.standard_normal((3, 3, 64, 64))
+    x, kernel = x.astype(np.float32), kernel.astype(np.float32)
+
+    def all_three(x: Any, kernel: Any) -> tuple[Any, Any, Any]:
+        value, pullback = nn.vjp(lambda a, b: fn.conv(a, b, padding="same"), x, kernel)
+        return value, *pullback(value)
+
+    with use_matmul_precision(precision), convolving.scope():
+        found = all_three(convolving.from_host(x), convolving.from_host(kernel))
+    exact = all_three(x.astype(np.float64), kernel.astype(np.float64))
+    errors = [
+        np.max(np.abs(convolving.to_host(actual) - wanted)) / np.max(np.abs(wanted))
+        for actual, wanted in zip(found, exact, strict=True)
+    ]
+    assert least <= max(errors) <= most
+
+
+def test_a_step_with_cudnn_is_captured_with_the_bits_of_the_step_as_it_is_written(
+    convolving: Backend,
+) -> None:
+    images = np.random.default_rng(2).normal(size=(40, 12, 12, 3)).astype("float32")
+    found = []
+    for eager in (True, False, False):
+        layers = [
+            nn.Conv2D(16, 3, strides=2, padding="same", activation="relu"),
+            nn.DepthwiseConv2D(3),
+            nn.Conv2DTranspose(8, 3, strides=2),
+            nn.GlobalAveragePooling2D(),
+            nn.Dense(3),
+        ]
+        model = nn.Sequential(layers, backend=convolving, seed=1)
+        model.compile("adam", "mean_squared_error", run_eagerly=eager)
+        targets = np.eye(3, dtype="float32")[Y[:40]]
+        history = model.fit(images, targets, batch_size=16, epochs=4, verbose=0).history
+        found.append((history, _of(model)))
+        if not eager:
+            (step,) = _captured_steps(model)
+            captured = inspect.getclosurevars(step).nonlocals["step"]
+            assert (captured.count, captured.reason) == (2, None)
+    (history, weights), *others = found
+    for other, theirs in others:
+        assert other == history
+        for one, same in zip(theirs, weights, strict=True):
+            np.testing.assert_array_equal(one, same)
 
 
 def _network(backend: Backend) -> nn.Model:
