@@ -218,13 +218,14 @@ def bench(session: nox.Session) -> None:
 def cupy_no_device(session: nox.Session) -> None:
     """Test what a machine with CuPy, but without a GPU and CUDA's libraries, gets to see."""
     session.install("-e", ".", *TEST_TOOLS, REQUIREMENTS["cupy-cuda13x"].replace("[ctk]", ""))
+    session.install("--no-deps", REQUIREMENTS["nvidia-cudnn-frontend"])  # its signatures are looked at
     session.run(
         "pytest",
         "--backend",
         "numpy",
         *(
             session.posargs
-            or ["tests/backends/test_cupy_no_device.py", "tests/backends/test_cupy_kernels.py"]
+            or [f"tests/backends/test_cupy_{name}.py" for name in ("no_device", "kernels", "cudnn")]
         ),
         env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": "-1"},
     )
