@@ -1219,3 +1219,18 @@ def test_an_array_that_is_left_out_is_not_taken_for_one_that_has_not_come_yet():
         return [model.train_on_batch(x, y, sample_weight=each) for each in given] + [of(model)]
 
     assert_same(outcomes(), outcomes(run_eagerly=True))
+
+
+@pytest.mark.parametrize("function", [np.logical_and, np.logical_or, np.bitwise_xor, np.maximum])
+def test_a_truth_value_that_equals_an_operand_is_computed_in_each_step(function):
+    def step(state, x):
+        first, second = np.all(x[0] > 0.0), np.all(x[1] > 0.0)
+        return {"agree": function(first, second)}, function(np.True_, second)
+
+    compiled_step = nn.get_backend("numpy").compile(step)
+    state = expected = {"agree": np.asarray(False)}
+    for x in np.asarray([(1, 1), (1, 1), (1, 1), (1, -1), (-1, 1), (-1, -1), (1, -1)], "float32"):
+        found, expected = compiled_step(state, x), step(expected, x)
+        assert_same(found, expected)
+        state, expected = found[0], expected[0]
+    assert (compiled_step.reason, compiled_step.count) == (None, 1)
