@@ -33,7 +33,8 @@ class NumpyBackend(Backend):
     ----------
     threads : int, optional
         How many threads steps of models use, in BLAS and in work that comes in pieces: convolution, pooling, batch
-        norm and large elementwise programs. The bits do not depend on it. It needs ``threadpoolctl``. Without it, and
+        norm and large elementwise programs. The bits of work in pieces do not depend on it; those of large matrix
+        products may, since BLAS adds up in other parts on another number. It needs ``threadpoolctl``. Without it, and
         outside of steps, as many as BLAS has, which ``OPENBLAS_NUM_THREADS`` says; without ``threadpoolctl`` BLAS
         alone.
     compiler : {"numba"}, optional

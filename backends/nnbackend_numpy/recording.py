@@ -189,11 +189,12 @@ class Recording:
             return result  # a shape, a dtype, zeros: the same in every run
         if not isinstance(result, (np.ndarray, np.generic)):
             raise NotRecordableError(f"a value was asked for with {getattr(function, '__name__', function)}")
-        if any(result is a for a, b in zip(given, arguments, strict=True) if not isinstance(b, Recorded)):
-            raise NotRecordableError("an array was written to in place")
         source = given[0] if given else None
-        if result is source and isinstance(arguments[0], Recorded):
-            return arguments[0]
+        if isinstance(result, np.ndarray):  # numbers are no places of memory: there is but one True
+            if any(result is a for a, b in zip(given, arguments, strict=True) if not isinstance(b, Recorded)):
+                raise NotRecordableError("an array was written to in place")
+            if result is source and isinstance(arguments[0], Recorded):
+                return arguments[0]
         viewed = (
             isinstance(source, np.ndarray) and isinstance(result, np.ndarray) and _is_view(result, source)
         )

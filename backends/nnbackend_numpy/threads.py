@@ -87,7 +87,10 @@ class _Blas:
 
     def _set(self) -> None:
         for library, before in zip(self._found(), self._before, strict=True):
-            library.set_num_threads(min(self._held, default=before))
+            # threadpoolctl (3.8) leaves OpenBLAS alone for all but the first thread that asks, so that threads
+            # do not undo what others want; here they agree, and the lock is held
+            set_threads = getattr(library, "_real_set_num_threads", library.set_num_threads)
+            set_threads(min(self._held, default=before))
 
     def forked(self) -> None:
         """Begin anew in the child of a fork, where the threads that held BLAS down are not."""

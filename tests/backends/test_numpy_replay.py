@@ -1208,3 +1208,29 @@ def test_a_program_on_what_a_step_is_given_reads_it_anew_in_each_step():
         state, expected = compiled_step(state, x)[0], step(expected, x)[0]
         assert_same(state, expected)
     assert compiled_step.count == 1
+
+
+def test_an_array_that_is_left_out_is_not_taken_for_one_that_has_not_come_yet():
+    def outcomes(**options: Any) -> list[Any]:
+        model = sequential(nn.Dense(3))
+        model.compile("adam", "mae", ["mae"], **options)
+        x, y, weight = normal(8, 2), normal(8, 3), np.linspace(0.0, 1.0, 8).astype("float32")
+        given = [weight, weight, weight, None, None, None, None, weight, None]
+        return [model.train_on_batch(x, y, sample_weight=each) for each in given] + [of(model)]
+
+    assert_same(outcomes(), outcomes(run_eagerly=True))
+
+
+@pytest.mark.parametrize("function", [np.logical_and, np.logical_or, np.bitwise_xor, np.maximum])
+def test_a_truth_value_that_equals_an_operand_is_computed_in_each_step(function):
+    def step(state, x):
+        first, second = np.all(x[0] > 0.0), np.all(x[1] > 0.0)
+        return {"agree": function(first, second)}, function(np.True_, second)
+
+    compiled_step = nn.get_backend("numpy").compile(step)
+    state = expected = {"agree": np.asarray(False)}
+    for x in np.asarray([(1, 1), (1, 1), (1, 1), (1, -1), (-1, 1), (-1, -1), (1, -1)], "float32"):
+        found, expected = compiled_step(state, x), step(expected, x)
+        assert_same(found, expected)
+        state, expected = found[0], expected[0]
+    assert (compiled_step.reason, compiled_step.count) == (None, 1)

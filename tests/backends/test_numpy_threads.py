@@ -67,6 +67,24 @@ def test_a_number_of_threads_is_blas_s_as_well():
     assert _of_blas() == before
 
 
+def test_any_thread_holds_blas_down_though_another_one_did_before():
+    before = _of_blas()
+    with threads.limited(1):
+        pass
+    seen: list[list[int]] = []
+
+    def work() -> None:
+        with threads.limited(2):
+            seen.append(_of_blas())
+        seen.append(_of_blas())
+
+    other = threading.Thread(target=work)
+    other.start()
+    other.join()
+    assert set(seen[0]) == {2}
+    assert seen[1] == before
+
+
 def test_without_a_number_it_is_that_of_blas():
     with threadpoolctl.threadpool_limits(3, user_api="blas"):
         assert threads.allowed() == 3
