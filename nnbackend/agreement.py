@@ -281,7 +281,7 @@ class Report:
                 *([""] if notes else []),
                 *dict.fromkeys(notes),
                 "",
-                f"{len(rows)} cases, {len(self.origins)} records: "
+                f"{len(rows)} cases, {len(self.origins)} record{'s' * (len(self.origins) != 1)}: "
                 + (f"{failures} past their bounds." if failures else "all within their bounds."),
             ]
         )
