@@ -187,7 +187,8 @@ class LossScale:
     least, most = 1.0, 2.0**126
 
     def __init__(self, initial: float = 2.0**15, growth_interval: int = 2000) -> None:
-        if not isinstance(initial, numbers.Real) or not self.least <= initial <= self.most:
+        given: object = initial
+        if not isinstance(given, numbers.Real) or not self.least <= initial <= self.most:
             raise ValueError(f"LossScale expects initial from 1 to 2**126, got {initial!r}.")
         if type(growth_interval) is not int or growth_interval < 1:
             raise ValueError(
