@@ -157,7 +157,6 @@ class _Known:
         self.replay = replay
         self._state = Outline(structure[0])
         self._rest = Outline(structure[1])
-        self._result = result
         self._others = Outline(tuple(result[1:])) if replay.renewed else Outline(result)
 
     def leaves_of(self, state: Any, rest: Any) -> tuple[Sequence[Any], Sequence[Any]] | None:
