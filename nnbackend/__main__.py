@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from nnbackend import __version__, layers
 from nnbackend.agreement import agree
 from nnbackend.backend import Availability, Backend, BackendUnavailableError, get_backend, probe_backends
-from nnbackend.precision import use_matmul_precision
+from nnbackend.precision import MatmulPrecision, use_matmul_precision
 
 
 def info() -> list[str]:
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     comparing.add_argument(
         "--precision",
         default="highest",
-        choices=["highest", "high", "medium"],
+        choices=get_args(MatmulPrecision),
         help="of its matrix products (default: highest)",
     )
     comparing.add_argument(
@@ -109,12 +110,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if given.backend is None and not given.compare:
         comparing.error("name a backend to record with --backend, or records to compare with --compare")
+    if given.backend is None and given.device is not None:
+        comparing.error("--device goes with --backend, which is recorded there")
+    options = {} if given.device is None else {"device": given.device}
     try:
-        options = {} if given.device is None else {"device": given.device}
         chosen = None if given.backend is None else get_backend(given.backend, **options)
+    except TypeError as error:  # some have no device to choose
+        comparing.error(str(error))
+    except (BackendUnavailableError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
         with use_matmul_precision(given.precision):
             report = agree(chosen, given.compare, given.record)
-    except (BackendUnavailableError, FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     print(report.summary if given.summary else report.text)

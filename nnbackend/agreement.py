@@ -33,6 +33,7 @@ from nnbackend import functional
 from nnbackend.autodiff import Rule
 from nnbackend.backend import Backend, get_backend, host
 from nnbackend.cases import CASES, Case, Input, LayerCase
+from nnbackend.elementwise import HALVES
 from nnbackend.interop import safetensors
 from nnbackend.precision import get_matmul_precision
 from nnbackend.trajectories import TRAJECTORIES
@@ -51,9 +52,8 @@ __all__ = [
     "rules",
 ]
 
-#: What every backend computes every case in, and what a backend that has it computes some of them in.
+#: What every backend computes every case in; of those of 16 bits that it has, it computes some in each (`HALVES`).
 DTYPES = ("float32", "float64")
-HALVES = ("float16", "bfloat16")
 #: The error allowed in 16 bits, whatever the case's bound: rules round their results once, or a few times.
 HALF_BOUND = 4.0
 EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
@@ -281,7 +281,7 @@ class Report:
                 *([""] if notes else []),
                 *dict.fromkeys(notes),
                 "",
-                f"{len(rows)} cases, {len(self.origins)} records: "
+                f"{len(rows)} cases, {len(self.origins)} record{'s' * (len(self.origins) != 1)}: "
                 + (f"{failures} past their bounds." if failures else "all within their bounds."),
             ]
         )

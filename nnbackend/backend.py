@@ -14,6 +14,7 @@ import contextlib
 import difflib
 import importlib
 import importlib.util
+import inspect
 import itertools
 import os
 import sys
@@ -379,6 +380,8 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
     ------
     ValueError
         If no backend has that name; the nearest known one is named.
+    TypeError
+        If the backend has no option of that name; the message names those that it takes.
     BackendUnavailableError
         If it cannot run here; the message says why and carries the ``pip install`` line.
 
@@ -409,6 +412,7 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
             raise BackendUnavailableError(
                 f"The backend {which!r} is not available: {found.reason} Cure: {cls.install}"
             )
+        _check_options(which, cls, options)
         try:
             backend = cls(**options)
         except ImportError as error:
@@ -417,6 +421,19 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
             ) from error
         _instances.setdefault(key, backend)  # another thread may have been faster
     return _instances[key]
+
+
+def _check_options(name: str, cls: type[Backend], options: Mapping[str, Any]) -> None:
+    """Refuse options that a backend does not take."""
+    parameters = inspect.signature(cls).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for option in options:
+        if option not in parameters:
+            known = f"it takes {', '.join(parameters)}" if parameters else "it takes none"
+            raise TypeError(
+                f"The backend {name!r} has no option {option!r}; {known}.{nearest(option, parameters)}"
+            )
 
 
 def chosen() -> Backend | None:

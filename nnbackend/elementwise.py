@@ -103,9 +103,9 @@ KEPT = 256
 
 _RANK = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 #: Floating dtypes of 16 bits, which are computed with in float32.
-HALVES = frozenset({"float16", "bfloat16"})
+HALVES = ("float16", "bfloat16")
 #: Neither of the two holds the other's numbers: they meet in a third.
-_MEET = {frozenset({"uint8", "int8"}): "int16", frozenset({"float16", "bfloat16"}): "float32"}
+_MEET = {frozenset({"uint8", "int8"}): "int16", frozenset(HALVES): "float32"}
 
 
 def promote(*dtypes: str) -> str:

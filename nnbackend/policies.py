@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -158,6 +159,11 @@ class LossScale:
     growth_interval : int
         After so many good steps in a row it is doubled.
 
+    Raises
+    ------
+    ValueError
+        If `initial` is not from 1 to 2**126, or `growth_interval` no whole number of 1 or more.
+
     References
     ----------
     P. Micikevicius et al., "Mixed precision training", ICLR 2018, arXiv:1710.03740.
@@ -181,7 +187,8 @@ class LossScale:
     least, most = 1.0, 2.0**126
 
     def __init__(self, initial: float = 2.0**15, growth_interval: int = 2000) -> None:
-        if not self.least <= initial <= self.most:
+        given: object = initial
+        if not isinstance(given, numbers.Real) or not self.least <= initial <= self.most:
             raise ValueError(f"LossScale expects initial from 1 to 2**126, got {initial!r}.")
         if type(growth_interval) is not int or growth_interval < 1:
             raise ValueError(
@@ -189,6 +196,9 @@ class LossScale:
             )
         self.initial = float(initial)
         self.growth_interval = growth_interval
+
+    def __repr__(self) -> str:
+        return f"LossScale(initial={self.initial}, growth_interval={self.growth_interval})"
 
     def init(self, backend: Backend) -> dict[str, Any]:
         """Return the state before the first step: ``scale`` (0-d float32) and ``good_steps`` (0-d int64)."""

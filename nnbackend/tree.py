@@ -9,12 +9,12 @@ arrays of every training step until the garbage collector came by.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from nnbackend.typing import Tree
 
-__all__ = ["Outline", "flatten", "leaves", "map", "unflatten"]
+__all__ = ["Outline", "flatten", "items", "leaves", "map", "unflatten"]
 
 
 def flatten(tree: Tree) -> tuple[list[Any], Tree]:
@@ -80,83 +80,105 @@ def map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
 class Outline:
     """The structure of a tree, made ready to take apart many trees like it, and to put them together.
 
+    A tree is gone through branch by branch, from its root on. What stands in a branch has consecutive places among all
+    that is found.
+
     Parameters
     ----------
     structure : tree of int
-        As `flatten` returns it.
+        As `flatten` returns it, or a part of that.
 
     Examples
     --------
     >>> outline = Outline(flatten({"a": 1, "b": {"c": 2, "d": None}})[1])
     >>> outline.leaves({"b": {"d": None, "c": 4}, "a": 3}), outline.leaves({"a": 3})
-    ([3, 4], None)
+    ((3, 4), None)
     >>> outline.tree([5, 6])
     {'a': 5, 'b': {'c': 6, 'd': None}}
     """
 
     def __init__(self, structure: Tree) -> None:
-        self.structure = structure
-        self._branches: list[tuple[tuple[str, ...], int, Callable[[Any], Any], list[int], list[str]]] = []
-        self._count = len(leaves(structure))
-        self._of_dicts = self._read(structure, ())
+        self._branches: list[_Branch] = []
+        self._nothing: list[int] = []
+        places: dict[int, int] = {}
+        found = [structure]
+        for number, node in enumerate(found):  # which grows
+            if node is None:
+                self._nothing.append(number)
+            elif type(node) is int:
+                places[node] = number
+            else:
+                self._branches.append(_Branch.of(node, number, len(found)))
+                found += self._branches[-1].children(node)
+        ranks = {places[leaf]: rank for rank, leaf in enumerate(sorted(places))}
+        self._leaves = items(list(ranks))
+        self._spread = items([ranks.get(number, len(ranks)) for number in range(len(found))])
+        self._makers = [
+            (branch.place, branch.first, branch.first + branch.length, branch.made)
+            for branch in reversed(self._branches)
+        ]
 
-    def _read(self, node: Tree, path: tuple[str, ...]) -> bool:
-        """Note how the leaves of a branch are read; tell whether there are only dicts in it."""
-        if not isinstance(node, dict):
-            return False
-        held = [key for key, child in node.items() if isinstance(child, int)]
-        empty = [key for key, child in node.items() if child is None]
-        getter = operator.itemgetter(*held) if len(held) > 1 else _several(held)
-        self._branches.append((path, len(node), getter, [node[key] for key in held], empty))
-        branches = [(key, child) for key, child in node.items() if key not in held and key not in empty]
-        return all(self._read(child, (*path, key)) for key, child in branches)
+    def leaves(self, tree: Tree) -> tuple[Any, ...] | None:
+        """Return the leaves of a tree in the order of `flatten`, or None if it has other branches.
 
-    def leaves(self, tree: Tree) -> list[Any] | None:
-        """Return the leaves of a tree in the order of `flatten`, or None if it has another structure.
-
-        What stands at the place of a leaf may still be a branch.
+        What stands at the place of a leaf may still be a branch, or None.
         """
-        if not self._of_dicts:
-            found, structure = flatten(tree)
-            return found if structure == self.structure else None
-        held = [None] * self._count
+        found: list[Any] = [tree]
         try:
-            for path, count, getter, places, empty in self._branches:
-                node = tree
-                for key in path:
-                    node = node[key]
-                if type(node) is not dict or len(node) != count:
+            for place, _, kind, length, children, _ in self._branches:
+                node = found[place]
+                if len(node) != length or type(node) is not kind:
                     return None
-                for place, leaf in zip(places, getter(node), strict=True):
-                    held[place] = leaf
-                for key in empty:
-                    if node[key] is not None:
-                        return None
+                found += children(node)
         except (KeyError, TypeError):
             return None
-        return held
+        for place in self._nothing:
+            if found[place] is not None:
+                return None
+        return self._leaves(found)
 
-    def tree(self, values: list[Any]) -> Tree:
-        """Return a tree with these leaves."""
-        return _filled(self.structure, values)
+    def tree(self, values: Sequence[Any]) -> Tree:
+        """Return a tree with these leaves, as `unflatten` does."""
+        nodes = list(self._spread((*values, None)))
+        for place, first, stop, made in self._makers:
+            nodes[place] = made(nodes[first:stop])
+        return nodes[0]
 
 
-def _several(keys: list[str]) -> Callable[[Any], Any]:
-    """Return what reads none or one item of a dict, as a list."""
-    return lambda node: [node[key] for key in keys]
+class _Branch(NamedTuple):
+    """A dict, list or tuple in a tree: its place and that of its first child among all nodes."""
+
+    place: int
+    first: int
+    kind: type
+    length: int
+    children: Callable[[Any], Sequence[Any]]
+    made: Callable[[list[Any]], Any]
+
+    @classmethod
+    def of(cls, node: Any, place: int, first: int) -> _Branch:
+        """Describe a branch of a structure."""
+        if not isinstance(node, dict):
+            made = type(node)._make if hasattr(node, "_fields") else type(node)
+            return cls(place, first, type(node), len(node), tuple, made)
+        keys = sorted(node)
+        return cls(place, first, dict, len(keys), items(keys), lambda values: dict(zip(keys, values)))  # noqa: B905
 
 
-def _filled(node: Tree, values: list[Any]) -> Tree:
-    """Put values where their places stand."""
-    kind = type(node)
-    if kind is int:
-        return values[node]
-    if kind is dict:
-        return {
-            key: values[child] if type(child) is int else _filled(child, values)
-            for key, child in node.items()
-        }
-    return None if node is None else _sequence_like(node, [_filled(child, values) for child in node])
+def items(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function that takes several items out of a container at once.
+
+    Examples
+    --------
+    >>> items(["a", "c"])({"a": 1, "b": 2, "c": 3}), items([0])("xyz"), items([])("xyz")
+    ((1, 3), ('x',), ())
+    """
+    if len(keys) > 1:
+        return operator.itemgetter(*keys)
+    if not keys:
+        return lambda container: ()
+    (key,) = keys
+    return lambda container: (container[key],)
 
 
 def _map_all(

@@ -47,8 +47,6 @@ def test_a_dry_run_goes_through_all_parts_and_keeps_what_it_finds(tmp_path, caps
         "numpy",
         "--workers",
         "1",
-        "--tests",
-        "tests/test_tree.py",
         "--out",
         str(out),
     ]
@@ -184,6 +182,8 @@ def test_on_a_gpu_records_are_named_after_it_and_the_benchmark_runs_there(monkey
     (tests,) = PARTS["tests"].commands(options)
     assert tests[tests.index("--backend") + 1] == "cupy"
     assert tests[-1] == "tests"
+    (few,) = PARTS["tests"].commands(dataclasses.replace(options, dry=True))
+    assert few[-1] == "tests/test_tree.py"
 
 
 @pytest.mark.parametrize(

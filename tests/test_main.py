@@ -72,3 +72,9 @@ def test_agree_says_what_is_wrong_with_its_arguments(capsys, tmp_path):
     with pytest.raises(SystemExit):
         command.main(["agree"])
     assert "name a backend to record" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["agree", "--compare", str(tmp_path), "--device", "cuda:0"])
+    assert "--device goes with --backend" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["agree", "--backend", "numpy", "--device", "cuda:0"])
+    assert "'numpy' has no option 'device'; it takes threads, compiler." in capsys.readouterr().err

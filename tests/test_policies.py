@@ -32,6 +32,7 @@ def test_each_policy_says_what_is_computed_in_and_what_weights_are_kept_in():
         ),
         (lambda: nn.Dense(1, dtype="mixed_flaot16"), "got 'mixed_flaot16'. Did you mean 'mixed_float16'?"),
         (lambda: nn.LossScale(initial=0.5), "LossScale expects initial from 1 to 2**126, got 0.5."),
+        (lambda: nn.LossScale("dynamic"), "LossScale expects initial from 1 to 2**126, got 'dynamic'."),
         (
             lambda: nn.LossScale(growth_interval=0),
             "growth_interval to be a whole number of 1 or more, got 0.",
@@ -83,6 +84,7 @@ def test_a_model_does_not_move_to_a_backend_that_lacks_its_dtype():
 
 def test_the_scale_doubles_after_good_steps_in_a_row_and_halves_after_a_bad_one(backend):
     scaling = nn.LossScale(initial=8.0, growth_interval=3)
+    assert repr(scaling) == "LossScale(initial=8.0, growth_interval=3)"
     state = scaling.init(backend)
     seen = []
     for good in (True, True, True, True, False, True, True, True, False, False, False, False, False, False):

@@ -77,7 +77,7 @@ def test_an_outline_takes_trees_apart_and_puts_them_together(number):
     node = ODD[number]
     found, structure = tree.flatten(node)
     outline = tree.Outline(structure)
-    assert outline.leaves(node) == found
+    assert outline.leaves(node) == tuple(found)
     assert outline.tree(found) == node
     assert tree.flatten(outline.tree(found))[1] == structure
     for other in (other for other in ODD if other != node):
@@ -85,9 +85,16 @@ def test_an_outline_takes_trees_apart_and_puts_them_together(number):
         assert leaves is None or any(isinstance(leaf, (dict, list, tuple, type(None))) for leaf in leaves)
 
 
+def test_an_outline_of_a_part_counts_its_own_leaves():
+    found, structure = tree.flatten([{"a": 1, "b": 2}, (3, {"d": 5, "c": 4})])
+    outline = tree.Outline(structure[1])
+    assert outline.leaves((6, {"c": 7, "d": 8})) == (6, 7, 8)
+    assert outline.tree(found[2:]) == (3, {"c": 4, "d": 5})
+
+
 def test_an_outline_refuses_what_has_other_branches():
     outline = tree.Outline(tree.flatten({"a": {"b": 1, "c": None}, "d": {}})[1])
-    assert outline.leaves({"a": {"b": 1, "c": None}, "d": {}}) == [1]
+    assert outline.leaves({"a": {"b": 1, "c": None}, "d": {}}) == (1,)
     for other in (
         {"a": {"b": 1, "c": 2}, "d": {}},
         {"a": {"b": 1, "c": None}, "d": {"e": 1}},

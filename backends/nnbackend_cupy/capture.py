@@ -399,7 +399,7 @@ class _Known:
         self._results = Outline(self.result)
         self.choices = self.recorder.choices()
 
-    def leaves_of(self, state: Any, rest: Any) -> tuple[list[Any], list[Any]] | None:
+    def leaves_of(self, state: Any, rest: Any) -> tuple[Sequence[Any], Sequence[Any]] | None:
         """Return the leaves of state and other arguments, if they are such as the graph was captured with."""
         if self.choices != self.recorder.choices():
             return None

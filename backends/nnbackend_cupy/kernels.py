@@ -25,6 +25,7 @@ from typing import Literal, TypeAlias
 
 from nnbackend.elementwise import (
     COMPARISONS,
+    HALVES,
     LOGICAL,
     OPERATIONS,
     REDUCTIONS,
@@ -489,7 +490,7 @@ class _Body:
 
     def load(self, index: int, place: str) -> str:
         dtype = self.dtypes[index]
-        value = f"nn_load_{dtype}({place})" if dtype in ("float16", "bfloat16") else place
+        value = f"nn_load_{dtype}({place})" if dtype in HALVES else place
         return f"const {self.ctype(index)} a{index} = {value};"
 
     def define(self, index: int) -> str:
@@ -503,7 +504,7 @@ class _Body:
         """Return an output as it is written to memory."""
         dtype = self.output_dtype(number)
         value = self._operand(self.program.outputs[number], _TYPES[dtype][2])
-        return f"nn_store_{dtype}({value})" if dtype in ("float16", "bfloat16") else value
+        return f"nn_store_{dtype}({value})" if dtype in HALVES else value
 
     def identity(self, index: int) -> str:
         """Return what a reduction starts from."""

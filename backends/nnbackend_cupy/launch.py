@@ -14,7 +14,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from nnbackend.elementwise import Program
+from nnbackend.elementwise import HALVES, Program
 from nnbackend_cupy import kernels
 from nnbackend_cupy.kernels import Kind, Shape
 
@@ -22,7 +22,6 @@ __all__ = ["Evaluator"]
 
 #: Plans kept for a program; a plan is small, but ever new shapes must not fill the memory with them.
 _PLANS = 1024
-_HALVES = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ def _output_dtypes(program: Program, arguments: Sequence[Any], outputs: Sequence
 
 
 def _has_halves(arguments: Sequence[Any]) -> bool:
-    return any(argument.dtype.name in _HALVES for argument in arguments)
+    return any(argument.dtype.name in HALVES for argument in arguments)
 
 
 def _fits(target: Any, shape: Shape, dtype: Any) -> bool:
@@ -182,7 +181,7 @@ def _fits(target: Any, shape: Shape, dtype: Any) -> bool:
 
 def _bits(array: Any) -> Any:
     """View 16-bit floating numbers as integers: the kernels convert them themselves."""
-    return array.view(np.uint16) if array.dtype.name in _HALVES else array
+    return array.view(np.uint16) if array.dtype.name in HALVES else array
 
 
 def _rows(array: Any, lead: Shape) -> Any:

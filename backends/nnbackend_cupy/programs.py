@@ -10,6 +10,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
+from nnbackend.elementwise import HALVES
 from nnbackend_cupy.kernels import PREAMBLE
 
 __all__ = ["DTYPES", "THREADS", "axes", "source"]
@@ -46,7 +47,7 @@ def source(topic: str, dtype: str, constants: Mapping[str, int]) -> str:
         What the file says it wants to be told.
     """
     stored, value, total = DTYPES[dtype]
-    half = dtype in ("float16", "bfloat16")
+    half = dtype in HALVES
     lines = [
         f"typedef {stored} Stored;",
         f"typedef {value} Value;",

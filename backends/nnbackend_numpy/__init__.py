@@ -34,18 +34,20 @@ class NumpyBackend(Backend):
     threads : int, optional
         How many threads steps of models use, in BLAS and in work that comes in pieces: convolution, pooling, batch
         norm and large elementwise programs. The bits of work in pieces do not depend on it; those of large matrix
-        products may, since BLAS adds up in other parts on another number. It needs ``threadpoolctl``. Without it, and
-        outside of steps, as many as BLAS has, which ``OPENBLAS_NUM_THREADS`` says; without ``threadpoolctl`` BLAS
-        alone.
+        products may, since BLAS adds up in other parts on another number. It needs ``threadpoolctl``. Without the
+        option, and outside of steps, as many as BLAS has, which ``OPENBLAS_NUM_THREADS`` says; without
+        ``threadpoolctl`` BLAS alone.
     compiler : {"numba"}, optional
         What compiles elementwise programs; without it they run as calls of NumPy. It changes no result.
 
     Raises
     ------
-    TypeError, ValueError
-        If no compiler has that name, or the number of threads is none.
+    TypeError
+        If the number of threads is no whole number.
+    ValueError
+        If it is not from 1 to 256, or no compiler has that name.
     BackendUnavailableError
-        If what an option needs is not installed, or cannot be imported.
+        If what the option needs is not installed, or cannot be imported.
 
     Notes
     -----

@@ -426,7 +426,7 @@ def _make_plan(
     program: Program, dtypes: tuple[str, ...], donate: Sequence[int | None], thin: tuple[int, ...]
 ) -> _Plan:
     """Lay out a program for arguments of these dtypes; `thin` names those of one element for each row."""
-    if not HALVES.isdisjoint(dtypes):
+    if any(dtype in HALVES for dtype in dtypes):
         raise TypeError("What has 16 bits is computed with in float32.")
     known = program.dtypes(dtypes)
     last_use = _last_uses(program)

@@ -6,14 +6,14 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from nnbackend.tree import flatten, unflatten
+from nnbackend.tree import Outline, flatten, unflatten
 from nnbackend_numpy.blocks import Evaluator
 from nnbackend_numpy.layout import Arena
-from nnbackend_numpy.recording import NotRecordableError, Recorded, Recording, items
+from nnbackend_numpy.recording import NotRecordableError, Recorded, Recording
 from nnbackend_numpy.replay import Replay
 
 __all__ = ["CompiledStep"]
@@ -155,10 +155,9 @@ class _Known:
     def __init__(self, structure: Any, result: Any, replay: Replay) -> None:
         self.structure = structure
         self.replay = replay
-        self._state = _Shape(structure[0])
-        self._rest = _Shape(structure[1])
-        self._result = result
-        self._others = _Shape(tuple(result[1:])) if replay.renewed else _Shape(result)
+        self._state = Outline(structure[0])
+        self._rest = Outline(structure[1])
+        self._others = Outline(tuple(result[1:])) if replay.renewed else Outline(result)
 
     def leaves_of(self, state: Any, rest: Any) -> tuple[Sequence[Any], Sequence[Any]] | None:
         """Return the leaves of a state that goes on from the step before and of the rest, if such were recorded."""
@@ -174,75 +173,3 @@ class _Known:
         if not self.replay.renewed:
             return self._others.tree(results)
         return (self._state.tree(new), *self._others.tree(results))
-
-
-class _Shape:
-    """The structure of a tree, made ready to read and to make many trees of it.
-
-    A tree is gone through branch by branch, from its root on. What stands in a branch has consecutive places among all
-    that is found.
-    """
-
-    def __init__(self, structure: Any) -> None:
-        self._branches: list[_Branch] = []
-        self._nothing: list[int] = []
-        places: dict[int, int] = {}
-        found = [structure]
-        for number, node in enumerate(found):  # which grows
-            if node is None:
-                self._nothing.append(number)
-            elif type(node) is int:
-                places[node] = number
-            else:
-                self._branches.append(_Branch.of(node, number, len(found)))
-                found += self._branches[-1].children(node)
-        ranks = {places[leaf]: rank for rank, leaf in enumerate(sorted(places))}
-        self._leaves = items(list(ranks))
-        self._spread = items([ranks.get(number, len(ranks)) for number in range(len(found))])
-        self._makers = [
-            (branch.place, branch.first, branch.first + branch.length, branch.made)
-            for branch in reversed(self._branches)
-        ]
-
-    def leaves(self, tree: Any) -> tuple[Any, ...] | None:
-        """Return what stands where the leaves of the structure do, in their order; None if the branches are others."""
-        found: list[Any] = [tree]
-        try:
-            for place, _, kind, length, children, _ in self._branches:
-                node = found[place]
-                if len(node) != length or type(node) is not kind:
-                    return None
-                found += children(node)
-        except (KeyError, TypeError):
-            return None
-        for place in self._nothing:
-            if found[place] is not None:
-                return None
-        return self._leaves(found)
-
-    def tree(self, leaves: Sequence[Any]) -> Any:
-        """Put leaves at their places, as `unflatten` does."""
-        nodes = list(self._spread((*leaves, None)))
-        for place, first, stop, made in self._makers:
-            nodes[place] = made(nodes[first:stop])
-        return nodes[0]
-
-
-class _Branch(NamedTuple):
-    """A dict, list or tuple in a tree: its place and that of its first child among all nodes."""
-
-    place: int
-    first: int
-    kind: type
-    length: int
-    children: Callable[[Any], Sequence[Any]]
-    made: Callable[[list[Any]], Any]
-
-    @classmethod
-    def of(cls, node: Any, place: int, first: int) -> _Branch:
-        """Describe a branch of a structure."""
-        if not isinstance(node, dict):
-            made = type(node)._make if hasattr(node, "_fields") else type(node)
-            return cls(place, first, type(node), len(node), tuple, made)
-        keys = sorted(node)
-        return cls(place, first, dict, len(keys), items(keys), lambda values: dict(zip(keys, values)))  # noqa: B905

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +32,6 @@ __all__ = [
     "astype",
     "copied",
     "in_rows",
-    "items",
     "map_nested",
     "recordable",
     "recording_of",
@@ -480,16 +478,6 @@ def map_nested(node: Any, leaf: Callable[[Any], Any]) -> Any:
     if isinstance(node, slice):
         return slice(leaf(node.start), leaf(node.stop), leaf(node.step))
     return leaf(node)
-
-
-def items(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return a function that takes several items out of a container at once."""
-    if len(keys) > 1:
-        return operator.itemgetter(*keys)
-    if not keys:
-        return lambda container: ()
-    (key,) = keys
-    return lambda container: (container[key],)
 
 
 def walk(node: Any, found: Callable[[Place], Any]) -> None:

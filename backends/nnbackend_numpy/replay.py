@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from nnbackend.tree import items
 from nnbackend_numpy.binding import COPIED, Binding
 from nnbackend_numpy.blocks import Evaluator
 from nnbackend_numpy.layout import Arena, Layout
-from nnbackend_numpy.recording import Place, Recording, items
+from nnbackend_numpy.recording import Place, Recording
 
 __all__ = ["Replay"]
 

@@ -39,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry", action="store_true", help="little of everything, to try the command itself")
     parser.add_argument("--workers", type=int, default=_workers(), help="processes of the whole test suite")
     parser.add_argument(
-        "--tests", nargs="+", default=["tests"], metavar="PATH", help="of the whole test suite"
+        "--tests",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="files and folders instead of the whole test suite",
     )
     parser.add_argument("--rounds", type=int, default=7, help="turns of each competitor in the benchmark")
     parser.add_argument(

@@ -33,7 +33,7 @@ class Options:
     workers : int
         How many processes run the whole suite.
     tests : tuple of str
-        The files and folders of the whole suite.
+        Files and folders instead of the whole suite, or of one short file in a dry run.
     rounds : int
         Of the benchmark.
     minutes : float
@@ -44,7 +44,7 @@ class Options:
     out: Path
     dry: bool = False
     workers: int = 1
-    tests: tuple[str, ...] = ("tests",)
+    tests: tuple[str, ...] = ()
     rounds: int = 7
     minutes: float = 60.0
 
@@ -115,7 +115,8 @@ def _tests(options: Options) -> Commands:
     together = ["-n", str(options.workers), "--dist", "loadgroup"]
     if options.workers < 2 or importlib.util.find_spec("xdist") is None:
         together = []
-    return [_pytest(options, "tests", *together, *options.tests)]
+    tests = options.tests or (("tests/test_tree.py",) if options.dry else ("tests",))
+    return [_pytest(options, "tests", *together, *tests)]
 
 
 def _agreement(options: Options) -> Commands:

@@ -246,6 +246,15 @@ def test_an_unknown_name_names_the_nearest(fresh: None) -> None:
     assert "Did you mean" not in str(caught.value)
 
 
+def test_an_unknown_option_names_those_there_are(foreign: type[Pretended]) -> None:
+    with pytest.raises(
+        TypeError, match=r"'numpy' has no option 'thread'; it takes threads.*Did you mean 'threads'?"
+    ):
+        nn.set_backend("numpy", thread=2)
+    with pytest.raises(TypeError, match=r"'pretended' has no option 'xyzzy'; it takes device\.$"):
+        nn.get_backend("pretended", xyzzy=1)
+
+
 def test_something_else_than_a_name_is_refused(fresh: None) -> None:
     wrong: Any = np
     with pytest.raises(TypeError, match="A backend is a name or a Backend, got module"):

@@ -263,7 +263,7 @@ def test_work_in_pieces_is_spread(name, rng, monkeypatch):
     assert len(begun) > forwards
 
 
-def test_a_model_trains_to_the_same_bits_on_any_number_of_threads(rng):
+def test_a_model_of_pieces_trains_to_the_same_bits_on_any_number_of_threads(rng):
     x = rng.normal(size=(48, 16, 16, 32)).astype("float32")
     y = rng.integers(0, 10, 48)
 
