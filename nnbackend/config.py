@@ -6,6 +6,7 @@ and the arguments to make it with.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import numbers
@@ -129,6 +130,8 @@ class Configurable:
     """
 
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    #: Whether the steps of a model are made of it.
+    _in_use: bool = False
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Remember the arguments."""
@@ -147,6 +150,22 @@ class Configurable:
             register(".".join(cls.__module__.split(".")[:2]))(
                 cls
             )  # a loss and a metric may have the same name
+
+    def put_to_use(self) -> None:
+        """Let the options stay what they are from here on: compiled steps have read them, and files tell them."""
+        vars(self)["_in_use"] = True
+        for value in vars(self).values():
+            if isinstance(value, Configurable) and not value._in_use:
+                value.put_to_use()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._in_use and name in _options_of(type(self)) and value != getattr(self, name, None):
+            kind = type(self).__name__
+            raise TypeError(
+                f"{kind} keeps {name}={getattr(self, name, None)!r}: a compiled model has read it. Make another {kind} "
+                f"with {name}={value!r}, and compile the model with it; the weights stay."
+            )
+        super().__setattr__(name, value)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an object like this one."""
@@ -174,6 +193,18 @@ class Configurable:
     def __repr__(self) -> str:
         inside = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"{type(self).__name__}({inside})"
+
+
+@functools.cache
+def _options_of(cls: type[Configurable]) -> frozenset[str]:
+    """Return the names of the arguments of a class and its bases, without those that are properties."""
+    names = {
+        name
+        for base in cls.__mro__
+        if base is not object and "__init__" in vars(base)
+        for name in inspect.signature(vars(base)["__init__"]).parameters
+    }
+    return frozenset(name for name in names if not isinstance(getattr(cls, name, None), property))
 
 
 def describe(thing: Any) -> Json:

@@ -15,6 +15,7 @@ from nnbackend.arguments import positive_integer
 from nnbackend.autodiff import Operators
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, nearest, plain, to_numpy
 from nnbackend.callbacks import Callback, Callbacks, EpochLines, History
+from nnbackend.config import Configurable
 from nnbackend.data import (
     ArrayFeed,
     Batch,
@@ -444,9 +445,9 @@ class Model(Layer):
         -----
         A learning rate that is set, and attributes of layers that are set (``dropout.rate = 0.2``), take effect at the
         next step. All else that Python computes without the arrays is read while a step is recorded or compiled, on
-        NumPy as on JAX: global variables, closures, items of lists and dicts, options of the optimizer, the loss and
-        the metrics. Changes of these take effect with the next `compile`, or at once with ``run_eagerly=True``. Random
-        numbers come from ``self.random`` of a layer; a step that draws from another generator is found out by NumPy,
+        NumPy as on JAX: global variables, closures, items of lists and dicts. Changes of these take effect with the next
+        `compile`, or at once with ``run_eagerly=True``. Options of the optimizer, the loss, the metrics, penalties and
+        constraints stay what they are once a step was taken: to set another one is a TypeError. Random numbers come from ``self.random`` of a layer; a step that draws from another generator is found out by NumPy,
         which records twice and compares, and runs as it is written, and not by JAX. So does a model whose layers set
         attributes while they compute.
         """
@@ -490,10 +491,24 @@ class Model(Layer):
                     if kind == "train"
                     else make_test_step(self, self._handles, objective)
                 )
+            self._put_to_use()
             compiled = self._compile(step)
             overflows = self._scales_loss and kind == "train"  # which is what the loss scale is found by
             self._compiled[kind, fixed] = self.backend.overflowing(compiled) if overflows else compiled
         return self._compiled[kind, fixed]
+
+    def _put_to_use(self) -> None:
+        """Let what steps are made of keep its options."""
+        used: list[Any] = [self.optimizer]
+        if self.objective is not None:
+            used += [*self.objective.losses, *(m for chosen in self.objective.metrics for m in chosen)]
+        used += [layer.activity_regularizer for layer in self._members]
+        used += [
+            part for handle in self._handles.values() for part in (handle.regularizer, handle.constraint)
+        ]
+        for part in used:
+            if isinstance(part, Configurable):
+                part.put_to_use()
 
     def _compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Return a compiled step, or the step itself where it is to run as Python each time."""

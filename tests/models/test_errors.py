@@ -369,3 +369,43 @@ def test_one_sample_without_its_axis_is_told_apart(backend):
         ValueError, match=r"inputs of shape \(n, 2\), got \(2,\). One sample alone is x\[None\]"
     ):
         model.predict([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("optimizer", "momentum", 0.1),
+        ("optimizer", "weight_decay", 0.5),
+        ("loss", "delta", 2.0),
+        ("metric", "threshold", 0.7),
+        ("penalty", "l2", 0.5),
+        ("constraint", "max_value", 1.0),
+        ("activity", "l1", 0.5),
+    ],
+)
+def test_options_that_compiled_steps_have_read_stay_what_they_are(part, name, value, backend):
+    parts = {
+        "optimizer": nn.optimizers.SGD(0.1, momentum=0.9),
+        "loss": nn.losses.Huber(),
+        "metric": nn.metrics.BinaryAccuracy(),
+        "penalty": nn.regularizers.L2(0.1),
+        "constraint": nn.constraints.MaxNorm(2.0),
+        "activity": nn.regularizers.L1(0.1),
+    }
+    layer = nn.Dense(
+        1,
+        kernel_regularizer=parts["penalty"],
+        kernel_constraint=parts["constraint"],
+        activity_regularizer=parts["activity"],
+    )
+    model = nn.Sequential([layer], backend=backend, seed=0)
+    model.compile(parts["optimizer"], parts["loss"], [parts["metric"]])
+    setattr(parts[part], name, getattr(parts[part], name) * 0.5)  # nobody has read it yet
+    model.fit([[1.0]], [[1.0]], verbose=0)
+    kept, kind = getattr(parts[part], name), type(parts[part]).__name__
+    words = rf"{kind} keeps {name}={kept}: a compiled model has read it. Make another {kind} with {name}={value}, and "
+    with pytest.raises(TypeError, match=words + "compile the model with it; the weights stay."):
+        setattr(parts[part], name, value)
+    setattr(parts[part], name, kept)
+    parts["optimizer"].learning_rate = 0.2
+    assert getattr(parts[part], name) == kept
