@@ -82,7 +82,12 @@ def rules() -> dict[str, Rule]:
     return found
 
 
-def record(backend: str | Backend | None, directory: str | Path, name: str | None = None) -> Path:
+def record(
+    backend: str | Backend | None,
+    directory: str | Path,
+    name: str | None = None,
+    failed: Callable[[str, Exception], None] | None = None,
+) -> Path:
     """Compute every case on a backend and write its record.
 
     Matrix products have the precision in force, and the record says which.
@@ -95,6 +100,9 @@ def record(backend: str | Backend | None, directory: str | Path, name: str | Non
         Where the record goes; made if it is not there.
     name : str, optional
         What it is called; after the backend without it, and after a precision below "highest", as in ``"cupy-high"``.
+    failed : callable, optional
+        Is told of each case that raises an error, by ``failed("exp in float32", error)``, and the others are computed;
+        its results are missing in the record then. Without it the first error ends all.
 
     Returns
     -------
@@ -105,16 +113,25 @@ def record(backend: str | Backend | None, directory: str | Path, name: str | Non
     tensors: dict[str, Any] = {}
     digests: dict[str, Any] = {}
     halves = tuple(dtype for dtype in HALVES if dtype in backend.dtypes)
+
+    def compute(name: str, dtype: str, function: Callable[[Backend, str], Mapping[str, Any]]) -> None:
+        try:
+            parts = function(backend, dtype)
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(f"{name} in {dtype}", error)
+            return
+        tensors.update({f"{name}/{dtype}/{part}": array for part, array in parts.items()})
+
     for case in CASES:
         digests[case.name] = {"definition": case.definition, "inputs": _digest(case.arguments())}
         for dtype in (*DTYPES, *halves) if case.halves else DTYPES:
-            for part, array in _computed(case, backend, dtype).items():
-                tensors[f"{case.name}/{dtype}/{part}"] = array
+            compute(case.name, dtype, functools.partial(_computed, case))
     for long in TRAJECTORIES.values():
         digests[long.name] = {"definition": long.definition, "inputs": ""}
         for dtype in long.bounds:
-            for part, array in long.function(backend, dtype).items():
-                tensors[f"{long.name}/{dtype}/{part}"] = array
+            compute(long.name, dtype, long.function)
     probed = backend.probe()
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)

@@ -219,6 +219,45 @@ def test_a_record_past_its_bounds_fails(monkeypatch, tmp_path, capsys):
     assert "mine: past their bounds; trainings in float64 off by 2.2e-07" in capsys.readouterr().out
 
 
+def test_a_case_that_raises_leaves_the_others(monkeypatch, tmp_path, capsys):
+    cases = [case for case in agreement.CASES if case.name in ("exp", "log")]
+    monkeypatch.setattr(agreement, "CASES", cases)
+    monkeypatch.setattr(agreement, "TRAJECTORIES", {})
+    compute = type(cases[0]).compute
+
+    def broken(case, backend, dtype):
+        if case.name == "exp" and dtype == "float32":
+            raise RuntimeError("no algorithm")
+        return compute(case, backend, dtype)
+
+    monkeypatch.setattr(type(cases[0]), "compute", broken)
+    with pytest.raises(RuntimeError, match="no algorithm"):
+        agreement.record("numpy", tmp_path)
+    asked = ["--backend", "numpy", "--name", "mine", "--precision", "high", "--out", str(tmp_path)]
+    assert agreeing.main(asked) == 1
+    printed = capsys.readouterr().out
+    assert "exp in float32 failed:\nTraceback" in printed
+    assert "exp on mine in float32: value0 is missing" in printed
+    assert "1 past their bounds" in printed
+
+
+@pytest.mark.parametrize("program", [training, tracing])
+def test_a_workload_that_raises_leaves_the_others(program, monkeypatch, tmp_path, capsys):
+    def broken(workload, *arguments):
+        if workload.name == "W1":
+            raise RuntimeError("no algorithm")
+        return 0.5
+
+    monkeypatch.setattr(training, "trained", lambda workload, *_: {"losses": np.full(1, broken(workload))})
+    monkeypatch.setattr(training, "SMALL", {"W1": {}, "W2": {}})
+    monkeypatch.setattr(tracing, "_profiled", broken)
+    more = ["--workloads", "W1", "W2"] if program is tracing else []
+    assert program.main(["--backend", "numpy", "--out", str(tmp_path / "found"), *more]) == 1
+    printed = capsys.readouterr().out
+    assert "RuntimeError: no algorithm" in printed
+    assert ("W2 0.5" if program is tracing else "small: off by 0.0e+00") in printed
+
+
 def test_a_profile_names_the_functions_that_take_the_time():
     def busy(steps):
         return float(sum(range(steps)))

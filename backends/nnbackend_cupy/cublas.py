@@ -107,7 +107,7 @@ class Product(NamedTuple):
     precision : {"highest", "high", "medium"}
         How float32 is multiplied.
     bias : bool
-        Whether a row of numbers is added to every row of the product.
+        Whether a row of numbers is added to every row of the product; it is aligned like `out`, at least.
     """
 
     rows: int
@@ -273,8 +273,9 @@ class CublasLt:
         if product.bias:
             epilogue = c_uint32(CUBLASLT_EPILOGUE_BIAS)
             self._set(operation, "MatmulDesc", CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue)
-            # which one it is changes; that there is one has to be known
-            self._set(operation, "MatmulDesc", CUBLASLT_MATMUL_DESC_BIAS_POINTER, c_void_p(ALIGNMENT))
+            # which one it is changes; an algorithm is chosen by what this address is a multiple of
+            aligned = c_void_p(product.out.alignment)
+            self._set(operation, "MatmulDesc", CUBLASLT_MATMUL_DESC_BIAS_POINTER, aligned)
         layouts = [
             self._layout(product, matrix, rows, columns)
             for matrix, rows, columns in (

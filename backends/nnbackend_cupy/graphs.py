@@ -176,8 +176,13 @@ class CudaRecorder:
             _present.constants = before
 
     def capture(self, work: Callable[[], T], state: Sequence[Any]) -> tuple[T, CudaGraph]:
-        """Capture work on a stream of its own; the current device must be that of the arrays."""
+        """Capture work on a stream of its own; the current device must be that of the arrays.
+
+        Constants are brought while this is going on, not in order with earlier work: memory that they are given may
+        have been another graph's that is still at work, so that this is waited for once.
+        """
         number = cupy.cuda.runtime.getDevice()
+        cupy.cuda.get_current_stream().synchronize()
         stream = self._streams.pop(number, None) or cupy.cuda.Stream(non_blocking=True)
         found = Scope(state)
         with cupy.cuda.using_allocator(self._pool.malloc), _without_host_copies(), stream:

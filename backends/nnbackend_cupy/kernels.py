@@ -58,6 +58,9 @@ __all__ = [
 #: What the compiler is told: round after every operation, as NumPy does.
 OPTIONS = ("--fmad=false",)
 
+#: Threads of the largest block of a rowwise kernel, which is as large as CUDA allows.
+_MOST_THREADS = 1024
+
 #: How an argument of a rowwise program varies: over rows and columns, with the row, with the column, not at all.
 Kind: TypeAlias = Literal["full", "row", "column", "scalar"]
 Shape: TypeAlias = tuple[int, ...]
@@ -294,7 +297,7 @@ def row_threads(width: int) -> tuple[int, int]:
     if width <= 32:
         columns = _power_of_two(width)
     else:
-        columns = min(1024, max(32, _power_of_two((width + 3) // 4)))
+        columns = min(_MOST_THREADS, max(32, _power_of_two((width + 3) // 4)))
     return columns, max(1, 128 // columns)
 
 
@@ -450,7 +453,9 @@ def rowwise_source(
     )
     name = _identifier(program.name)
     text = "\n".join("    " + line for line in lines)
-    code = f'extern "C" __global__ void {name}({", ".join(parameters)}) {{\n{text}\n}}\n'
+    # the largest block has 64 registers for each thread; a long program takes more unless it is told
+    bounds = f"__launch_bounds__({_MOST_THREADS}, 1)"
+    code = f'extern "C" {bounds} __global__ void {name}({", ".join(parameters)}) {{\n{text}\n}}\n'
     return RowwiseSource(name, arguments, parameters, code)
 
 

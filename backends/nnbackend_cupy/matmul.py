@@ -123,7 +123,7 @@ def product(first: Any, second: Any, *, bias: Any = None, out: Any = None) -> An
         bias = cupy.ascontiguousarray(bias)
     device, stream = place()
     addresses = first.data.ptr, second.data.ptr, out.data.ptr
-    # the result and the bias are looked at together: the library asks for no alignment of the bias alone
+    # the result and the bias are looked at together: both are said to be aligned like the worse of them
     aligned = _alignment(addresses[0]), _alignment(addresses[1]), _alignment(addresses[2] | _address(bias))
     key = (
         device, first.dtype.name, get_matmul_precision(), bias is not None, aligned,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = {} if given.device is None else {"device": given.device}
     backend = nn.get_backend(given.backend, **options)
     with nn.use_matmul_precision(given.precision):
-        fresh = agreement.record(backend, given.out, given.name)
+        fresh = agreement.record(backend, given.out, given.name, _say)
     beside = (
         [agreement.record("numpy", given.out / "beside", "numpy")] if given.precision == "highest" else []
     )
@@ -55,6 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bounds = "past their bounds" if report.failed else "all within their bounds"
     print(f"{given.name}: {bounds}; trainings in float64 off by {worst:.1e} (target: {TRAINING:.0e})")
     return int(report.failed or apart)
+
+
+def _say(name: str, error: Exception) -> None:
+    """Print where a case failed; what the others compute is wanted all the same."""
+    print(f"{name} failed:", flush=True)
+    traceback.print_exception(error, file=sys.stdout)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ import pstats
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from nnbackend.backend import get_backend
-from nnbackend.benchmarking import Run, in_words, look_up, start
+from nnbackend.backend import Backend, get_backend
+from nnbackend.benchmarking import Run, Workload, in_words, look_up, start
 
 #: How many lines a listing has.
 LINES = 25
@@ -75,23 +76,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines.append(line)
         given.out.write_text("\n".join(lines) + "\n")
 
-    gains = {}
+    gains, broken = {}, []
     for name in given.workloads:
-        workload = look_up(name)
-        runs = {
-            "compiled": start(workload, backend),
-            "run eagerly": start(workload, backend, run_eagerly=True),
-        }
-        medians = {words: _median(run, given.steps) for words, run in runs.items()}
-        gains[name] = medians["run eagerly"] / medians["compiled"]
-        for words, run in runs.items():
-            say(f"{workload.name} {words} on {backend}: {in_words(medians[words])} a step")
-            say(f"on the host, {given.steps} steps:\n{on_the_host(run, given.steps)}")
-            if backend.name == "cupy" and importlib.util.find_spec("torch"):
-                for line in on_the_device(run, given.steps):
-                    say(line)
+        try:
+            gains[name] = _profiled(look_up(name), backend, given.steps, say)
+        except Exception:  # the others are to be seen, too
+            broken.append(name)
+            say(f"{name} failed:\n{traceback.format_exc()}")
     say("times as fast compiled as run eagerly: " + ", ".join(f"{n} {gain:.1f}" for n, gain in gains.items()))
-    return 0
+    if broken:
+        say(f"failed: {', '.join(broken)}")
+    return int(bool(broken))
+
+
+def _profiled(workload: Workload, backend: Backend, steps: int, say: Callable[[str], None]) -> float:
+    """Profile one workload; return how many times as fast it is compiled as run eagerly."""
+    runs = {
+        "compiled": start(workload, backend),
+        "run eagerly": start(workload, backend, run_eagerly=True),
+    }
+    medians = {words: _median(run, steps) for words, run in runs.items()}
+    for words, run in runs.items():
+        say(f"{workload.name} {words} on {backend}: {in_words(medians[words])} a step")
+        say(f"on the host, {steps} steps:\n{on_the_host(run, steps)}")
+        if backend.name == "cupy" and importlib.util.find_spec("torch"):
+            for line in on_the_device(run, steps):
+                say(line)
+    return medians["run eagerly"] / medians["compiled"]
 
 
 def _median(run: Run, steps: int) -> float:

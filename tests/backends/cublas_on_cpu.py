@@ -119,7 +119,8 @@ class CublasLtOnCpu:
         if d["batch"] > 1 and d["apart"] == 0:
             return _INVALID  # all would be written to one place
         number = next(self._numbers)
-        self._algorithms[number] = question
+        # what is aligned like this pointer will do, says the header
+        self._algorithms[number] = question | {"bias": wanted["bias"] & -wanted["bias"]}
         assert isinstance(results[0], HeuristicResult)
         assert asked == len(results)
         results[0].state = _NOT_SUPPORTED  # a real one lists such, too
@@ -149,7 +150,7 @@ class CublasLtOnCpu:
         right = right.swapaxes(1, 2) if wanted["transb"] else right
         product = left @ right
         if wanted["epilogue"] == 4:
-            assert wanted["bias"] % wishes["D"] == 0
+            assert wanted["bias"] % wishes["bias"] == 0, "a bias less aligned than was said"
             one = {"dtype": layouts[2]["dtype"], "rows": out.shape[1], "columns": 1, "batch": 1, "apart": 0}
             bias = _values(_stack(wanted["bias"], one | {"leading": out.shape[1]}), one)
             product = product + bias

@@ -8,6 +8,7 @@
 #include <vector>
 
 #define __global__
+#define __launch_bounds__(threads, blocks)
 #define __device__
 #define __forceinline__ inline
 #define __shared__ static

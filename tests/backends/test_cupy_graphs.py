@@ -166,6 +166,9 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[_Stream]]:
     monkeypatch.setattr(graphs.matmul, "prepare", lambda: _Stream.made[-1].calls.append("prepare"))
     monkeypatch.setattr(cupy.cuda, "using_allocator", using)
     monkeypatch.setattr(cupy.cuda.runtime, "getDevice", lambda: 0)
+    computing = _Stream()
+    _Stream.made.clear()
+    monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda: computing)
     yield _Stream.made
     assert allocators[-1] is pool.malloc
     assert graphs.scope() is None
@@ -187,6 +190,14 @@ def test_work_is_captured_on_a_stream_and_in_memory_of_its_own(streams: list[_St
     assert streams[0].calls == ["enter", "prepare", "begin", "end", "exit", "launch"]
     recorder.capture(lambda: None, state)
     assert len(streams) == 1  # whose free memory the next graph finds
+
+
+def test_earlier_work_is_over_before_constants_are_brought(streams: list[_Stream]) -> None:
+    def work() -> None:
+        assert cupy.cuda.get_current_stream().calls == ["synchronize"]
+
+    _recorder().capture(work, [])
+    assert "synchronize" not in streams[0].calls
 
 
 @pytest.mark.parametrize("error", [ValueError("of the step"), KeyboardInterrupt()])

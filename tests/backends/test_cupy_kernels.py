@@ -7,6 +7,7 @@ same text, compiled by g++ with a header that stands in for CUDA, threads and ba
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from nnbackend.backend import namespace
-from nnbackend.elementwise import elementwise
+from nnbackend.elementwise import elementwise, rowwise
 from nnbackend_cupy import kernels
 from tests.backends.cuda_programs import (
     CASES,
@@ -322,6 +323,28 @@ def test_kernels_compile_for_a_real_architecture_with_nvcc(architecture: str, tm
     command = [nvcc, "-cubin", f"-arch={architecture}", *kernels.OPTIONS, "-o", str(tmp_path / "all.cubin")]
     built = subprocess.run([*command, str(tmp_path / "all.cu")], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr[:4000]
+
+
+@rowwise
+def _many_sums(x):
+    xp = namespace(x)
+    product = x
+    for total in [xp.sum(x * float(number), axis=-1, keepdims=True) for number in range(48)]:
+        product = product * total
+    return product
+
+
+def test_a_long_program_leaves_registers_for_the_largest_block(tmp_path: Path) -> None:
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("nvcc is not installed")
+    source = kernels.rowwise_source(_many_sums.program(), ("float64",), (FULL,), (0,))
+    (tmp_path / "long.cu").write_text(source.preamble + source.code)
+    command = [nvcc, "-cubin", "-arch=sm_90", "-Xptxas", "-v", "-o", str(tmp_path / "long.cubin")]
+    built = subprocess.run([*command, str(tmp_path / "long.cu")], capture_output=True, text=True, check=True)
+    (registers,) = re.findall(r"Used (\d+) registers", built.stderr)
+    columns, rows = kernels.row_threads(1_000_000)
+    assert int(registers) * columns * rows <= 65_536
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -315,7 +315,7 @@ def test_a_rowwise_program_is_launched_over_its_rows(recorder: _Recorder) -> Non
     assert (result.shape, mean.shape) == ((6, 5, 300), (6, 5, 1))
     ((code, name, options),) = recorder.made
     assert name == "program_centred"
-    assert f'extern "C" __global__ void {name}(' in code
+    assert f"__global__ void {name}(" in code
     assert options["options"] == kernels.OPTIONS
     grid, block, arguments = recorder.called[0]
     assert block == (128, 1)
