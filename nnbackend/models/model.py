@@ -445,11 +445,12 @@ class Model(Layer):
         -----
         A learning rate that is set, and attributes of layers that are set (``dropout.rate = 0.2``), take effect at the
         next step. All else that Python computes without the arrays is read while a step is recorded or compiled, on
-        NumPy as on JAX: global variables, closures, items of lists and dicts. Changes of these take effect with the next
-        `compile`, or at once with ``run_eagerly=True``. Options of the optimizer, the loss, the metrics, penalties and
-        constraints stay what they are once a step was taken: to set another one is a TypeError. Random numbers come from ``self.random`` of a layer; a step that draws from another generator is found out by NumPy,
-        which records twice and compares, and runs as it is written, and not by JAX. So does a model whose layers set
-        attributes while they compute.
+        NumPy as on JAX: global variables, closures, items of lists and dicts. Changes of these take effect with the
+        next `compile`, or at once with ``run_eagerly=True``. Options of the optimizer, the loss, the metrics, penalties
+        and constraints stay what they are once a step was taken: to set another one is a TypeError. Random numbers come
+        from ``self.random`` of a layer; a step that draws from another generator is found out by NumPy, which records
+        twice and compares, and runs as it is written, and not by JAX. So does a model whose layers set attributes while
+        they compute.
         """
         if loss is None:
             raise TypeError("compile expects a loss, such as loss='mean_squared_error'.")

@@ -379,7 +379,7 @@ def test_one_sample_without_its_axis_is_told_apart(backend):
         ("loss", "delta", 2.0),
         ("metric", "threshold", 0.7),
         ("penalty", "l2", 0.5),
-        ("constraint", "max_value", 1.0),
+        ("constraint", "max_value", 3.0),
         ("activity", "l1", 0.5),
     ],
 )
@@ -387,7 +387,7 @@ def test_options_that_compiled_steps_have_read_stay_what_they_are(part, name, va
     parts = {
         "optimizer": nn.optimizers.SGD(0.1, momentum=0.9),
         "loss": nn.losses.Huber(),
-        "metric": nn.metrics.BinaryAccuracy(),
+        "metric": nn.metrics.BinaryAccuracy(0.5),
         "penalty": nn.regularizers.L2(0.1),
         "constraint": nn.constraints.MaxNorm(2.0),
         "activity": nn.regularizers.L1(0.1),
