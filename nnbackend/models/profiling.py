@@ -165,6 +165,8 @@ def _fresh_bytes(made: Any, given: Sequence[Any]) -> int:
 def _bits(array: Any) -> int:
     """Return how many bits an element takes."""
     xp, dtype = namespace(array), array.dtype
+    if hasattr(dtype, "itemsize"):  # where NumPy's functions know no bfloat16, its dtype tells this
+        return 8 * int(dtype.itemsize)
     if xp.isdtype(dtype, "bool"):
         return 8
     limits = xp.finfo if xp.isdtype(dtype, "real floating") else xp.iinfo
