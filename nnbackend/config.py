@@ -159,10 +159,12 @@ class Configurable:
                 value.put_to_use()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._in_use and name in _options_of(type(self)) and value != getattr(self, name, None):
+        old = getattr(self, name, None) if self._in_use else value
+        simple = isinstance(value, (bool, float, int, str))
+        if value is not old and not (simple and value == old) and name in _options_of(type(self)):
             kind = type(self).__name__
             raise TypeError(
-                f"{kind} keeps {name}={getattr(self, name, None)!r}: a compiled model has read it. Make another {kind} "
+                f"{kind} keeps {name}={old!r}: a compiled model has read it. Make another {kind} "
                 f"with {name}={value!r}, and compile the model with it; the weights stay."
             )
         super().__setattr__(name, value)
@@ -196,7 +198,7 @@ class Configurable:
 
 
 @functools.cache
-def _options_of(cls: type[Configurable]) -> frozenset[str]:
+def _options_of(cls: type[Any]) -> frozenset[str]:
     """Return the names of the arguments of a class and its bases, without those that are properties."""
     names = {
         name
