@@ -161,7 +161,7 @@ class Configurable:
     def __setattr__(self, name: str, value: Any) -> None:
         old = getattr(self, name, None) if self._in_use else value
         simple = isinstance(value, (bool, float, int, str))
-        if value is not old and not (simple and value == old) and name in _options_of(type(self)):
+        if value is not old and not (simple and value == old) and name in _options_of(type(self)):  # type: ignore[arg-type]
             kind = type(self).__name__
             raise TypeError(
                 f"{kind} keeps {name}={old!r}: a compiled model has read it. Make another {kind} "
