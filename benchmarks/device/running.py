@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,15 +100,16 @@ def run(
 
 def _run(command: Sequence[str], variables: Mapping[str, str], output: int, seconds: float) -> int | None:
     """Return the exit status, or None where there was too little time."""
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=dict(variables),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # a group of its own, so that all of it can be ended
-    )
+    with _interruptible():
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=dict(variables),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own, so that all of it can be ended
+        )
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -119,6 +121,20 @@ def _run(command: Sequence[str], variables: Mapping[str, str], output: int, seco
         with contextlib.suppress(ProcessLookupError, PermissionError):  # where nothing of the group is left
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let programs that are started hear when they are asked to end, also by one in the background, which is deaf."""
+    heard = signal.getsignal(signal.SIGINT)
+    deaf = heard == signal.SIG_IGN and threading.current_thread() is threading.main_thread()
+    if deaf:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if deaf:
+            signal.signal(signal.SIGINT, heard)
 
 
 def _last_line(log: Path) -> str:
