@@ -138,6 +138,9 @@ PROTOCOL = {
 
 #: file of a backend -> {module: the reason why its native rules may call that module's generic ones}
 RULE_EDGES = {
+    "backends/nnbackend_cupy/attention.py": {
+        "nnbackend.functional.attention": "what cuDNN does not take, and gradients of gradients, are generic",
+    },
     "backends/nnbackend_cupy/convolution.py": {
         "nnbackend.functional.convolution": "what has no faster form, and gradients of gradients, are generic",
     },

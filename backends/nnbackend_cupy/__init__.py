@@ -43,19 +43,24 @@ class CupyBackend(Backend):
         What convolves. Without it, convolutions are products of matrices; with "cudnn", NVIDIA's library computes those
         for which it has a deterministic plan, in float32, float16 and bfloat16. The last bits of the two differ, so it
         is used where it is asked for, never because it happens to be installed.
+    attention : {"cudnn"}, optional
+        What computes `nnbackend.functional.scaled_dot_product_attention`. Without it, products of matrices; with
+        "cudnn", NVIDIA's library, which keeps no scores, by deterministic plans: in float16 and bfloat16, causal or
+        not, for heads of multiples of 8 numbers, without a mask, a bias, dropout and returned scores. The last bits
+        differ here, too.
 
     Raises
     ------
     ValueError
-        If there is no such device, a number is none of these, or nothing that convolves has that name.
+        If there is no such device, a number is none of these, or nothing that convolves or attends has that name.
     BackendUnavailableError
         If cuDNN is asked for and is not installed.
 
     Notes
     -----
     An array of CuPy's does not tell which instance of this class it belongs to. Steps of a model run with the
-    `convolution` of the model's backend where it has one, and all else with that of the backend in force
-    (`nnbackend.get_backend`).
+    `convolution` and `attention` of the model's backend where it has one of them, and all else with those of the
+    backend in force (`nnbackend.get_backend`).
     """
 
     name: ClassVar[str] = "cupy"
@@ -69,6 +74,7 @@ class CupyBackend(Backend):
         memory_limit: float | str | None = None,
         data_on_device: float = 0.5,
         convolution: str | None = None,
+        attention: str | None = None,
     ) -> None:
         import cupy
         import numpy
@@ -86,10 +92,11 @@ class CupyBackend(Backend):
         self.native_rules = NATIVE_RULES
         self._philox = cupy.RawKernel(kernels.PHILOX_SOURCE, kernels.PHILOX_NAME, options=kernels.OPTIONS)
         self._number = None if device is None else device_number(device, self.probe().devices)
-        self.convolution = convolution
-        self.scoped = self._number is not None or convolution is not None
-        if convolution is not None:
-            _check_convolution(convolution)
+        self.convolution, self.attention = convolution, attention
+        self._chooses = convolution is not None or attention is not None
+        self.scoped = self._number is not None or self._chooses
+        _check_library("convolution", "convolves", convolution)
+        _check_library("attention", "attends", attention)
         if not 0.0 <= data_on_device <= 1.0:
             raise ValueError(
                 f"The cupy backend expects data_on_device as a fraction from 0 to 1, got {data_on_device!r}."
@@ -112,7 +119,7 @@ class CupyBackend(Backend):
 
     def scope(self) -> AbstractContextManager[Any]:
         """Make this backend's device the current one, and its options those that hold."""
-        return self._on_device() if self.convolution is None else self._in_force()
+        return self._in_force() if self._chooses else self._on_device()
 
     @contextmanager
     def _in_force(self) -> Iterator[None]:
@@ -243,8 +250,9 @@ class CupyBackend(Backend):
         self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
     def __repr__(self) -> str:
-        option = "" if self.convolution is None else f", convolution={self.convolution!r}"
-        return f"<cupy backend{option}>"
+        given = {"convolution": self.convolution, "attention": self.attention}
+        options = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
+        return f"<cupy backend{options}>"
 
 
 def _ml_dtypes() -> Any:
@@ -255,11 +263,12 @@ def _ml_dtypes() -> Any:
         raise ImportError("bfloat16 on CuPy needs ml_dtypes. Cure: pip install ml_dtypes") from None
 
 
-def _check_convolution(convolution: str) -> None:
-    """Refuse what does not convolve here, before the first convolution."""
-    if convolution != "cudnn":
+def _check_library(option: str, deed: str, named: str | None) -> None:
+    """Refuse what does not do that work here, before there is any."""
+    if named is None:
+        return
+    if named != "cudnn":
         raise ValueError(
-            f"The cupy backend knows one library that convolves, 'cudnn', got {convolution!r}."
-            f"{nearest(str(convolution), ['cudnn'])}"
+            f"The cupy backend knows one library that {deed}, 'cudnn', got {named!r}.{nearest(str(named), ['cudnn'])}"
         )
-    cudnn.load()
+    cudnn.load(option)

@@ -1,13 +1,14 @@
-"""Convolutions by cuDNN, called through NVIDIA's package nvidia-cudnn-frontend.
+"""Convolutions and attention by cuDNN, called through NVIDIA's package nvidia-cudnn-frontend.
 
-This handle is thin: a `Convolution` says in words of arrays with channels last what is computed, a plan is made of it
-once, and `Cudnn.run` launches the plan. Launching waits for nothing and allocates nothing.
+This handle is thin: a `Convolution` says in words of arrays with channels last what is computed, an `Attention` in
+words of arrays with any strides; a plan is made of it once, and `Cudnn.run` launches the plan. Launching waits for
+nothing and allocates nothing.
 
 Nothing here imports CuPy or needs a GPU: memory is known by its addresses, and the library is an argument.
 
-The library names axes in the order samples, channels, space, and has strides say how they lie; for kernels the order is
-channels out, channels in, taps. All arrays here have their channels last in memory: this is the layout of its fast
-kernels. So a kernel is laid anew as (out, taps, in).
+For convolutions the library names axes in the order samples, channels, space, and has strides say how they lie; for
+kernels the order is channels out, channels in, taps. All their arrays have their channels last in memory: this is the
+layout of its fast kernels. So a kernel is laid anew as (out, taps, in).
 
 Every call gives the same bits on the same GPU: the plan is chosen by the library's heuristics, not by a clock, and none
 is let in that calls itself nondeterministic. Nor is any that does not add up the products that a convolution is made
@@ -20,13 +21,13 @@ import importlib
 import logging
 import threading
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from nnbackend.backend import BackendUnavailableError, installed_version
 from nnbackend.precision import MatmulPrecision
 from nnbackend.typing import Shape
 
-__all__ = ["ALIGNMENT", "DTYPES", "Convolution", "Cudnn", "Plan", "load"]
+__all__ = ["ALIGNMENT", "DTYPES", "Attention", "Convolution", "Cudnn", "Plan", "load"]
 
 #: dtype -> its name in the library
 DTYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BFLOAT16"}
@@ -34,8 +35,10 @@ DTYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BFLOAT16"}
 ALIGNMENT = 16
 #: Plans that are kept, the latest used; ever new shapes must not fill the memory with them.
 KEPT = 512
-#: Bytes of workspace that a plan may ask for.
+#: Bytes of workspace that a plan of a convolution may ask for.
 WORKSPACE = 1 << 30
+#: The same for attention, whose way back is deterministic by laying out a matrix as large as the scores, in 16 bits.
+ATTENTION_WORKSPACE = 8 << 30
 
 #: Notes of plans that are never used.
 _REFUSED = (
@@ -94,17 +97,61 @@ class Convolution(NamedTuple):
     precision: MatmulPrecision = "highest"
 
 
+class Attention(NamedTuple):
+    """Scaled dot-product attention or its derivatives, without keeping the scores.
+
+    Attributes
+    ----------
+    kind : {"value", "gradients"}
+        What is computed: the output and, in float32, the logarithm of each query's sum of exponentials, of query, key
+        and value; or the gradients of these three, of the three, the output, its gradient and the logarithms.
+    samples, heads, groups, queries, keys, width, made : int
+        How many samples, heads of the query, heads of key and value, positions that ask and that answer, and numbers
+        that are multiplied and that are answered.
+    steps : tuple of tuple of int
+        How many elements apart neighbours are along samples, heads, positions and numbers: of the query, the key and
+        the value, and then of the output's gradient. What is computed lies in one piece, positions before heads.
+    causal : bool
+        Whether query i sees the keys 0 to i only.
+    scale : float
+        What scores are multiplied by.
+    dtype : {"float16", "bfloat16"}
+        The dtype of all but the logarithms; everything is added up in float32.
+    """
+
+    kind: Literal["value", "gradients"]
+    samples: int
+    heads: int
+    groups: int
+    queries: int
+    keys: int
+    width: int
+    made: int
+    steps: tuple[Shape, ...]
+    causal: bool
+    scale: float
+    dtype: str
+
+
+Work: TypeAlias = Convolution | Attention
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A convolution made ready: the library's graph of it, and the bytes of workspace that it needs."""
+    """Work made ready: the library's graph of it, and the bytes of workspace that it needs."""
 
-    convolution: Convolution
+    work: Work
     graph: Any
     workspace: int
 
 
-def load() -> Any:
+def load(option: str = "convolution") -> Any:
     """Import the package, and let it look for the library.
+
+    Parameters
+    ----------
+    option : str
+        Which option of the backend asks for it.
 
     Returns
     -------
@@ -117,14 +164,14 @@ def load() -> Any:
         If either is missing; with the line that brings both.
     """
     if installed_version("cudnn") is None:
-        raise BackendUnavailableError(f'convolution="cudnn" needs nvidia-cudnn-frontend. {_CURE}')
+        raise BackendUnavailableError(f'{option}="cudnn" needs nvidia-cudnn-frontend. {_CURE}')
     try:
         library = importlib.import_module("cudnn")
         library.backend_version()
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         words = str(error).strip().partition("\n")[0].rstrip(".")
         raise BackendUnavailableError(
-            f'convolution="cudnn" needs cuDNN, which nvidia-cudnn-frontend cannot use: {words}. {_CURE}'
+            f'{option}="cudnn" needs cuDNN, which nvidia-cudnn-frontend cannot use: {words}. {_CURE}'
         ) from error
     return library
 
@@ -141,10 +188,10 @@ class Cudnn:
     def __init__(self, library: Any) -> None:
         self._library = library
         self._handle = library.create_handle()
-        self._plans: dict[Convolution, Plan | str] = {}  # or the reason why there is none
+        self._plans: dict[Work, Plan | str] = {}  # or the reason why there is none
         self._lock = threading.RLock()  # a handle has one stream at a time
 
-    def plan(self, *ways: Convolution) -> Plan | None:
+    def plan(self, *ways: Work) -> Plan | None:
         """Return a plan for the first of several ways to do the same work that has one.
 
         None where the library has none that is let in; the reason is logged once.
@@ -161,7 +208,7 @@ class Cudnn:
                 _log.info(words, ways[0], found)
         return None
 
-    def _kept(self, way: Convolution) -> Plan | str:
+    def _kept(self, way: Work) -> Plan | str:
         """Return the plan that was made before, or make one, and let go of the one that was used longest ago."""
         found = self._plans.pop(way, None)
         if found is None:
@@ -171,16 +218,13 @@ class Cudnn:
             del self._plans[next(iter(self._plans))]
         return found
 
-    def run(
-        self, plan: Plan, first: int, second: int, out: int, *, workspace: int | None, stream: int
-    ) -> None:
-        """Launch a plan for the arrays at these addresses, in the order in which its kind names them."""
+    def run(self, plan: Plan, *addresses: int, workspace: int | None, stream: int) -> None:
+        """Launch a plan for the arrays at these addresses, in the order in which its kind names them, results last."""
         with self._lock:
             self._library.set_stream(handle=self._handle, stream=stream)
-            addresses = {_FIRST: first, _SECOND: second, _OUT: out}
-            plan.graph.execute(addresses, workspace, handle=self._handle)
+            plan.graph.execute(dict(enumerate(addresses, start=1)), workspace, handle=self._handle)
 
-    def _planned(self, way: Convolution) -> Plan | str:
+    def _planned(self, way: Work) -> Plan | str:
         refusals = (self._library.cudnnGraphNotSupportedError, RuntimeError, ValueError, NotImplementedError)
         try:
             return self._built(way)
@@ -188,28 +232,34 @@ class Cudnn:
             words = str(error).strip().partition("\n")[0].rstrip(".")
             return words or type(error).__name__
 
-    def _built(self, convolution: Convolution) -> Plan:
+    def _built(self, work: Work) -> Plan:
         library = self._library
         graph = library.pygraph(
-            io_data_type=getattr(library.data_type, DTYPES[convolution.dtype]),
+            io_data_type=getattr(library.data_type, DTYPES[work.dtype]),
             intermediate_data_type=library.data_type.FLOAT,
             compute_data_type=library.data_type.FLOAT,
             handle=self._handle,
         )
-        self._describe(graph, convolution)
+        inexact: tuple[str, ...] = ()
+        if isinstance(work, Attention):
+            self._attend(graph, work)
+            limit = ATTENTION_WORKSPACE
+        else:
+            self._describe(graph, work)
+            limit = WORKSPACE
+            inexact = _INEXACT[work.precision] if work.dtype == "float32" else ()
         graph.validate()
         graph.build_operation_graph()
         graph.create_execution_plans([library.heur_mode.A, library.heur_mode.FALLBACK])
-        notes = _REFUSED + (_INEXACT[convolution.precision] if convolution.dtype == "float32" else ())
-        graph.deselect_numeric_notes([getattr(library.numerical_note, note) for note in notes])
-        graph.deselect_workspace_greater_than(WORKSPACE)
+        graph.deselect_numeric_notes([getattr(library.numerical_note, note) for note in _REFUSED + inexact])
+        graph.deselect_workspace_greater_than(limit)
         graph.check_support()
         graph.build_plans()
         if graph.selected_engine is not None:
             raise NotImplementedError(
                 f"the package would run {graph.selected_engine.name}, not a kernel of cuDNN"
             )
-        return Plan(convolution, graph, int(graph.get_workspace_size()))
+        return Plan(work, graph, int(graph.get_workspace_size()))
 
     def _describe(self, graph: Any, convolution: Convolution) -> None:
         """Write the operation into the graph."""
@@ -237,6 +287,58 @@ class Cudnn:
         )
         dim, stride = out
         made.set_output(True).set_data_type(dtype).set_dim(dim).set_stride(stride).set_uid(_OUT)
+
+    def _attend(self, graph: Any, attention: Attention) -> None:
+        """Write attention, or its way back, into the graph."""
+        given, kinds = attention, self._library.data_type
+        n, dtype = given.samples, getattr(kinds, DTYPES[given.dtype])
+        shapes = {
+            "q": (n, given.heads, given.queries, given.width),
+            "k": (n, given.groups, given.keys, given.width),
+            "v": (n, given.groups, given.keys, given.made),
+            "dO": (n, given.heads, given.queries, given.made),
+        }
+        shapes["o"] = shapes["dO"]
+        logarithms = [n, given.heads, given.queries, 1]
+        in_rows = [given.heads * given.queries, given.queries, 1, 1]
+        back = given.kind == "gradients"
+        steps = dict(zip(("q", "k", "v", "dO"), given.steps, strict=False)) | {
+            "o": _in_one_piece(shapes["o"])
+        }
+        names = ("q", "k", "v", "o", "dO") if back else ("q", "k", "v")
+        operands = {
+            name: graph.tensor(
+                dim=list(shapes[name]), stride=list(steps[name]), data_type=dtype, name=name, uid=uid
+            )
+            for uid, name in enumerate(names, start=1)
+        }
+        uid = len(operands) + 1
+        options = {
+            "attn_scale": given.scale,
+            "use_causal_mask": given.causal,
+            "compute_data_type": kinds.FLOAT,
+        }
+        if back:
+            operands["stats"] = graph.tensor(
+                dim=logarithms, stride=in_rows, data_type=kinds.FLOAT, name="stats", uid=uid
+            )
+            made = graph.sdpa_backward(**operands, use_deterministic_algorithm=True, **options)
+            results, uid = [shapes[name] for name in ("q", "k", "v")], uid + 1
+        else:
+            *made, stats = graph.sdpa(**operands, generate_stats=True, **options)
+            stats.set_output(True).set_data_type(kinds.FLOAT).set_dim(logarithms).set_stride(in_rows).set_uid(
+                uid + 1
+            )
+            results = [shapes["o"]]
+        for number, (result, shape) in enumerate(zip(made, results, strict=True), start=uid):
+            result.set_output(True).set_data_type(dtype).set_dim(list(shape)).set_stride(_in_one_piece(shape))
+            result.set_uid(number)
+
+
+def _in_one_piece(shape: Shape) -> list[int]:
+    """Return strides of axes (samples, heads, positions, numbers) that lie as (samples, positions, heads, numbers)."""
+    _, heads, positions, numbers = shape
+    return [positions * heads * numbers, numbers, heads * numbers, 1]
 
 
 def _channels_last(samples: int, channels: int, space: Shape) -> tuple[list[int], list[int]]:

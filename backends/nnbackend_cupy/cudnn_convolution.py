@@ -9,32 +9,17 @@ library takes that; where none does, the input is laid out with the zeros that a
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Literal, NamedTuple
 
 import cupy
 
-from nnbackend.backend import chosen
 from nnbackend.functional.convolution import Geometry
 from nnbackend.precision import get_matmul_precision
 from nnbackend.typing import Shape
-from nnbackend_cupy import CupyBackend, cudnn
-from nnbackend_cupy.cudnn import Convolution, Cudnn
-from nnbackend_cupy.matmul import place
+from nnbackend_cupy import cudnn, cudnn_launch
+from nnbackend_cupy.cudnn import Convolution
 
-__all__ = ["convolved", "handle", "in_force", "input_gradient", "kernel_gradient"]
-
-
-def in_force() -> str | None:
-    """Return who convolves: the option of the backend that `nnbackend.use_backend` or `set_backend` chose."""
-    current = chosen()
-    return current.convolution if isinstance(current, CupyBackend) else None
-
-
-@functools.cache
-def handle(device: int) -> Cudnn:
-    """Return the handle for a device, which is the current one."""
-    return Cudnn(cudnn.load())
+__all__ = ["convolved", "input_gradient", "kernel_gradient"]
 
 
 def convolved(x: Any, kernel: Any, plan: Geometry) -> Any:
@@ -106,24 +91,13 @@ class _Frame(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """A plan of this device and stream, and how the input lies in it."""
+    """A plan, and how the input lies in it."""
 
     plan: cudnn.Plan
     frame: _Frame
-    device: int
-    stream: int
 
     def run(self, first: Any, second: Any, out: Any) -> None:
-        # the pool gives the workspace to nobody but this stream until the work is done
-        memory = cupy.empty(self.plan.workspace, cupy.uint8) if self.plan.workspace else None
-        handle(self.device).run(
-            self.plan,
-            first.data.ptr,
-            second.data.ptr,
-            out.data.ptr,
-            workspace=None if memory is None else memory.data.ptr,
-            stream=self.stream,
-        )
+        cudnn_launch.launch(self.plan, first, second, out)
 
 
 def _job(
@@ -136,11 +110,14 @@ def _job(
     made: int,
 ) -> _Job | None:
     dtype = first.dtype.name
-    if in_force() != "cudnn" or dtype not in cudnn.DTYPES or second.dtype != first.dtype:
+    if (
+        cudnn_launch.in_force("convolution") != "cudnn"
+        or dtype not in cudnn.DTYPES
+        or second.dtype != first.dtype
+    ):
         return None
     if len(plan.kernel) > 3 or not (first.size and second.size):
         return None
-    device, stream = place()
     exact = get_matmul_precision() if dtype == "float32" else "highest"
     flat = (1,) * (2 - len(plan.kernel))  # a signal is an image of one line
     none = (0,) * len(flat)
@@ -153,8 +130,8 @@ def _job(
         )
         for frame in frames
     ]  # fmt: skip
-    found = handle(device).plan(*ways)
-    return None if found is None else _Job(found, frames[ways.index(found.convolution)], device, stream)
+    found = cudnn_launch.plan(*ways)
+    return None if found is None else _Job(found, frames[[*ways].index(found.work)])
 
 
 def _frames(plan: Geometry) -> list[_Frame]:

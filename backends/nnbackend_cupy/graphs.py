@@ -13,7 +13,7 @@ import cupy
 import numpy as np
 
 from nnbackend.precision import get_matmul_precision
-from nnbackend_cupy import cudnn_convolution, matmul
+from nnbackend_cupy import cudnn_launch, matmul
 from nnbackend_cupy.capture import NotCapturableError
 
 __all__ = ["CudaRecorder", "Scope", "bring", "scope"]
@@ -162,8 +162,12 @@ class CudaRecorder:
         return _present.scope is not None
 
     def choices(self) -> Hashable:
-        """Return how exactly matrices are multiplied, and what convolves."""
-        return get_matmul_precision(), cudnn_convolution.in_force()
+        """Return how exactly matrices are multiplied, what convolves, and what attends."""
+        return (
+            get_matmul_precision(),
+            cudnn_launch.in_force("convolution"),
+            cudnn_launch.in_force("attention"),
+        )
 
     @contextmanager
     def watch(self) -> Iterator[list[bytes]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nnbackend_cupy.attention import scaled_dot_product_attention
 from nnbackend_cupy.convolution import conv, conv_kernel_gradient, conv_transpose
 from nnbackend_cupy.matmul import dense
 from nnbackend_cupy.pooling import average_pool, max_pool
@@ -20,5 +21,6 @@ NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
     "dense": dense,
     "embedding": embedding,
     "max_pool": max_pool,
+    "scaled_dot_product_attention": scaled_dot_product_attention,
     "scatter_add": scatter_add,
 }

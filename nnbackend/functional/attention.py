@@ -437,7 +437,7 @@ def scaled_dot_product_attention(
         owner, (n, heads, t, s), mask=mask, bias=bias, dropout_mask=dropout_mask
     )
     _check_chunk(owner, chunk_size)
-    factor = float(d) ** -0.5 if scale is None else float(scale)
+    factor = _attention_scale(scale, d)
     keys = _heads_first(key)
     given = n * t * heads * (d + width) + math.prod(key.shape) + math.prod(value.shape)
 
@@ -480,6 +480,11 @@ def scaled_dot_product_attention(
         )
 
     return ((out, shown) if return_scores else out), backward
+
+
+def _attention_scale(scale: float | None, d: int) -> float:
+    """Return what scores are multiplied by."""
+    return float(d) ** -0.5 if scale is None else float(scale)
 
 
 def _attention_sizes(query: Any, key: Any, value: Any) -> tuple[int, int, int, int, int, int, int]:

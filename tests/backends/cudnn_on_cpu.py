@@ -1,4 +1,4 @@
-"""The package ``cudnn`` on the CPU: a graph of one convolution, carried out on host memory as it is described."""
+"""The package ``cudnn`` on the CPU: a graph of one operation, carried out on host memory as it is described."""
 
 from __future__ import annotations
 
@@ -59,6 +59,9 @@ class _Tensor:
     def values(self, address: int) -> np.ndarray:
         seen = self.at(address)
         return (from_bfloat16(seen) if self.data_type == "BFLOAT16" else seen).astype(np.float64)
+
+    def put(self, address: int, made: np.ndarray) -> None:
+        self.at(address)[...] = to_bfloat16(made) if self.data_type == "BFLOAT16" else made
 
 
 class CudnnOnCpu:
@@ -136,8 +139,68 @@ class _Graph:
     def conv_wgrad(self, image: _Tensor, loss: _Tensor, **options: Any) -> _Tensor:
         return self._operate("wgrad", image, loss, **options)
 
+    def _attend(self, kind: str, results: int, **given: Any) -> list[_Tensor]:
+        assert not self.operation
+        assert given.pop("compute_data_type") == "FLOAT"
+        operands = {name: given.pop(name) for name in list(given) if isinstance(given[name], _Tensor)}
+        made = [_Tensor(None, None, None, "", None) for _ in range(results)]
+        self.operation = {"kind": kind, "operands": operands, "results": made} | given
+        return made
+
+    def sdpa(
+        self, q: _Tensor, k: _Tensor, v: _Tensor, *, attn_scale: float, use_causal_mask: bool, generate_stats: bool,
+        compute_data_type: Any,
+    ) -> list[_Tensor]:  # fmt: skip
+        assert generate_stats
+        return self._attend(
+            "sdpa",
+            2,
+            q=q,
+            k=k,
+            v=v,
+            scale=attn_scale,
+            causal=use_causal_mask,
+            compute_data_type=compute_data_type,
+        )
+
+    def sdpa_backward(
+        self, q: _Tensor, k: _Tensor, v: _Tensor, o: _Tensor, dO: _Tensor, stats: _Tensor, *, attn_scale: float,
+        use_causal_mask: bool, use_deterministic_algorithm: bool, compute_data_type: Any,
+    ) -> list[_Tensor]:  # fmt: skip
+        assert use_deterministic_algorithm
+        return self._attend(
+            "sdpa_backward", 3, q=q, k=k, v=v, o=o, dO=dO, stats=stats, scale=attn_scale, causal=use_causal_mask,
+            compute_data_type=compute_data_type,
+        )  # fmt: skip
+
+    def _check_attention(self) -> None:
+        operands, made = self.operation["operands"], self.operation["results"]
+        q, k, v = (operands[name] for name in "qkv")
+        (n, heads, queries, d), (_, groups, keys, _), width = q.dim, k.dim, v.dim[3]
+        assert (k.dim, v.dim[:3]) == ([n, groups, keys, d], [n, groups, keys])
+        assert not heads % groups
+        assert not d % 8
+        assert not width % 8
+        out, row = [n, heads, queries, width], [n, heads, queries, 1]
+        for name, dim in {"o": out, "dO": out, "stats": row}.items():
+            assert name not in operands or operands[name].dim == dim
+        expected = [q.dim, k.dim, v.dim] if "stats" in operands else [out, row]
+        for tensor, dim in zip(made, expected, strict=True):
+            assert tensor.output
+            assert tensor.dim == dim
+        for tensor in (*operands.values(), *made):
+            assert tensor.stride[3] == 1
+            if tensor.dim != row:
+                assert tensor.data_type in ("HALF", "BFLOAT16")
+                assert all(step > 0 and step % 8 == 0 for step in tensor.stride[:3])
+            else:
+                assert tensor.data_type == "FLOAT"
+
     def validate(self) -> None:
         self._step("made", "valid")
+        if "operands" in self.operation:
+            self._check_attention()
+            return
         given = self.operation
         image, weight, result = self._roles()
         space = len(image.dim) - 2
@@ -182,7 +245,10 @@ class _Graph:
     def check_support(self) -> None:
         self._step("plans", "supported")
         left = [notes for notes in self.library.plans if not notes & self.deselected]
-        if self.operation["pre_padding"] != self.operation["post_padding"] and not self.library.lopsided:
+        if (
+            self.operation.get("pre_padding") != self.operation.get("post_padding")
+            and not self.library.lopsided
+        ):
             left = []
         if not left or (self.limit is not None and self.library.workspace > self.limit):
             raise NotSupportedError("No execution plans support the graph.\nPlan at index 0: ...")
@@ -200,17 +266,25 @@ class _Graph:
         assert self._stage == "built"
         assert handle is self.handle
         assert (workspace is None) == (self.library.workspace == 0)
-        assert set(addresses) == {t.uid for t in (*self.tensors, self.operation["out"])}
+        results = self.operation.get("results") or [self.operation["out"]]
+        assert set(addresses) == {t.uid for t in (*self.tensors, *results)}
         assert all(type(address) is int and address % 16 == 0 for address in addresses.values())
         self.library.runs.append({"stream": handle.stream, "workspace": workspace, "chosen": self.chosen})
         given = self.operation
+        if "operands" in given:
+            operands = {name: each.values(addresses[each.uid]) for name, each in given["operands"].items()}
+            for tensor, part in zip(
+                results, _attended(operands, given["scale"], given["causal"]), strict=True
+            ):
+                tensor.put(addresses[tensor.uid], part)
+            return
         first, second = (given[name].values(addresses[given[name].uid]) for name in ("first", "second"))
         out = given["out"]
         made = np.zeros(out.dim)
         padding = list(zip(given["pre_padding"], given["post_padding"], strict=True))
         compute = {"fprop": _fprop, "dgrad": _dgrad, "wgrad": _wgrad}[given["kind"]]
         compute(first, second, made, padding, given["stride"], given["dilation"])
-        out.at(addresses[out.uid])[...] = to_bfloat16(made) if out.data_type == "BFLOAT16" else made
+        out.put(addresses[out.uid], made)
 
 
 def _seen(image: np.ndarray, shape: Any, tap: Any, stride: Any, dilation: Any) -> np.ndarray:
@@ -266,3 +340,24 @@ def _wgrad(
             part = seen[:, group * width : (group + 1) * width]
             lines, slopes = (a.reshape((*a.shape[:2], -1)) for a in (part, loss[:, own]))
             out[(own, slice(None), *tap)] = np.einsum("ncp,nkp->kc", lines, slopes)
+
+
+def _attended(operands: dict[str, np.ndarray], scale: float, causal: bool) -> tuple[np.ndarray, ...]:
+    """Return the output and the logarithms of (n, heads, t, d) and alike; given the output's gradient, gradients."""
+    q, k, v = (operands[name] for name in "qkv")
+    groups, each = k.shape[1], q.shape[1] // k.shape[1]
+    keys, values = (np.repeat(array, each, axis=1) for array in (k, v))
+    scores = scale * np.einsum("nhtd,nhsd->nhts", q, keys)
+    if causal:
+        scores[..., np.triu(np.ones(scores.shape[2:], bool), 1)] = -np.inf
+    if "stats" not in operands:
+        logarithms = np.log(np.sum(np.exp(scores), axis=-1, keepdims=True))
+        return np.einsum("nhts,nhsv->nhtv", np.exp(scores - logarithms), values), logarithms
+    shares, slope = np.exp(scores - operands["stats"]), operands["dO"]
+    mean = np.sum(slope * operands["o"], axis=-1, keepdims=True)
+    inner = scale * shares * (np.einsum("nhtv,nhsv->nhts", slope, values) - mean)
+    by_key, by_value = np.einsum("nhts,nhtd->nhsd", inner, q), np.einsum("nhts,nhtv->nhsv", shares, slope)
+    together = (
+        part.reshape((len(q), groups, each, *part.shape[2:])).sum(axis=2) for part in (by_key, by_value)
+    )
+    return np.einsum("nhts,nhsd->nhtd", inner, keys), *together

@@ -27,7 +27,7 @@ cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 if availability.probe().devices:
     pytest.skip("there is a GPU", allow_module_level=True)
 
-from nnbackend_cupy import convolution, cudnn_convolution, graphs  # noqa: E402
+from nnbackend_cupy import convolution, cudnn_convolution, cudnn_launch, graphs  # noqa: E402
 from tests.backends.cupy_on_cpu import contents as _bytes  # noqa: E402
 from tests.backends.cupy_on_cpu import fake  # noqa: E402
 
@@ -82,10 +82,10 @@ def pool() -> _Pool:
 @pytest.fixture
 def backend(library: CudnnOnCpu, pool: _Pool, monkeypatch: pytest.MonkeyPatch) -> Iterator[CupyBackend]:
     """A backend that convolves by the fake; it is in force."""
-    monkeypatch.setattr(cudnn, "load", lambda: library)
-    monkeypatch.setattr(cudnn_convolution, "place", lambda: (0, _STREAM))
+    monkeypatch.setattr(cudnn, "load", lambda *option: library)
+    monkeypatch.setattr(cudnn_launch, "place", lambda: (0, _STREAM))
     own = Cudnn(library)
-    monkeypatch.setattr(cudnn_convolution, "handle", lambda device: own)
+    monkeypatch.setattr(cudnn_launch, "handle", lambda device: own)
 
     def copyto(target: Any, source: Any) -> None:
         contents(target)[...] = contents(source)
@@ -378,7 +378,7 @@ def test_a_reason_is_given_where_no_way_has_a_plan_alone(
     library.lopsided = False
     plan = Cudnn(library).plan(*ways)
     assert plan is not None
-    assert plan.convolution == ways[1]
+    assert plan.work == ways[1]
     assert caplog.records == []
     library.refused = RuntimeError("none at all")
     own = Cudnn(library)
@@ -478,11 +478,11 @@ def test_it_is_used_where_it_is_asked_for_alone(
     recorder = graphs.CudaRecorder()
     choices = recorder.choices()
     with nn.use_backend(plain):
-        assert cudnn_convolution.in_force() is None
+        assert cudnn_launch.in_force("convolution") is None
         assert cudnn_convolution.convolved(x, kernel, plan) is None
         assert recorder.choices() != choices  # graphs of the one are not used for the other
         with backend.scope():
-            assert cudnn_convolution.in_force() == "cudnn"
+            assert cudnn_launch.in_force("convolution") == "cudnn"
             assert recorder.choices() == choices
     with nn.use_backend("numpy"):
         assert cudnn_convolution.convolved(x, kernel, plan) is None
@@ -494,7 +494,7 @@ def test_steps_run_with_the_option_of_their_backend(backend: CupyBackend) -> Non
     found: list[str | None] = []
 
     def step(state: Any) -> Any:
-        found.append(cudnn_convolution.in_force())
+        found.append(cudnn_launch.in_force("convolution"))
         return state
 
     with nn.use_backend("numpy"):

@@ -650,6 +650,64 @@ def test_a_step_with_cudnn_is_captured_with_the_bits_of_the_step_as_it_is_writte
             np.testing.assert_array_equal(one, same)
 
 
+#: samples, queries, heads, d, keys, groups, v, options
+_ATTENTIONS = {
+    "plain": ((2, 64, 4, 64, 64, 4, 64), {}),
+    "causal": ((2, 256, 8, 64, 256, 8, 64), {"causal": True}),
+    "odd lengths": ((2, 37, 3, 32, 53, 3, 24), {"scale": 0.3}),
+    "causal with fewer keys": ((2, 53, 3, 32, 37, 3, 32), {"causal": True}),
+    "causal with fewer queries": ((2, 37, 3, 32, 53, 3, 32), {"causal": True}),
+    "wide heads": ((2, 128, 4, 128, 128, 4, 128), {"causal": True}),
+    "groups": ((2, 128, 8, 64, 128, 2, 64), {"causal": True}),
+}
+
+
+@pytest.fixture
+def attending(backend: Backend) -> Backend:
+    """The backend whose attention is cuDNN's."""
+    pytest.importorskip("cudnn", reason="nvidia-cudnn-frontend is not installed")
+    return nn.get_backend("cupy", attention="cudnn")
+
+
+@pytest.mark.parametrize("heads_first", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", list(_ATTENTIONS))
+def test_cudnn_attends_as_the_generic_rule_does(
+    name: str,
+    dtype: str,
+    heads_first: bool,
+    attending: Backend,
+    rng: np.random.Generator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Values and all gradients, captured and not, to the same bits each time, without a plan that is missing."""
+    caplog.set_level(logging.INFO, "nnbackend.cupy")
+    (n, t, heads, d, s, groups, v), options = _ATTENTIONS[name]
+    rounded = dtype if dtype != "bfloat16" else pytest.importorskip("ml_dtypes").bfloat16
+    shapes = (n, t, heads, d), (n, s, groups, d), (n, s, groups, v)
+    given = [rng.standard_normal(shape).astype(rounded) for shape in shapes]
+
+    def all_four(*arrays: Any) -> tuple[Any, ...]:
+        value, pullback = nn.vjp(lambda *a: fn.scaled_dot_product_attention(*a, **options), *arrays)
+        return value, *pullback(value)
+
+    there = [attending.from_host(array) for array in given]
+    if heads_first:
+        turned = [attending.from_host(np.ascontiguousarray(array.swapaxes(1, 2))) for array in given]
+        there = [attending.xp.permute_dims(array, (0, 2, 1, 3)) for array in turned]
+    with attending.scope():
+        captured = [attending.to_host(y) for y in _captured(attending, lambda: all_four(*there))]
+        again = [attending.to_host(y) for y in all_four(*there)]
+    assert [record.getMessage() for record in caplog.records] == []
+    bound = {"float16": 4e-3, "bfloat16": 3e-2}[dtype]
+    for actual, same in zip(captured, again, strict=True):
+        np.testing.assert_array_equal(actual, same)
+    exact = all_four(*(array.astype(np.float64) for array in given))
+    for actual, wanted in zip(captured, exact, strict=True):
+        assert actual.dtype == rounded
+        _assert_near(actual, np.asarray(wanted), bound)
+
+
 def _network(backend: Backend) -> nn.Model:
     """Return a network with most kinds of layers."""
     inputs = nn.Input((12,), dtype="int64")
