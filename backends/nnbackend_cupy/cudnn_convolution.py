@@ -17,7 +17,7 @@ from nnbackend.functional.convolution import Geometry
 from nnbackend.precision import get_matmul_precision
 from nnbackend.typing import Shape
 from nnbackend_cupy import cudnn, cudnn_launch
-from nnbackend_cupy.cudnn import Convolution
+from nnbackend_cupy.cudnn import Convolution, Work
 
 __all__ = ["convolved", "input_gradient", "kernel_gradient"]
 
@@ -122,7 +122,7 @@ def _job(
     flat = (1,) * (2 - len(plan.kernel))  # a signal is an image of one line
     none = (0,) * len(flat)
     frames = _frames(plan)
-    ways = [
+    ways: list[Work] = [
         Convolution(
             kind, len(first), width, made, plan.groups,
             flat + frame.size, flat + plan.output, flat + plan.kernel, flat + plan.strides, flat + plan.dilation,
@@ -131,7 +131,7 @@ def _job(
         for frame in frames
     ]  # fmt: skip
     found = cudnn_launch.plan(*ways)
-    return None if found is None else _Job(found, frames[[*ways].index(found.work)])
+    return None if found is None else _Job(found, frames[ways.index(found.work)])
 
 
 def _frames(plan: Geometry) -> list[_Frame]:
