@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,13 +27,13 @@ _RULE = generic.scaled_dot_product_attention.function
 
 
 @pytest.fixture
-def attending(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> CupyBackend:
+def attending(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[CupyBackend]:
     """A backend that attends by the fake; it is in force."""
-    made = CupyBackend(attention="cudnn")
-    monkeypatch.setattr(cudnn_launch, "chosen", lambda: made)
     monkeypatch.setattr(cupy, "copy", lambda a: _copied(a))
     attention._tell.cache_clear()
-    return made
+    made = CupyBackend(attention="cudnn")
+    with nn.use_backend(made):
+        yield made
 
 
 def _copied(array: Any) -> Any:
@@ -139,8 +141,22 @@ def test_what_cudnn_cannot_read_is_copied(
     wanted, _ = _RULE(*(array.astype(np.float64) for array in (query, key, value)))
     shifted = pool.given(np.concatenate([np.zeros(1, np.float16), query.ravel()]))[1:].reshape(query.shape)
     turned = pool.given(np.ascontiguousarray(key.swapaxes(1, 3))).swapaxes(1, 3)
-    out, _ = attention.scaled_dot_product_attention(shifted, turned, pool.given(value))
+    apart = pool.given(np.concatenate([value, value], axis=3)[..., :12])[..., :8]
+    out, _ = attention.scaled_dot_product_attention(shifted, turned, apart)
     _assert_close(contents(out), wanted)
+
+
+def test_it_is_what_the_rule_of_this_name_runs_in_16_bits(
+    attending: CupyBackend, library: CudnnOnCpu, pool: _Pool, rng: np.random.Generator
+) -> None:
+    """The rule reaches it with arrays as they are, not widened."""
+    assert inspect.signature(attention.scaled_dot_product_attention).parameters.keys() == (
+        inspect.signature(_RULE).parameters.keys()
+    )
+    arrays = _arranged(_CASES["causal"][0], rng)[:3]
+    out = nn.functional.scaled_dot_product_attention(*map(pool.given, arrays), causal=True)
+    _assert_close(contents(out), _RULE(*(array.astype(np.float64) for array in arrays), causal=True)[0])
+    assert [graph.operation["kind"] for graph in library.graphs] == ["sdpa"]
 
 
 def test_a_graph_is_built_once_for_what_it_depends_on(library: CudnnOnCpu) -> None:
@@ -185,7 +201,7 @@ def _numbers(shape: tuple[int, ...], dtype: Any = np.float16) -> np.ndarray:
 @pytest.mark.parametrize(
     ("reason", "width", "extra"),
     [
-        ("a mask", 8, {"mask": _numbers((5, 5), bool)}),
+        ("a mask", 8, {"mask": _numbers((5, 5), bool), "causal": True, "scale": 0.5, "chunk_size": 2}),
         ("a bias", 8, {"bias": _numbers((5, 5))}),
         ("dropout of probabilities", 8, {"dropout_mask": _numbers((5, 5), bool), "dropout_rate": 0.5}),
         ("scores that are returned", 8, {"return_scores": True}),
@@ -285,13 +301,17 @@ def test_a_workspace_has_a_limit(library: CudnnOnCpu) -> None:
 
 def test_it_is_used_where_it_is_asked_for_alone(backend: CupyBackend) -> None:
     made = CupyBackend(attention="cudnn")
-    recorder = graphs.CudaRecorder()
-    choices = recorder.choices()
     assert (backend.attention, made.attention, made.convolution, made.scoped) == (None, "cudnn", None, True)
-    assert cudnn_launch.in_force("attention") is None
-    with made.scope():
-        assert (cudnn_launch.in_force("attention"), cudnn_launch.in_force("convolution")) == ("cudnn", None)
-        assert recorder.choices() != choices  # graphs of the one are not used for the other
+    recorder = graphs.CudaRecorder()
+    with nn.use_backend(nn.get_backend("cupy")):
+        assert cudnn_launch.in_force("attention") is None
+        choices = recorder.choices()
+        with made.scope():
+            assert (cudnn_launch.in_force("attention"), cudnn_launch.in_force("convolution")) == (
+                "cudnn",
+                None,
+            )
+            assert recorder.choices() != choices  # graphs of the one are not used for the other
     with nn.use_backend("numpy"):
         assert cudnn_launch.in_force("attention") is None
 
