@@ -181,19 +181,28 @@ def test_two_who_spread_at_a_time_do_not_wait_for_each_other():
 
 
 _FORKS = """
-import os
+import os, threading
 from nnbackend_numpy import threads
 
 def done():
-    seen = []
-    with threads.limited(3):
-        threads.spread(range(64), seen.extend)
+    seen, both = [], threading.Barrier(2)
+
+    def work(some):
+        both.wait(10)  # for another thread, which must take part
+        seen.extend(some)
+
+    with threads.limited(2):
+        threads.spread(range(64), work)
     return sorted(seen) == list(range(64))
 
 assert done()
 child = os.fork()
 if child == 0:
-    os._exit(0 if done() else 1)
+    status = 1
+    try:
+        status = 0 if done() else 2
+    finally:
+        os._exit(status)
 _, status = os.waitpid(child, 0)
 raise SystemExit(os.waitstatus_to_exitcode(status))
 """
