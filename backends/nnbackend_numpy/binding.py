@@ -20,6 +20,7 @@ from nnbackend_numpy.blocks import Evaluator, select, selection
 from nnbackend_numpy.layout import STAGGERED, Arena, Layout, argument_at
 from nnbackend_numpy.lowering import lowered
 from nnbackend_numpy.recording import Form, NotRecordableError, Operation, Place, apart, map_nested, walk
+from nnbackend_numpy.sharing import Holder, is_large_product, product
 from nnbackend_numpy.shortcuts import Call, shortcut
 from nnbackend_numpy.workspaces import ALIGNMENT, aligned
 
@@ -186,6 +187,8 @@ class Binding:
         for function, arguments in lowered(op, self._forms, self._cut(place)):
             if function is select and not any(map(self._is_fed, arguments)):
                 self.calls.extend(selection(*_filled(arguments, self._arrays)))
+            elif self._layout.holder is Holder.PIECES and is_large_product(op, self._forms):
+                self._add(product, arguments)
             else:
                 self._add(function, arguments)
 

@@ -23,6 +23,7 @@ from nnbackend_numpy.recording import (
     in_rows,
     map_nested,
 )
+from nnbackend_numpy.sharing import holder_of
 from nnbackend_numpy.workspaces import ALIGNMENT, STAGGER, aligned
 
 __all__ = ["STAGGERED", "Arena", "Layout", "argument_at"]
@@ -91,6 +92,8 @@ class Layout:
         For each root the number of the last operation that reads it.
     over : dict of Place to Place
         The results that are written straight over an array of the state, and which one.
+    holder : Holder
+        Who has the threads in the step.
     offsets : dict of Place to int
         Where in the arena each of the other results begins.
     size : int
@@ -110,6 +113,7 @@ class Layout:
         self.renewed = len(state) if renews else 0
         operations, self.outputs = _without_repetition(recording, list(outputs))
         self.operations = _needed(operations, self.outputs)
+        self.holder = holder_of(self.operations, self.forms)
         self.packed: dict[Place, tuple[Place, int]] = {}
         self.groups: dict[Place, list[Place]] = {}
         self.root = self._roots()

@@ -125,8 +125,9 @@ class Replay:
             if array is not given[index]:
                 bound.feed(self._layout.inputs[index], array)
                 given[index] = array
-        for function, arguments in bound.calls:
-            function(*arguments)
+        with self._layout.holder.has_threads():
+            for function, arguments in bound.calls:
+                function(*arguments)
         new = self._handed_out(bound)
         return new, [bound.result(output) for output in self._layout.outputs[self.renewed :]]
 
@@ -137,7 +138,8 @@ class Replay:
             self._bound = None
         self._arena.reserve(self._layout.size)
         self._given = [None] * len(self._layout.inputs)
-        self._bound = Binding(self._layout, state, frozenset(self._small), self._evaluator, self._arena)
+        with self._layout.holder.has_threads():
+            self._bound = Binding(self._layout, state, frozenset(self._small), self._evaluator, self._arena)
         self._memory, self._bound_small = self._arena.memory, self._small_of(self._bound.state)
         return self._handed_out(self._bound)
 

@@ -13,7 +13,7 @@ import pytest
 
 import nnbackend as nn
 from nnbackend import functional as fn
-from nnbackend_numpy import threads
+from nnbackend_numpy import sharing, threads
 
 threadpoolctl = pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed")
 
@@ -346,3 +346,73 @@ def test_large_programs_of_a_recorded_step_are_spread(rng, monkeypatch):
     assert not begun
     np.testing.assert_array_equal(results(2), alone)
     assert begun
+
+
+#: Products whose sides are cut: by rows or by columns, in any layout, into parts that are not alike.
+PRODUCTS = {
+    "rows": ((700, 200), (200, 500)),
+    "columns": ((130, 300), (300, 2001)),
+    "few rows": ((3, 9000), (9000, 2500)),
+    "few columns": ((3000, 9000), (9000, 3)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("order", ["CC", "CF", "FC", "FF"])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_product_that_is_cut_is_that_in_one_piece(name, order, dtype, rng):
+    a, b = (
+        np.asarray(rng.normal(size=shape), dtype=dtype, order=way)
+        for shape, way in zip(PRODUCTS[name], order, strict=True)
+    )
+    with threads.limited(1):
+        whole = a @ b
+    for count in (2, 3, 7):
+        out = np.full_like(whole, np.nan)
+        with threads.limited(count), threads.all_for_pieces():
+            sharing.product(a, b, out)
+        np.testing.assert_allclose(out, whole, rtol=0, atol=64 * np.finfo(dtype).eps * np.abs(whole).max())
+
+
+@pytest.mark.parametrize(
+    ("layers", "holds"),
+    [
+        pytest.param(lambda: [nn.Flatten(), nn.Dense(512), nn.ReLU()], False, id="products"),
+        pytest.param(lambda: [nn.Conv2D(16, 3), nn.Flatten(), nn.Dense(320)], True, id="sums over taps"),
+    ],
+)
+def test_blas_or_pieces_have_the_threads_of_a_whole_step(layers, holds, rng, monkeypatch):
+    x, y = rng.normal(size=(64, 18, 18, 8)).astype("float32"), rng.integers(0, 10, 64)
+    model = nn.Sequential([*layers(), nn.Dense(10)], backend=nn.get_backend("numpy", threads=2), seed=0)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    for _ in range(3):  # as it is, and recorded twice
+        model.train_on_batch(x, y)
+
+    seen: list[tuple[int, int]] = []
+    products: list[Any] = []
+    multiply = sharing._multiply
+    begun: list[int] = []
+    submit = threads._pool.submit
+    monkeypatch.setattr(
+        threads._pool, "submit", lambda count, work: begun.append(count) or submit(count, work)
+    )
+    monkeypatch.setattr(sharing, "_multiply", lambda some: (products.append(some), multiply(some)))
+    has_threads = sharing.Holder.has_threads
+
+    class Watched:
+        def __init__(self, holder: Any) -> None:
+            self._keep = has_threads(holder)
+
+        def __enter__(self) -> None:
+            self._keep.__enter__()
+            seen.append((min(_of_blas()), threads.allowed()))
+
+        def __exit__(self, *error: Any) -> None:
+            self._keep.__exit__(*error)
+
+    monkeypatch.setattr(sharing.Holder, "has_threads", lambda holder: Watched(holder))
+    before = _of_blas()
+    model.train_on_batch(x, y)
+    assert seen == [(1, 2) if holds else (2, 1)]
+    assert bool(begun) == bool(products) == holds
+    assert _of_blas() == before
