@@ -228,10 +228,18 @@ def look_up(name: str) -> Workload:
     return known[name]
 
 
-def start(workload: Workload, backend: str | Backend | None = None, run_eagerly: bool = False) -> Run:
-    """Return what takes steps of a workload on a backend, compiled or as they are written; none is taken yet."""
+def start(
+    workload: Workload,
+    backend: str | Backend | None = None,
+    run_eagerly: bool = False,
+    data: tuple[Any, Any] | None = None,
+) -> Run:
+    """Return what takes steps of a workload on a backend, compiled or as they are written; none is taken yet.
+
+    `data` are the workload's, where they are at hand.
+    """
     chosen = get_backend(backend)
-    x, y = workload.data()
+    x, y = workload.data() if data is None else data
     if workload.kind == "update":
         return _updates(workload, chosen, x, y, run_eagerly)
     model = workload.model(chosen, run_eagerly)

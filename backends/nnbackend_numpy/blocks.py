@@ -52,6 +52,9 @@ THRESHOLD = 1 << 14
 #: half as many were 5 % slower.
 BLOCK = 1 << 16
 
+#: Bytes of a result from which two pages more do not matter.
+LARGE = 1 << 18
+
 #: Blocks times instructions from which a program is spread over threads: about half a millisecond of work.
 WORTH_SPREADING = 24
 
@@ -274,7 +277,7 @@ class Evaluator:
             )  # an argument as it came may be overwritten
             fits = not passed_on and _fits(target, wanted, dtype) and target.flags.c_contiguous
             made = into[index] if index < len(into) else None
-            results.append(target if fits else np.empty(wanted, dtype) if made is None else made)
+            results.append(target if fits else _memory(wanted, dtype, index) if made is None else made)
         return results
 
     def _buffer(self, number: int, dtype: Any, elements: int) -> np.ndarray[Any, Any]:
@@ -329,6 +332,14 @@ def _sweep(
             values[step.result] = out
         for index in plan.copied:
             yield np.copyto, [results[index][start:stop], values[plan.outputs[index][0]]]
+
+
+def _memory(shape: tuple[int, ...], dtype: Any, number: int) -> np.ndarray[Any, Any]:
+    """Return memory for the `number`-th result; for a large one such that a replay can go on in it without a copy."""
+    count = math.prod(shape) * dtype.itemsize
+    if count < LARGE:
+        return np.empty(shape, dtype)
+    return aligned(count, number).view(dtype).reshape(shape)
 
 
 def _is_worth_spreading(program: Program, blocks: int) -> bool:

@@ -23,7 +23,7 @@ def start(case: Case, backend: str, run_eagerly: bool = False, **options: Any) -
         options["device"] = setting.device
     chosen = nn.get_backend(backend, **options)
     _chosen[:] = [chosen]
-    return benchmarking.start(workload, chosen, run_eagerly=run_eagerly)
+    return benchmarking.start(workload, chosen, run_eagerly, (case.x, case.y))
 
 
 def peak_device_memory() -> int:
