@@ -19,6 +19,7 @@ import nnbackend.functional.attention as generic
 from nnbackend.typing import Backward, Shape
 from nnbackend_cupy import cudnn, cudnn_launch
 from nnbackend_cupy.cudnn import Attention
+from nnbackend_cupy.options import in_force
 
 __all__ = ["scaled_dot_product_attention"]
 
@@ -51,7 +52,8 @@ def scaled_dot_product_attention(
             chunk_size=chunk_size, return_scores=return_scores,
         )  # fmt: skip
 
-    if cudnn_launch.in_force("attention") != "cudnn" or not _one_half(query, key, value):
+    options = in_force()
+    if options.attention != "cudnn" or not _one_half(query, key, value):
         return rule()
     n, t, heads, d, s, groups, width = generic._attention_sizes(query, key, value)
     factor = generic._attention_scale(scale, d)
@@ -84,6 +86,7 @@ def scaled_dot_product_attention(
         bool(causal),
         factor,
         query.dtype.name,
+        options.deterministic,
     )
     plan = cudnn_launch.plan(job)
     if plan is None:

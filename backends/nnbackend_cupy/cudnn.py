@@ -10,9 +10,10 @@ For convolutions the library names axes in the order samples, channels, space, a
 kernels the order is channels out, channels in, taps. All their arrays have their channels last in memory: this is the
 layout of its fast kernels. So a kernel is laid anew as (out, taps, in).
 
-Every call gives the same bits on the same GPU: the plan is chosen by the library's heuristics, not by a clock, and none
-is let in that calls itself nondeterministic. Nor is any that does not add up the products that a convolution is made
-of (FFT, Winograd), or does so in 16 bits. Whether tensor cores multiply float32 is what `nnbackend.precision` says.
+Every call gives the same bits on the same GPU, unless the work says otherwise: the plan is chosen by the library's
+heuristics, not by a clock, and none is let in that calls itself nondeterministic. Nor is any that does not add up the
+products that a convolution is made of (FFT, Winograd), or does so in 16 bits. Whether tensor cores multiply float32 is
+what `nnbackend.precision` says.
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ ATTENTION_WORKSPACE = 8 << 30
 
 #: Notes of plans that are never used.
 _REFUSED = (
-    "NONDETERMINISTIC",
     "REDUCED_PRECISION_REDUCTION",
     "FFT",
     "WINOGRAD",
@@ -50,6 +50,8 @@ _REFUSED = (
     "WINOGRAD_TILE_6x6",
     "WINOGRAD_TILE_13x13",
 )
+#: The note of plans that are used where the user does not ask for the same bits each time.
+_ANY_ORDER = ("NONDETERMINISTIC",)
 #: Notes of plans for float32 that are not used either: TF32 is "high", and rounding to 16 bits first "medium".
 _INEXACT: dict[MatmulPrecision, tuple[str, ...]] = {
     "highest": ("TENSOR_CORE", "DOWN_CONVERT_INPUTS"),
@@ -79,6 +81,8 @@ class Convolution(NamedTuple):
         The dtype of all three arrays; products are added up in float32.
     precision : {"highest", "high", "medium"}
         How float32 is multiplied.
+    deterministic : bool
+        Whether only plans are let in that give the same bits each time.
     """
 
     kind: Literal["value", "input", "kernel"]
@@ -95,6 +99,7 @@ class Convolution(NamedTuple):
     after: Shape
     dtype: str
     precision: MatmulPrecision = "highest"
+    deterministic: bool = True
 
 
 class Attention(NamedTuple):
@@ -117,6 +122,8 @@ class Attention(NamedTuple):
         What scores are multiplied by.
     dtype : {"float16", "bfloat16"}
         The dtype of all but the logarithms; everything is added up in float32.
+    deterministic : bool
+        Whether only plans are let in that give the same bits each time.
     """
 
     kind: Literal["value", "gradients"]
@@ -131,6 +138,7 @@ class Attention(NamedTuple):
     causal: bool
     scale: float
     dtype: str
+    deterministic: bool = True
 
 
 Work: TypeAlias = Convolution | Attention
@@ -240,18 +248,18 @@ class Cudnn:
             compute_data_type=library.data_type.FLOAT,
             handle=self._handle,
         )
-        inexact: tuple[str, ...] = ()
+        refused = _REFUSED + (_ANY_ORDER if work.deterministic else ())
         if isinstance(work, Attention):
             self._attend(graph, work)
             limit = ATTENTION_WORKSPACE
         else:
             self._describe(graph, work)
             limit = WORKSPACE
-            inexact = _INEXACT[work.precision] if work.dtype == "float32" else ()
+            refused += _INEXACT[work.precision] if work.dtype == "float32" else ()
         graph.validate()
         graph.build_operation_graph()
         graph.create_execution_plans([library.heur_mode.A, library.heur_mode.FALLBACK])
-        graph.deselect_numeric_notes([getattr(library.numerical_note, note) for note in _REFUSED + inexact])
+        graph.deselect_numeric_notes([getattr(library.numerical_note, note) for note in refused])
         graph.deselect_workspace_greater_than(limit)
         graph.check_support()
         graph.build_plans()
@@ -322,7 +330,7 @@ class Cudnn:
             operands["stats"] = graph.tensor(
                 dim=logarithms, stride=in_rows, data_type=kinds.FLOAT, name="stats", uid=uid
             )
-            made = graph.sdpa_backward(**operands, use_deterministic_algorithm=True, **options)
+            made = graph.sdpa_backward(**operands, use_deterministic_algorithm=given.deterministic, **options)
             results, uid = [shapes[name] for name in ("q", "k", "v")], uid + 1
         else:
             *made, stats = graph.sdpa(**operands, generate_stats=True, **options)

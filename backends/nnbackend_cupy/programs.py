@@ -13,7 +13,7 @@ from importlib.resources import files
 from nnbackend.elementwise import HALVES
 from nnbackend_cupy.kernels import PREAMBLE
 
-__all__ = ["DTYPES", "THREADS", "axes", "source"]
+__all__ = ["ATOMIC", "DTYPES", "THREADS", "axes", "source"]
 
 #: dtype -> the C type in memory, the one it is computed in, the one that long sums are taken in
 DTYPES = {
@@ -24,6 +24,17 @@ DTYPES = {
     "int32": ("int", "long long", "long long"),
     "int64": ("long long", "long long", "long long"),
 }
+
+#: dtype -> the dtype in which atomics add it up, where that is another
+ATOMIC = {"float16": "float32", "bfloat16": "float32"}
+
+#: Sums by atomics. There is no instruction for signed integers of 64 bits; those for unsigned ones have the same bits.
+_ATOMICS = """
+template <typename T> __device__ __forceinline__ void nn_add_atomic(T* sum, T value) { atomicAdd(sum, value); }
+template <> __device__ __forceinline__ void nn_add_atomic<long long>(long long* sum, long long value) {
+    atomicAdd(reinterpret_cast<unsigned long long*>(sum), (unsigned long long)value);
+}
+"""
 
 #: Threads of a block of these kernels, one for each element.
 THREADS = 256
@@ -52,11 +63,12 @@ def source(topic: str, dtype: str, constants: Mapping[str, int]) -> str:
         f"typedef {stored} Stored;",
         f"typedef {value} Value;",
         f"typedef {total} Sum;",
+        f"typedef {DTYPES[ATOMIC.get(dtype, dtype)][0]} Total;",
         f"#define LOAD(x) {f'nn_load_{dtype}(x)' if half else '((Value)(x))'}",
         f"#define STORE(x) {f'nn_store_{dtype}(x)' if half else '((Stored)(x))'}",
         *(f"#define {name} {number}" for name, number in constants.items()),
     ]
-    return PREAMBLE + "\n".join(lines) + "\n" + _text(topic)
+    return PREAMBLE + _ATOMICS + "\n".join(lines) + "\n" + _text(topic)
 
 
 def axes(name: str, lengths: Sequence[int], missing: int = 1) -> dict[str, int]:

@@ -167,10 +167,9 @@ class _Graph:
         self, q: _Tensor, k: _Tensor, v: _Tensor, o: _Tensor, dO: _Tensor, stats: _Tensor, *, attn_scale: float,
         use_causal_mask: bool, use_deterministic_algorithm: bool, compute_data_type: Any,
     ) -> list[_Tensor]:  # fmt: skip
-        assert use_deterministic_algorithm
         return self._attend(
             "sdpa_backward", 3, q=q, k=k, v=v, o=o, dO=dO, stats=stats, scale=attn_scale, causal=use_causal_mask,
-            compute_data_type=compute_data_type,
+            deterministic=use_deterministic_algorithm, compute_data_type=compute_data_type,
         )  # fmt: skip
 
     def _check_attention(self) -> None:

@@ -18,8 +18,9 @@ from tests.backends.cudnn_on_cpu import CudnnOnCpu, NotSupportedError
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 
-from nnbackend_cupy import CupyBackend, attention, cudnn, cudnn_launch, graphs  # noqa: E402
+from nnbackend_cupy import CupyBackend, attention, cudnn, graphs  # noqa: E402
 from nnbackend_cupy.cudnn import Attention, Cudnn  # noqa: E402
+from nnbackend_cupy.options import Options, in_force  # noqa: E402
 
 library, pool, backend, contents = shared.library, shared.pool, shared.backend, shared.contents
 _Pool = shared._Pool
@@ -78,6 +79,7 @@ def test_what_is_described_is_the_generic_rule(
     exact = [array.astype(np.float64) for array in given]
     wanted, way_back = _RULE(*exact[:3], **options)
     assert [graph.operation["kind"] for graph in library.graphs] == ["sdpa", "sdpa_backward"]
+    assert library.graphs[1].operation["deterministic"] is True
     assert out.flags.c_contiguous
     _assert_close(contents(out), wanted)
     expected = way_back(exact[3], (True, True, True, False, False, False))
@@ -166,6 +168,7 @@ def test_a_graph_is_built_once_for_what_it_depends_on(library: CudnnOnCpu) -> No
         job._replace(samples=3), job._replace(heads=6, groups=3), job._replace(queries=4), job._replace(keys=4),
         job._replace(width=16), job._replace(made=16), job._replace(steps=((192, 64, 8, 1),) * 3),
         job._replace(causal=True), job._replace(scale=0.25), job._replace(dtype="bfloat16"),
+        job._replace(deterministic=False),
         job._replace(kind="gradients", steps=(*steps, steps[0])),
     ]  # fmt: skip
     own = Cudnn(library)
@@ -173,6 +176,18 @@ def test_a_graph_is_built_once_for_what_it_depends_on(library: CudnnOnCpu) -> No
     assert len(library.graphs) == len(plans) == len({id(plan) for plan in plans})
     assert [own.plan(each) for each in (job, *others)] == plans
     assert len(library.graphs) == len(plans)
+
+
+def test_an_order_is_given_up_where_it_is_asked_for(
+    backend: CupyBackend, library: CudnnOnCpu, pool: _Pool, rng: np.random.Generator
+) -> None:
+    library.plans = [{"NONDETERMINISTIC"}]
+    *arrays, dy = map(pool.given, _arranged(_CASES["causal"][0], rng))
+    with nn.use_backend(CupyBackend(attention="cudnn", deterministic=False)):
+        _, backward = attention.scaled_dot_product_attention(*arrays, causal=True)
+        backward(dy, (True, True, True, False, False, False))
+    assert [graph.operation["kind"] for graph in library.graphs] == ["sdpa", "sdpa_backward"]
+    assert library.graphs[1].operation["deterministic"] is False
 
 
 @pytest.mark.parametrize("note", ["NONDETERMINISTIC", "REDUCED_PRECISION_REDUCTION"])
@@ -301,24 +316,21 @@ def test_a_workspace_has_a_limit(library: CudnnOnCpu) -> None:
 
 def test_it_is_used_where_it_is_asked_for_alone(backend: CupyBackend) -> None:
     made = CupyBackend(attention="cudnn")
-    assert (backend.attention, made.attention, made.convolution, made.scoped) == (None, "cudnn", None, True)
+    assert (backend.options.attention, made.options, made.scoped) == (None, Options(attention="cudnn"), True)
     recorder = graphs.CudaRecorder()
     with nn.use_backend(nn.get_backend("cupy")):
-        assert cudnn_launch.in_force("attention") is None
+        assert in_force().attention is None
         choices = recorder.choices()
         with made.scope():
-            assert (cudnn_launch.in_force("attention"), cudnn_launch.in_force("convolution")) == (
-                "cudnn",
-                None,
-            )
+            assert in_force() == Options(attention="cudnn")
             assert recorder.choices() != choices  # graphs of the one are not used for the other
     with nn.use_backend("numpy"):
-        assert cudnn_launch.in_force("attention") is None
+        assert in_force().attention is None
 
 
 def test_the_option_is_shown_and_another_word_refused(backend: CupyBackend) -> None:
-    both = CupyBackend(convolution="cudnn", attention="cudnn")
-    assert repr(both) == "<cupy backend, convolution='cudnn', attention='cudnn'>"
+    all_three = CupyBackend(convolution="cudnn", attention="cudnn", deterministic=False)
+    assert repr(all_three) == "<cupy backend, convolution='cudnn', attention='cudnn', deterministic=False>"
     with pytest.raises(ValueError, match=r"knows one library that attends, 'cudnn', got 'flash'\."):
         CupyBackend(attention="flash")
 

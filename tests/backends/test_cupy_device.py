@@ -545,6 +545,38 @@ def test_native_rules_and_their_gradients_wait_for_nothing(
         _assert_near(actual, np.asarray(wanted), 5e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", ["max_pool", "embedding", "scatter_add"])
+def test_sums_by_atomics_are_right_but_for_the_last_bits(
+    name: str, dtype: str, backend: Backend, rng: np.random.Generator
+) -> None:
+    function, (first, *others) = _rule_cases(rng)[name]
+    first = first.astype(dtype)
+
+    def gradient(*given: Any) -> Any:
+        value, pullback = nn.vjp(lambda x: function(x, *given[1:]), given[0])
+        return pullback(value)[0] if name != "scatter_add" else value
+
+    atomic = nn.get_backend("cupy", deterministic=False)
+    there = [atomic.from_host(array) for array in (first, *others)]
+    with atomic.scope():
+        found = atomic.to_host(_captured(atomic, lambda: gradient(*there)))
+    exact = np.asarray(gradient(first.astype(np.float64), *others))
+    assert found.dtype == dtype
+    _assert_near(found, exact, {"float16": 2e-3, "float32": 5e-6, "float64": 1e-13}[dtype])
+
+
+def test_whole_numbers_are_added_up_exactly_by_atomics(backend: Backend, rng: np.random.Generator) -> None:
+    x, indices = rng.integers(-(2**62), 2**62, (5000, 3)), rng.integers(0, 40, 5000)
+    wanted = np.zeros((40, 3), np.int64)
+    with np.errstate(over="ignore"):
+        np.add.at(wanted, indices, x)
+    atomic = nn.get_backend("cupy", deterministic=False)
+    with atomic.scope():
+        sums = fn.scatter_add(atomic.from_host(x), atomic.from_host(indices), length=40)
+    np.testing.assert_array_equal(atomic.to_host(sums), wanted)
+
+
 #: space, taps, channels in and out, options
 _CONVOLUTIONS = {
     "same": ((14, 15), (3, 3), (16, 24), {"padding": "same"}),

@@ -36,6 +36,7 @@ TOPICS = {
         {**_WINDOWS, **programs.axes("WINDOW", (3, 3))},
         ("float16", "bfloat16", "float32", "float64"),
     ),
+    "rounding": ({}, ("float16", "bfloat16", "float32", "float64")),
     "scatter": ({"CHUNK": 128}, tuple(programs.DTYPES)),
 }
 

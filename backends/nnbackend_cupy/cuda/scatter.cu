@@ -1,4 +1,5 @@
-// Rows added up by index, in a fixed order and without atomics: sort, then sum each run of equal indices.
+// Rows added up by index: in a fixed order and without atomics, by sorting and adding up each run of equal indices; or by
+// atomics, in the order in which they happen to come.
 //
 // Sorted are keys that hold the index above and the place below 32 bits. No two are equal, so that a key's rank is how
 // many are less, and equal indices stay in the order in which they came. CHUNK sorted rows are added up at a time.
@@ -111,4 +112,17 @@ extern "C" __global__ void nn_sum_parts(
     Sum sum = parts[(2 * first + (start > first * CHUNK)) * columns + column];
     for (long long chunk = first + 1; chunk <= last; ++chunk) sum += parts[2 * chunk * columns + column];
     sums[place] = STORE((Value)sum);
+}
+
+// Add each row to that of its index, in no order; the sums are zeros before. Indices that name no row go nowhere.
+extern "C" __global__ void nn_add_rows_atomic(
+    const long long* indices, const Stored* rows, Total* sums, const long long size, const long long columns,
+    const long long length, const long long wraps
+) {
+    const long long place = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (place >= size) return;
+    long long index = indices[place / columns];
+    if (wraps && index < 0) index += length;
+    if (index < 0 || index >= length) return;
+    nn_add_atomic(sums + (index * columns + place % columns), (Total)LOAD(rows[place]));
 }
