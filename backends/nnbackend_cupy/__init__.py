@@ -47,8 +47,8 @@ class CupyBackend(Backend):
     attention : {"cudnn"}, optional
         What computes `nnbackend.functional.scaled_dot_product_attention`. Without it, products of matrices; with
         "cudnn", NVIDIA's library, which keeps no scores, by deterministic plans: in float16 and bfloat16, causal or
-        not, for heads of multiples of 8 numbers, without a mask, a bias, dropout and returned scores. The last bits
-        differ here, too.
+        not, with a mask and a bias or without, for heads of multiples of 8 numbers, without dropout and returned
+        scores; the gradient of a bias is not among what it computes. The last bits differ here, too.
     deterministic : bool
         Whether the same call gives the same bits each time. With False, sums are taken by atomic additions where that
         is the shorter way, in the order in which their terms happen to come: the gradients of embeddings and of all

@@ -21,6 +21,7 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -124,6 +125,9 @@ class Attention(NamedTuple):
         The dtype of all but the logarithms; everything is added up in float32.
     deterministic : bool
         Whether only plans are let in that give the same bits each time.
+    bias : tuple of int, optional
+        The shape of what is added to the scores, (samples, heads, queries, keys) with ones where it is the same for
+        all; an array of float32 in one piece, the last of those that are read.
     """
 
     kind: Literal["value", "gradients"]
@@ -139,6 +143,7 @@ class Attention(NamedTuple):
     scale: float
     dtype: str
     deterministic: bool = True
+    bias: Shape | None = None
 
 
 Work: TypeAlias = Convolution | Attention
@@ -308,18 +313,28 @@ class Cudnn:
         }
         shapes["o"] = shapes["dO"]
         logarithms = [n, given.heads, given.queries, 1]
-        in_rows = [given.heads * given.queries, given.queries, 1, 1]
         back = given.kind == "gradients"
         steps = dict(zip(("q", "k", "v", "dO"), given.steps, strict=False)) | {
             "o": _in_one_piece(shapes["o"])
         }
         names = ("q", "k", "v", "o", "dO") if back else ("q", "k", "v")
+        floats = {"stats": tuple(logarithms)} if back else {}
+        if given.bias is not None:
+            floats["bias"] = given.bias
         operands = {
             name: graph.tensor(
                 dim=list(shapes[name]), stride=list(steps[name]), data_type=dtype, name=name, uid=uid
             )
             for uid, name in enumerate(names, start=1)
         }
+        for name, shape in floats.items():
+            operands[name] = graph.tensor(
+                dim=list(shape),
+                stride=_in_rows(shape),
+                data_type=kinds.FLOAT,
+                name=name,
+                uid=len(operands) + 1,
+            )
         uid = len(operands) + 1
         options = {
             "attn_scale": given.scale,
@@ -327,20 +342,21 @@ class Cudnn:
             "compute_data_type": kinds.FLOAT,
         }
         if back:
-            operands["stats"] = graph.tensor(
-                dim=logarithms, stride=in_rows, data_type=kinds.FLOAT, name="stats", uid=uid
-            )
             made = graph.sdpa_backward(**operands, use_deterministic_algorithm=given.deterministic, **options)
-            results, uid = [shapes[name] for name in ("q", "k", "v")], uid + 1
+            results = [shapes[name] for name in ("q", "k", "v")]
         else:
             *made, stats = graph.sdpa(**operands, generate_stats=True, **options)
-            stats.set_output(True).set_data_type(kinds.FLOAT).set_dim(logarithms).set_stride(in_rows).set_uid(
-                uid + 1
-            )
+            stats.set_output(True).set_data_type(kinds.FLOAT).set_uid(uid + 1)
+            stats.set_dim(logarithms).set_stride(_in_rows(logarithms))
             results = [shapes["o"]]
         for number, (result, shape) in enumerate(zip(made, results, strict=True), start=uid):
             result.set_output(True).set_data_type(dtype).set_dim(list(shape)).set_stride(_in_one_piece(shape))
             result.set_uid(number)
+
+
+def _in_rows(shape: Sequence[int]) -> list[int]:
+    """Return strides of four axes that lie in their order."""
+    return [shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1]
 
 
 def _in_one_piece(shape: Shape) -> list[int]:
