@@ -48,16 +48,18 @@ def max_pool(
     y = cupy.empty((len(x), *counts, channels), x.dtype)
     chosen = cupy.empty(y.shape, cupy.uint16)
     given = cupy.ascontiguousarray(x)
-    sweep("pooling", "nn_max_pool", dtype, constants, y.size, given, y, chosen, y.size, channels)
+    sweep("max_pooling", "nn_max_pool", dtype, constants, y.size, given, y, chosen, y.size, channels)
 
     def back(dy: Any) -> Any:
         if overlap and not in_force().deterministic:
             dx = cupy.zeros(x.shape, programs.ATOMIC.get(dtype, x.dtype))
             name = "nn_max_pool_gradient_atomic"
-            sweep("pooling", name, dtype, constants, y.size, dy, chosen, dx, y.size, channels)
+            sweep("max_pooling_atomic", name, dtype, constants, y.size, dy, chosen, dx, y.size, channels)
             return rounded(dx, x.dtype)
         dx = cupy.empty(x.shape, x.dtype)
-        sweep("pooling", "nn_max_pool_gradient", dtype, constants, x.size, dy, chosen, dx, x.size, channels)
+        sweep(
+            "max_pooling", "nn_max_pool_gradient", dtype, constants, x.size, dy, chosen, dx, x.size, channels
+        )
         return dx
 
     return y, _backward(x, back, rule)
@@ -82,12 +84,22 @@ def average_pool(
     dtype, channels = x.dtype.name, x.shape[-1]
     y = cupy.empty((len(x), *counts, channels), x.dtype)
     sweep(
-        "pooling", "nn_average_pool", dtype, constants, y.size, cupy.ascontiguousarray(x), y, y.size, channels
+        "average_pooling",
+        "nn_average_pool",
+        dtype,
+        constants,
+        y.size,
+        cupy.ascontiguousarray(x),
+        y,
+        y.size,
+        channels,
     )
 
     def back(dy: Any) -> Any:
         dx = cupy.empty(x.shape, x.dtype)
-        sweep("pooling", "nn_average_pool_gradient", dtype, constants, x.size, dy, dx, x.size, channels)
+        sweep(
+            "average_pooling", "nn_average_pool_gradient", dtype, constants, x.size, dy, dx, x.size, channels
+        )
         return dx
 
     return y, _backward(x, back, rule)

@@ -1,12 +1,14 @@
 """The CUDA sources under ``cuda/``, made ready to compile: for a dtype, and for the lengths of a layer.
 
 Nothing here imports CuPy or needs a GPU. Lengths are constants of a source, so that what divides by them costs little;
-that of the batch never is, since the last one is smaller.
+that of the batch never is, since the last one is smaller. All kernels of a file are compiled together, so that a file
+holds what is used together.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
@@ -41,8 +43,10 @@ THREADS = 256
 
 
 @functools.cache
-def _text(topic: str) -> str:
-    return files(__package__).joinpath("cuda", f"{topic}.cu").read_text("utf-8")
+def _text(name: str) -> str:
+    """Return a file, with those that it includes in their places."""
+    text = files(__package__).joinpath("cuda", name).read_text("utf-8")
+    return re.sub(r'#include "(\w+\.cuh)"\n', lambda found: _text(found[1]), text)
 
 
 def source(topic: str, dtype: str, constants: Mapping[str, int]) -> str:
@@ -68,7 +72,7 @@ def source(topic: str, dtype: str, constants: Mapping[str, int]) -> str:
         f"#define STORE(x) {f'nn_store_{dtype}(x)' if half else '((Stored)(x))'}",
         *(f"#define {name} {number}" for name, number in constants.items()),
     ]
-    return PREAMBLE + _ATOMICS + "\n".join(lines) + "\n" + _text(topic)
+    return PREAMBLE + _ATOMICS + "\n".join(lines) + "\n" + _text(f"{topic}.cu")
 
 
 def axes(name: str, lengths: Sequence[int], missing: int = 1) -> dict[str, int]:

@@ -65,11 +65,6 @@ def embedding(indices: Any, table: Any) -> tuple[Any, Backward]:
     return y.reshape((*indices.shape, width)), backward
 
 
-def _constants() -> dict[str, int]:
-    """Return what the kernels are told."""
-    return {"CHUNK": CHUNK}
-
-
 def _sums(x: Any, indices: Any, length: int, *, wraps: bool) -> Any:
     """Add up the rows of each index; what is no index goes nowhere."""
     add = _sums_in_order if in_force().deterministic else _sums_by_atomics
@@ -81,7 +76,7 @@ def _sums_by_atomics(rows: Any, indices: Any, length: int, wraps: bool) -> Any:
     dtype, columns = rows.dtype.name, math.prod(rows.shape[1:])
     sums = cupy.zeros((length, *rows.shape[1:]), programs.ATOMIC.get(dtype, rows.dtype))
     sweep(
-        "scatter", "nn_add_rows_atomic", dtype, _constants(), rows.size,
+        "scatter_atomic", "nn_add_rows_atomic", dtype, {}, rows.size,
         indices, rows, sums, rows.size, columns, length, int(wraps),
     )  # fmt: skip
     return rounded(sums, rows.dtype)
@@ -90,10 +85,10 @@ def _sums_by_atomics(rows: Any, indices: Any, length: int, wraps: bool) -> Any:
 def _sums_in_order(rows: Any, indices: Any, length: int, wraps: bool) -> Any:
     """Add rows up in the order in which they came."""
     count, rest = len(rows), rows.shape[1:]
-    columns, dtype, constants = math.prod(rest), rows.dtype.name, _constants()
+    columns, dtype, constants = math.prod(rest), rows.dtype.name, {"CHUNK": CHUNK}
     keys = _sorted(indices, length, wraps)
     starts = cupy.empty((length + 1,), cupy.int64)
-    sweep("scatter", "nn_run_starts", "int64", constants, length + 1, keys, starts, count, length)
+    sweep("sorting", "nn_run_starts", "int64", {}, length + 1, keys, starts, count, length)
     sums = cupy.empty((length, *rest), rows.dtype)
     chunks = math.ceil(count / CHUNK)
     wide = {"float16": cupy.float32, "bfloat16": cupy.float32, "int32": cupy.int64, "int64": cupy.int64}
@@ -110,15 +105,13 @@ def _sums_in_order(rows: Any, indices: Any, length: int, wraps: bool) -> Any:
 
 def _sorted(indices: Any, length: int, wraps: bool) -> Any:
     """Return keys of indices and their places in ascending order; CuPy's own sort waits for the device."""
-    count, constants = len(indices), _constants()
+    count = len(indices)
     keys, spare = cupy.empty((count,), cupy.uint64), cupy.empty((count,), cupy.uint64)
     blocks = math.ceil(count / TILE)
-    launch(
-        "scatter", "nn_sort_tiles", "int64", constants, blocks, TILE, indices, keys, count, length, int(wraps)
-    )
+    launch("sorting", "nn_sort_tiles", "int64", {}, blocks, TILE, indices, keys, count, length, int(wraps))
     width = TILE
     while width < count:
-        sweep("scatter", "nn_merge_runs", "int64", constants, count, keys, spare, count, width)
+        sweep("sorting", "nn_merge_runs", "int64", {}, count, keys, spare, count, width)
         keys, spare = spare, keys
         width *= 2
     return keys

@@ -459,11 +459,14 @@ def test_what_is_missing_is_named_with_the_option(monkeypatch: pytest.MonkeyPatc
 # The package itself
 
 
+@pytest.mark.parametrize("bias", [None, (2, 1, 5, 7)])
 @pytest.mark.parametrize("kind", ["value", "gradients"])
-def test_the_package_takes_the_graphs_as_they_are_described(kind: Any) -> None:
+def test_the_package_takes_the_graphs_as_they_are_described(kind: Any, bias: tuple[int, ...] | None) -> None:
     package = pytest.importorskip("cudnn", reason="nvidia-cudnn-frontend is not installed")
     steps = ((240, 8, 48, 1), (112, 8, 16, 1), (224, 16, 32, 1), (480, 16, 96, 1))
-    job = Attention(kind, 2, 6, 2, 5, 7, 8, 16, steps[: 3 if kind == "value" else 4], True, 0.5, "bfloat16")
+    own_steps = steps[: 3 if kind == "value" else 4]
+    job = Attention(kind, 2, 6, 2, 5, 7, 8, 16, own_steps, True, 0.5, "bfloat16", True, bias)
+    more = int(bias is not None)
     own = object.__new__(Cudnn)
     own._library = package
     graph = package.pygraph(
@@ -477,9 +480,12 @@ def test_the_package_takes_the_graphs_as_they_are_described(kind: Any) -> None:
     assert node.params["attn_scale"] == 0.5
     assert node.params["use_causal_mask"] is True
     if kind == "value":
-        assert made == [(4, (2, 6, 5, 16)), (5, (2, 6, 5, 1))]
-        assert [tensor.uid for tensor in node.inputs.values()] == [1, 2, 3]
+        assert made == [(4 + more, (2, 6, 5, 16)), (5 + more, (2, 6, 5, 1))]
+        inputs = 3
     else:
-        assert made == [(7, (2, 6, 5, 8)), (8, (2, 2, 7, 8)), (9, (2, 2, 7, 16))]
-        assert [tensor.uid for tensor in node.inputs.values()] == [1, 2, 3, 4, 5, 6]
+        assert made == [(7 + more, (2, 6, 5, 8)), (8 + more, (2, 2, 7, 8)), (9 + more, (2, 2, 7, 16))]
+        inputs = 6
         assert node.params["use_deterministic_algorithm"] is True
+    assert sorted(tensor.uid for tensor in node.inputs.values()) == [*range(1, inputs + more + 1)]
+    if bias is not None:
+        assert (tuple(node.inputs["bias"].dim), node.inputs["bias"].uid) == (bias, inputs + 1)
