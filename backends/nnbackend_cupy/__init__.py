@@ -20,6 +20,7 @@ from nnbackend_cupy import cudnn, kernels
 from nnbackend_cupy.availability import driver, install_line, probe
 from nnbackend_cupy.capture import CapturedStep, NotCapturableError
 from nnbackend_cupy.memory import MemoryUse, bytes_of, device_number
+from nnbackend_cupy.options import Options
 from nnbackend_cupy.transfers import Feeder
 
 __all__ = ["CupyBackend"]
@@ -46,21 +47,31 @@ class CupyBackend(Backend):
     attention : {"cudnn"}, optional
         What computes `nnbackend.functional.scaled_dot_product_attention`. Without it, products of matrices; with
         "cudnn", NVIDIA's library, which keeps no scores, by deterministic plans: in float16 and bfloat16, causal or
-        not, for heads of multiples of 8 numbers, without a mask, a bias, dropout and returned scores. The last bits
-        differ here, too.
+        not, with a mask and a bias or without, for heads of multiples of 8 numbers, without dropout and returned
+        scores; the gradient of a bias is not among what it computes. The last bits differ here, too.
+    deterministic : bool
+        Whether the same call gives the same bits each time. With False, sums are taken by atomic additions where that
+        is the shorter way, in the order in which their terms happen to come: the gradients of embeddings and of all
+        else that selects by index, and those of maxima of windows that overlap; and cuDNN may use plans of that kind,
+        whose way back of attention then lays out no scores. Results differ from run to run in the last bits.
 
     Raises
     ------
     ValueError
         If there is no such device, a number is none of these, or nothing that convolves or attends has that name.
+    TypeError
+        If `deterministic` is no bool.
     BackendUnavailableError
         If cuDNN is asked for and is not installed.
 
     Notes
     -----
     An array of CuPy's does not tell which instance of this class it belongs to. Steps of a model run with the
-    `convolution` and `attention` of the model's backend where it has one of them, and all else with those of the
-    backend in force (`nnbackend.get_backend`).
+    `convolution`, `attention` and `deterministic` of the model's backend where one of them is not the default, and all
+    else with those of the backend in force (`nnbackend.get_backend`).
+
+    Atomics add 16-bit floating numbers up in float32 and float32 in float32, where sums in order take float64. Sums of
+    whole numbers have the same bits in any order.
     """
 
     name: ClassVar[str] = "cupy"
@@ -75,6 +86,7 @@ class CupyBackend(Backend):
         data_on_device: float = 0.5,
         convolution: str | None = None,
         attention: str | None = None,
+        deterministic: bool = True,
     ) -> None:
         import cupy
         import numpy
@@ -92,11 +104,15 @@ class CupyBackend(Backend):
         self.native_rules = NATIVE_RULES
         self._philox = cupy.RawKernel(kernels.PHILOX_SOURCE, kernels.PHILOX_NAME, options=kernels.OPTIONS)
         self._number = None if device is None else device_number(device, self.probe().devices)
-        self.convolution, self.attention = convolution, attention
-        self._chooses = convolution is not None or attention is not None
+        self.options = Options(convolution, attention, deterministic)
+        self._chooses = self.options != Options()
         self.scoped = self._number is not None or self._chooses
         _check_library("convolution", "convolves", convolution)
         _check_library("attention", "attends", attention)
+        if not isinstance(deterministic, bool):
+            raise TypeError(
+                f"The cupy backend expects deterministic as True or False, got {deterministic!r}."
+            )
         if not 0.0 <= data_on_device <= 1.0:
             raise ValueError(
                 f"The cupy backend expects data_on_device as a fraction from 0 to 1, got {data_on_device!r}."
@@ -250,9 +266,11 @@ class CupyBackend(Backend):
         self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
     def __repr__(self) -> str:
-        given = {"convolution": self.convolution, "attention": self.attention}
-        options = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
-        return f"<cupy backend{options}>"
+        usual = Options()._asdict()
+        given = (
+            f", {name}={value!r}" for name, value in self.options._asdict().items() if value != usual[name]
+        )
+        return f"<cupy backend{''.join(given)}>"
 
 
 def _ml_dtypes() -> Any:

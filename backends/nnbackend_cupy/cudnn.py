@@ -10,9 +10,10 @@ For convolutions the library names axes in the order samples, channels, space, a
 kernels the order is channels out, channels in, taps. All their arrays have their channels last in memory: this is the
 layout of its fast kernels. So a kernel is laid anew as (out, taps, in).
 
-Every call gives the same bits on the same GPU: the plan is chosen by the library's heuristics, not by a clock, and none
-is let in that calls itself nondeterministic. Nor is any that does not add up the products that a convolution is made
-of (FFT, Winograd), or does so in 16 bits. Whether tensor cores multiply float32 is what `nnbackend.precision` says.
+Every call gives the same bits on the same GPU, unless the work says otherwise: the plan is chosen by the library's
+heuristics, not by a clock, and none is let in that calls itself nondeterministic. Nor is any that does not add up the
+products that a convolution is made of (FFT, Winograd), or does so in 16 bits. Whether tensor cores multiply float32 is
+what `nnbackend.precision` says.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -42,7 +44,6 @@ ATTENTION_WORKSPACE = 8 << 30
 
 #: Notes of plans that are never used.
 _REFUSED = (
-    "NONDETERMINISTIC",
     "REDUCED_PRECISION_REDUCTION",
     "FFT",
     "WINOGRAD",
@@ -50,6 +51,8 @@ _REFUSED = (
     "WINOGRAD_TILE_6x6",
     "WINOGRAD_TILE_13x13",
 )
+#: The note of plans that are used where the user does not ask for the same bits each time.
+_ANY_ORDER = ("NONDETERMINISTIC",)
 #: Notes of plans for float32 that are not used either: TF32 is "high", and rounding to 16 bits first "medium".
 _INEXACT: dict[MatmulPrecision, tuple[str, ...]] = {
     "highest": ("TENSOR_CORE", "DOWN_CONVERT_INPUTS"),
@@ -79,6 +82,8 @@ class Convolution(NamedTuple):
         The dtype of all three arrays; products are added up in float32.
     precision : {"highest", "high", "medium"}
         How float32 is multiplied.
+    deterministic : bool
+        Whether only plans are let in that give the same bits each time.
     """
 
     kind: Literal["value", "input", "kernel"]
@@ -95,6 +100,7 @@ class Convolution(NamedTuple):
     after: Shape
     dtype: str
     precision: MatmulPrecision = "highest"
+    deterministic: bool = True
 
 
 class Attention(NamedTuple):
@@ -117,6 +123,11 @@ class Attention(NamedTuple):
         What scores are multiplied by.
     dtype : {"float16", "bfloat16"}
         The dtype of all but the logarithms; everything is added up in float32.
+    deterministic : bool
+        Whether only plans are let in that give the same bits each time.
+    bias : tuple of int, optional
+        The shape of what is added to the scores, (samples, heads, queries, keys) with ones where it is the same for
+        all; an array of float32 in one piece, the last of those that are read.
     """
 
     kind: Literal["value", "gradients"]
@@ -131,6 +142,8 @@ class Attention(NamedTuple):
     causal: bool
     scale: float
     dtype: str
+    deterministic: bool = True
+    bias: Shape | None = None
 
 
 Work: TypeAlias = Convolution | Attention
@@ -240,18 +253,18 @@ class Cudnn:
             compute_data_type=library.data_type.FLOAT,
             handle=self._handle,
         )
-        inexact: tuple[str, ...] = ()
+        refused = _REFUSED + (_ANY_ORDER if work.deterministic else ())
         if isinstance(work, Attention):
             self._attend(graph, work)
             limit = ATTENTION_WORKSPACE
         else:
             self._describe(graph, work)
             limit = WORKSPACE
-            inexact = _INEXACT[work.precision] if work.dtype == "float32" else ()
+            refused += _INEXACT[work.precision] if work.dtype == "float32" else ()
         graph.validate()
         graph.build_operation_graph()
         graph.create_execution_plans([library.heur_mode.A, library.heur_mode.FALLBACK])
-        graph.deselect_numeric_notes([getattr(library.numerical_note, note) for note in _REFUSED + inexact])
+        graph.deselect_numeric_notes([getattr(library.numerical_note, note) for note in refused])
         graph.deselect_workspace_greater_than(limit)
         graph.check_support()
         graph.build_plans()
@@ -300,18 +313,28 @@ class Cudnn:
         }
         shapes["o"] = shapes["dO"]
         logarithms = [n, given.heads, given.queries, 1]
-        in_rows = [given.heads * given.queries, given.queries, 1, 1]
         back = given.kind == "gradients"
         steps = dict(zip(("q", "k", "v", "dO"), given.steps, strict=False)) | {
             "o": _in_one_piece(shapes["o"])
         }
         names = ("q", "k", "v", "o", "dO") if back else ("q", "k", "v")
+        floats = {"stats": tuple(logarithms)} if back else {}
+        if given.bias is not None:
+            floats["bias"] = given.bias
         operands = {
             name: graph.tensor(
                 dim=list(shapes[name]), stride=list(steps[name]), data_type=dtype, name=name, uid=uid
             )
             for uid, name in enumerate(names, start=1)
         }
+        for name, shape in floats.items():
+            operands[name] = graph.tensor(
+                dim=list(shape),
+                stride=_in_rows(shape),
+                data_type=kinds.FLOAT,
+                name=name,
+                uid=len(operands) + 1,
+            )
         uid = len(operands) + 1
         options = {
             "attn_scale": given.scale,
@@ -319,20 +342,21 @@ class Cudnn:
             "compute_data_type": kinds.FLOAT,
         }
         if back:
-            operands["stats"] = graph.tensor(
-                dim=logarithms, stride=in_rows, data_type=kinds.FLOAT, name="stats", uid=uid
-            )
-            made = graph.sdpa_backward(**operands, use_deterministic_algorithm=True, **options)
-            results, uid = [shapes[name] for name in ("q", "k", "v")], uid + 1
+            made = graph.sdpa_backward(**operands, use_deterministic_algorithm=given.deterministic, **options)
+            results = [shapes[name] for name in ("q", "k", "v")]
         else:
             *made, stats = graph.sdpa(**operands, generate_stats=True, **options)
-            stats.set_output(True).set_data_type(kinds.FLOAT).set_dim(logarithms).set_stride(in_rows).set_uid(
-                uid + 1
-            )
+            stats.set_output(True).set_data_type(kinds.FLOAT).set_uid(uid + 1)
+            stats.set_dim(logarithms).set_stride(_in_rows(logarithms))
             results = [shapes["o"]]
         for number, (result, shape) in enumerate(zip(made, results, strict=True), start=uid):
             result.set_output(True).set_data_type(dtype).set_dim(list(shape)).set_stride(_in_one_piece(shape))
             result.set_uid(number)
+
+
+def _in_rows(shape: Sequence[int]) -> list[int]:
+    """Return strides of four axes that lie in their order."""
+    return [shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1]
 
 
 def _in_one_piece(shape: Shape) -> list[int]:

@@ -18,6 +18,7 @@ from nnbackend.precision import get_matmul_precision
 from nnbackend.typing import Shape
 from nnbackend_cupy import cudnn, cudnn_launch
 from nnbackend_cupy.cudnn import Convolution, Work
+from nnbackend_cupy.options import in_force
 
 __all__ = ["convolved", "input_gradient", "kernel_gradient"]
 
@@ -109,12 +110,8 @@ def _job(
     width: int,
     made: int,
 ) -> _Job | None:
-    dtype = first.dtype.name
-    if (
-        cudnn_launch.in_force("convolution") != "cudnn"
-        or dtype not in cudnn.DTYPES
-        or second.dtype != first.dtype
-    ):
+    dtype, options = first.dtype.name, in_force()
+    if options.convolution != "cudnn" or dtype not in cudnn.DTYPES or second.dtype != first.dtype:
         return None
     if len(plan.kernel) > 3 or not (first.size and second.size):
         return None
@@ -126,7 +123,7 @@ def _job(
         Convolution(
             kind, len(first), width, made, plan.groups,
             flat + frame.size, flat + plan.output, flat + plan.kernel, flat + plan.strides, flat + plan.dilation,
-            none + frame.before, none + frame.after, dtype, exact,
+            none + frame.before, none + frame.after, dtype, exact, options.deterministic,
         )
         for frame in frames
     ]  # fmt: skip

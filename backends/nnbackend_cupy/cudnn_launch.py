@@ -1,26 +1,17 @@
-"""Plans of cuDNN for the current device, launched on the current stream; and whether the user asks for them."""
+"""Plans of cuDNN for the current device, launched on the current stream."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Any
 
 import cupy
 
-from nnbackend.backend import chosen
-from nnbackend_cupy import CupyBackend, cudnn
+from nnbackend_cupy import cudnn
 from nnbackend_cupy.cudnn import Cudnn, Plan, Work
 from nnbackend_cupy.matmul import place
 
-__all__ = ["handle", "in_force", "launch", "plan"]
-
-
-def in_force(option: Literal["convolution", "attention"]) -> str | None:
-    """Return an option of the backend that `nnbackend.use_backend` or `set_backend` chose: who does this work."""
-    current = chosen()
-    if not isinstance(current, CupyBackend):
-        return None
-    return current.convolution if option == "convolution" else current.attention
+__all__ = ["handle", "launch", "plan"]
 
 
 @functools.cache

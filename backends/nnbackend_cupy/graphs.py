@@ -13,8 +13,9 @@ import cupy
 import numpy as np
 
 from nnbackend.precision import get_matmul_precision
-from nnbackend_cupy import cudnn_launch, matmul
+from nnbackend_cupy import matmul
 from nnbackend_cupy.capture import NotCapturableError
+from nnbackend_cupy.options import in_force
 
 __all__ = ["CudaRecorder", "Scope", "bring", "scope"]
 
@@ -162,12 +163,8 @@ class CudaRecorder:
         return _present.scope is not None
 
     def choices(self) -> Hashable:
-        """Return how exactly matrices are multiplied, what convolves, and what attends."""
-        return (
-            get_matmul_precision(),
-            cudnn_launch.in_force("convolution"),
-            cudnn_launch.in_force("attention"),
-        )
+        """Return how exactly matrices are multiplied, and the options by which rules compute."""
+        return get_matmul_precision(), in_force()
 
     @contextmanager
     def watch(self) -> Iterator[list[bytes]]:

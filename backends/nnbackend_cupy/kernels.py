@@ -5,7 +5,8 @@ Nothing here imports CuPy or needs a GPU: the sources are plain text that the te
 A value is computed in the type its dtype names; float16 and bfloat16 are computed in float32 and rounded only where
 they are stored. Constants are rounded from double precision once. The kernels are compiled without contraction into
 fused multiply-adds (`OPTIONS`), so that sums, products, quotients and square roots have the bits that NumPy gives them;
-exponentials and their like agree to a few units in the last place.
+exponentials and their like agree to a few units in the last place. CuPy adds ``-ftz=true`` behind these options, so
+that float32 and bfloat16 numbers too small to be normal, below 1.2e-38, count as zeros.
 
 A rowwise program runs as one kernel in which a group of threads shares a row. It passes over the row once for each
 reduction that has to wait for another, computing the straight-line parts anew in each pass. A thread adds up every

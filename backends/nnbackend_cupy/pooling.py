@@ -1,7 +1,10 @@
 """Maxima and means of windows, one kernel each way.
 
 The largest element's place in its window is kept, so that the way back is a gather: each element adds up, in one order,
-what comes from the windows that chose it.
+what comes from the windows that chose it. Where windows overlap and the user asks for no order
+(``deterministic=False``), each window adds what it gives to the one element that it chose, by atomics: an addition for
+each window instead of a look at every window for each element. For means nothing is gained by that, since a window
+gives to all of its elements.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ import cupy
 import nnbackend.functional.pooling as generic
 from nnbackend.typing import Backward
 from nnbackend_cupy import programs
-from nnbackend_cupy.raw import sweep
+from nnbackend_cupy.options import in_force
+from nnbackend_cupy.raw import rounded, sweep
 
 __all__ = ["average_pool", "max_pool"]
 
@@ -40,13 +44,23 @@ def max_pool(
         return rule()
     constants, counts = plan
     dtype, channels = x.dtype.name, x.shape[-1]
+    overlap = any(constants[f"WINDOW_{axis}"] > constants[f"STRIDE_{axis}"] for axis in range(3))
     y = cupy.empty((len(x), *counts, channels), x.dtype)
     chosen = cupy.empty(y.shape, cupy.uint16)
     given = cupy.ascontiguousarray(x)
-    sweep("pooling", "nn_max_pool", dtype, constants, y.size, given, y, chosen, y.size, channels)
+    sweep("max_pooling", "nn_max_pool", dtype, constants, y.size, given, y, chosen, y.size, channels)
 
-    def back(dy: Any, dx: Any) -> None:
-        sweep("pooling", "nn_max_pool_gradient", dtype, constants, x.size, dy, chosen, dx, x.size, channels)
+    def back(dy: Any) -> Any:
+        if overlap and not in_force().deterministic:
+            dx = cupy.zeros(x.shape, programs.ATOMIC.get(dtype, x.dtype))
+            name = "nn_max_pool_gradient_atomic"
+            sweep("max_pooling_atomic", name, dtype, constants, y.size, dy, chosen, dx, y.size, channels)
+            return rounded(dx, x.dtype)
+        dx = cupy.empty(x.shape, x.dtype)
+        sweep(
+            "max_pooling", "nn_max_pool_gradient", dtype, constants, x.size, dy, chosen, dx, x.size, channels
+        )
+        return dx
 
     return y, _backward(x, back, rule)
 
@@ -70,11 +84,23 @@ def average_pool(
     dtype, channels = x.dtype.name, x.shape[-1]
     y = cupy.empty((len(x), *counts, channels), x.dtype)
     sweep(
-        "pooling", "nn_average_pool", dtype, constants, y.size, cupy.ascontiguousarray(x), y, y.size, channels
+        "average_pooling",
+        "nn_average_pool",
+        dtype,
+        constants,
+        y.size,
+        cupy.ascontiguousarray(x),
+        y,
+        y.size,
+        channels,
     )
 
-    def back(dy: Any, dx: Any) -> None:
-        sweep("pooling", "nn_average_pool_gradient", dtype, constants, x.size, dy, dx, x.size, channels)
+    def back(dy: Any) -> Any:
+        dx = cupy.empty(x.shape, x.dtype)
+        sweep(
+            "average_pooling", "nn_average_pool_gradient", dtype, constants, x.size, dy, dx, x.size, channels
+        )
+        return dx
 
     return y, _backward(x, back, rule)
 
@@ -100,15 +126,13 @@ def _planned(
     return constants, counts
 
 
-def _backward(x: Any, back: Callable[[Any, Any], None], rule: Callable[[], tuple[Any, Backward]]) -> Backward:
+def _backward(x: Any, back: Callable[[Any], Any], rule: Callable[[], tuple[Any, Backward]]) -> Backward:
     """Return a way back by a kernel, and by the generic rule where gradients are tensors or of another dtype."""
 
     def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not isinstance(dy, cupy.ndarray) or dy.dtype != x.dtype:
             way_back: tuple[Any, ...] = rule()[1](dy, needs)
             return way_back
-        dx = cupy.empty(x.shape, x.dtype)
-        back(cupy.ascontiguousarray(dy), dx)
-        return (dx,)
+        return (back(cupy.ascontiguousarray(dy)),)
 
     return backward

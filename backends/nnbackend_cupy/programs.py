@@ -1,19 +1,21 @@
 """The CUDA sources under ``cuda/``, made ready to compile: for a dtype, and for the lengths of a layer.
 
 Nothing here imports CuPy or needs a GPU. Lengths are constants of a source, so that what divides by them costs little;
-that of the batch never is, since the last one is smaller.
+that of the batch never is, since the last one is smaller. All kernels of a file are compiled together, so that a file
+holds what is used together.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from nnbackend.elementwise import HALVES
 from nnbackend_cupy.kernels import PREAMBLE
 
-__all__ = ["DTYPES", "THREADS", "axes", "source"]
+__all__ = ["ATOMIC", "DTYPES", "THREADS", "axes", "source"]
 
 #: dtype -> the C type in memory, the one it is computed in, the one that long sums are taken in
 DTYPES = {
@@ -25,13 +27,26 @@ DTYPES = {
     "int64": ("long long", "long long", "long long"),
 }
 
+#: dtype -> the dtype in which atomics add it up, where that is another
+ATOMIC = {"float16": "float32", "bfloat16": "float32"}
+
+#: Sums by atomics. There is no instruction for signed integers of 64 bits; those for unsigned ones have the same bits.
+_ATOMICS = """
+template <typename T> __device__ __forceinline__ void nn_add_atomic(T* sum, T value) { atomicAdd(sum, value); }
+template <> __device__ __forceinline__ void nn_add_atomic<long long>(long long* sum, long long value) {
+    atomicAdd(reinterpret_cast<unsigned long long*>(sum), (unsigned long long)value);
+}
+"""
+
 #: Threads of a block of these kernels, one for each element.
 THREADS = 256
 
 
 @functools.cache
-def _text(topic: str) -> str:
-    return files(__package__).joinpath("cuda", f"{topic}.cu").read_text("utf-8")
+def _text(name: str) -> str:
+    """Return a file, with those that it includes in their places."""
+    text = files(__package__).joinpath("cuda", name).read_text("utf-8")
+    return re.sub(r'#include "(\w+\.cuh)"\n', lambda found: _text(found[1]), text)
 
 
 def source(topic: str, dtype: str, constants: Mapping[str, int]) -> str:
@@ -52,11 +67,12 @@ def source(topic: str, dtype: str, constants: Mapping[str, int]) -> str:
         f"typedef {stored} Stored;",
         f"typedef {value} Value;",
         f"typedef {total} Sum;",
+        f"typedef {DTYPES[ATOMIC.get(dtype, dtype)][0]} Total;",
         f"#define LOAD(x) {f'nn_load_{dtype}(x)' if half else '((Value)(x))'}",
         f"#define STORE(x) {f'nn_store_{dtype}(x)' if half else '((Stored)(x))'}",
         *(f"#define {name} {number}" for name, number in constants.items()),
     ]
-    return PREAMBLE + "\n".join(lines) + "\n" + _text(topic)
+    return PREAMBLE + _ATOMICS + "\n".join(lines) + "\n" + _text(f"{topic}.cu")
 
 
 def axes(name: str, lengths: Sequence[int], missing: int = 1) -> dict[str, int]:

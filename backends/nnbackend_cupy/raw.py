@@ -11,7 +11,7 @@ import numpy as np
 
 from nnbackend_cupy import kernels, programs
 
-__all__ = ["launch", "sweep"]
+__all__ = ["launch", "rounded", "sweep"]
 
 _compiled: dict[tuple[Any, ...], Any] = {}
 
@@ -40,3 +40,12 @@ def sweep(
     """Launch one kernel with a thread for each of `size` elements."""
     blocks = math.ceil(size / programs.THREADS)
     launch(topic, name, dtype, constants, blocks, programs.THREADS, *arguments)
+
+
+def rounded(sums: Any, dtype: Any) -> Any:
+    """Return what atomics have added up, in the dtype of the array."""
+    if sums.dtype == dtype:
+        return sums
+    found = cupy.empty(sums.shape, dtype)
+    sweep("rounding", "nn_round", dtype.name, {}, sums.size, sums, found, sums.size)
+    return found

@@ -1,7 +1,8 @@
 """Rows taken and added up by index: the embedding and the gradient of everything that selects.
 
 The sums have one order, so the same call gives the same bits: rows are sorted by index and added up run by run, float32
-in float64. No atomic addition is involved, and nothing waits for the device.
+in float64. Where the user gives that up (``deterministic=False``), one kernel adds all rows by atomics, and the last
+bits differ from run to run. Nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from nnbackend.functional.embedding import embedding as generic_embedding
 from nnbackend.functional.indexing import scatter_add as generic_scatter_add
 from nnbackend.typing import Backward
 from nnbackend_cupy import programs
-from nnbackend_cupy.raw import launch, sweep
+from nnbackend_cupy.options import in_force
+from nnbackend_cupy.raw import launch, rounded, sweep
 
 __all__ = ["embedding", "scatter_add"]
 
@@ -63,20 +65,31 @@ def embedding(indices: Any, table: Any) -> tuple[Any, Backward]:
     return y.reshape((*indices.shape, width)), backward
 
 
-def _constants() -> dict[str, int]:
-    """Return what the kernels are told."""
-    return {"CHUNK": CHUNK}
-
-
 def _sums(x: Any, indices: Any, length: int, *, wraps: bool) -> Any:
     """Add up the rows of each index; what is no index goes nowhere."""
-    count, rest = len(x), x.shape[1:]
-    columns, dtype, constants = math.prod(rest), x.dtype.name, _constants()
-    rows = cupy.ascontiguousarray(x)
-    keys = _sorted(cupy.ascontiguousarray(indices), length, wraps)
+    add = _sums_in_order if in_force().deterministic else _sums_by_atomics
+    return add(cupy.ascontiguousarray(x), cupy.ascontiguousarray(indices), length, wraps)
+
+
+def _sums_by_atomics(rows: Any, indices: Any, length: int, wraps: bool) -> Any:
+    """Add rows up as they come."""
+    dtype, columns = rows.dtype.name, math.prod(rows.shape[1:])
+    sums = cupy.zeros((length, *rows.shape[1:]), programs.ATOMIC.get(dtype, rows.dtype))
+    sweep(
+        "scatter_atomic", "nn_add_rows_atomic", dtype, {}, rows.size,
+        indices, rows, sums, rows.size, columns, length, int(wraps),
+    )  # fmt: skip
+    return rounded(sums, rows.dtype)
+
+
+def _sums_in_order(rows: Any, indices: Any, length: int, wraps: bool) -> Any:
+    """Add rows up in the order in which they came."""
+    count, rest = len(rows), rows.shape[1:]
+    columns, dtype, constants = math.prod(rest), rows.dtype.name, {"CHUNK": CHUNK}
+    keys = _sorted(indices, length, wraps)
     starts = cupy.empty((length + 1,), cupy.int64)
-    sweep("scatter", "nn_run_starts", "int64", constants, length + 1, keys, starts, count, length)
-    sums = cupy.empty((length, *rest), x.dtype)
+    sweep("sorting", "nn_run_starts", "int64", {}, length + 1, keys, starts, count, length)
+    sums = cupy.empty((length, *rest), rows.dtype)
     chunks = math.ceil(count / CHUNK)
     wide = {"float16": cupy.float32, "bfloat16": cupy.float32, "int32": cupy.int64, "int64": cupy.int64}
     parts = cupy.empty((2 * chunks, columns), wide.get(dtype, cupy.float64))
@@ -92,15 +105,13 @@ def _sums(x: Any, indices: Any, length: int, *, wraps: bool) -> Any:
 
 def _sorted(indices: Any, length: int, wraps: bool) -> Any:
     """Return keys of indices and their places in ascending order; CuPy's own sort waits for the device."""
-    count, constants = len(indices), _constants()
+    count = len(indices)
     keys, spare = cupy.empty((count,), cupy.uint64), cupy.empty((count,), cupy.uint64)
     blocks = math.ceil(count / TILE)
-    launch(
-        "scatter", "nn_sort_tiles", "int64", constants, blocks, TILE, indices, keys, count, length, int(wraps)
-    )
+    launch("sorting", "nn_sort_tiles", "int64", {}, blocks, TILE, indices, keys, count, length, int(wraps))
     width = TILE
     while width < count:
-        sweep("scatter", "nn_merge_runs", "int64", constants, count, keys, spare, count, width)
+        sweep("sorting", "nn_merge_runs", "int64", {}, count, keys, spare, count, width)
         keys, spare = spare, keys
         width *= 2
     return keys

@@ -71,6 +71,7 @@ def environment(packages: Sequence[Path]) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # else JAX takes most of the device for itself
+        "CUPY_NVRTC_USE_PCH": "1",  # CuPy's headers are read once a process, for two fifths of the time
     }
     return {key: value for key, value in os.environ.items() if key != "NNBACKEND"} | held
 

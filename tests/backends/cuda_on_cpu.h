@@ -1,5 +1,6 @@
 // Enough of CUDA to run its kernels on a CPU: one thread for each thread of a block, one block after the other.
 #pragma once
+#include <atomic>
 #include <barrier>
 #include <cmath>
 #include <cstring>
@@ -25,6 +26,7 @@ static Place blockDim, gridDim;
 static std::unique_ptr<std::barrier<>> block_barrier;
 
 inline void __syncthreads() { block_barrier->arrive_and_wait(); }
+template <typename T> T atomicAdd(T* sum, T value) { return std::atomic_ref<T>(*sum).fetch_add(value); }
 inline ulonglong2 make_ulonglong2(unsigned long long x, unsigned long long y) { return {x, y}; }
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
     return (unsigned long long)(((unsigned __int128)a * b) >> 64);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -149,28 +150,22 @@ class _Graph:
 
     def sdpa(
         self, q: _Tensor, k: _Tensor, v: _Tensor, *, attn_scale: float, use_causal_mask: bool, generate_stats: bool,
-        compute_data_type: Any,
+        compute_data_type: Any, bias: _Tensor | None = None,
     ) -> list[_Tensor]:  # fmt: skip
         assert generate_stats
         return self._attend(
-            "sdpa",
-            2,
-            q=q,
-            k=k,
-            v=v,
-            scale=attn_scale,
-            causal=use_causal_mask,
+            "sdpa", 2, q=q, k=k, v=v, bias=bias, scale=attn_scale, causal=use_causal_mask,
             compute_data_type=compute_data_type,
-        )
+        )  # fmt: skip
 
     def sdpa_backward(
         self, q: _Tensor, k: _Tensor, v: _Tensor, o: _Tensor, dO: _Tensor, stats: _Tensor, *, attn_scale: float,
         use_causal_mask: bool, use_deterministic_algorithm: bool, compute_data_type: Any,
+        bias: _Tensor | None = None,
     ) -> list[_Tensor]:  # fmt: skip
-        assert use_deterministic_algorithm
         return self._attend(
-            "sdpa_backward", 3, q=q, k=k, v=v, o=o, dO=dO, stats=stats, scale=attn_scale, causal=use_causal_mask,
-            compute_data_type=compute_data_type,
+            "sdpa_backward", 3, q=q, k=k, v=v, o=o, dO=dO, stats=stats, bias=bias, scale=attn_scale,
+            causal=use_causal_mask, deterministic=use_deterministic_algorithm, compute_data_type=compute_data_type,
         )  # fmt: skip
 
     def _check_attention(self) -> None:
@@ -188,9 +183,14 @@ class _Graph:
         for tensor, dim in zip(made, expected, strict=True):
             assert tensor.output
             assert tensor.dim == dim
-        for tensor in (*operands.values(), *made):
+        if bias := operands.get("bias"):
+            whole = [n, heads, queries, keys]
+            assert all(own in (1, count) for own, count in zip(bias.dim, whole, strict=True))
+            assert bias.dim[3] == keys
+            assert bias.stride == [math.prod(bias.dim[axis + 1 :]) for axis in range(4)]
+        for name, tensor in (*operands.items(), *(("made", tensor) for tensor in made)):
             assert tensor.stride[3] == 1
-            if tensor.dim != row:
+            if tensor.dim != row and name != "bias":
                 assert tensor.data_type in ("HALF", "BFLOAT16")
                 assert all(step > 0 and step % 8 == 0 for step in tensor.stride[:3])
             else:
@@ -348,9 +348,11 @@ def _attended(operands: dict[str, np.ndarray], scale: float, causal: bool) -> tu
     groups, each = k.shape[1], q.shape[1] // k.shape[1]
     keys, values = (np.repeat(array, each, axis=1) for array in (k, v))
     scores = scale * np.einsum("nhtd,nhsd->nhts", q, keys)
+    scores += operands.get("bias", 0.0)
     if causal:
         scores[..., np.triu(np.ones(scores.shape[2:], bool), 1)] = -np.inf
     if "stats" not in operands:
+        assert np.min(np.max(scores, axis=-1)) > -1e4  # far from zero, a device's float32 would not do
         logarithms = np.log(np.sum(np.exp(scores), axis=-1, keepdims=True))
         return np.einsum("nhts,nhsv->nhtv", np.exp(scores - logarithms), values), logarithms
     shares, slope = np.exp(scores - operands["stats"]), operands["dO"]

@@ -18,8 +18,9 @@ from tests.backends.cudnn_on_cpu import CudnnOnCpu, NotSupportedError
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 
-from nnbackend_cupy import CupyBackend, attention, cudnn, cudnn_launch, graphs  # noqa: E402
+from nnbackend_cupy import CupyBackend, attention, cudnn, graphs  # noqa: E402
 from nnbackend_cupy.cudnn import Attention, Cudnn  # noqa: E402
+from nnbackend_cupy.options import Options, in_force  # noqa: E402
 
 library, pool, backend, contents = shared.library, shared.pool, shared.backend, shared.contents
 _Pool = shared._Pool
@@ -27,13 +28,29 @@ _RULE = generic.scaled_dot_product_attention.function
 
 
 @pytest.fixture
-def attending(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[CupyBackend]:
+def attending(backend: CupyBackend, pool: _Pool, monkeypatch: pytest.MonkeyPatch) -> Iterator[CupyBackend]:
     """A backend that attends by the fake; it is in force."""
     monkeypatch.setattr(cupy, "copy", lambda a: _copied(a))
     attention._tell.cache_clear()
+    for name in (
+        "arange broadcast_to expand_dims less_equal logical_and max maximum not_equal subtract where".split()
+    ):
+        monkeypatch.setattr(cupy, name, _on_cpu(getattr(np, name), pool))
+    monkeypatch.setattr(attention, "_float32", lambda a: pool.given(contents(a).astype(np.float32)))
     made = CupyBackend(attention="cudnn")
     with nn.use_backend(made):
         yield made
+
+
+def _on_cpu(function: Any, pool: _Pool) -> Any:
+    """Let a function of NumPy's compute what one of CuPy's would; broadcasting is kept."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        given = [contents(each) if isinstance(each, cupy.ndarray) else each for each in arguments]
+        with np.errstate(invalid="ignore", over="ignore"):
+            return pool.given(function(*given, **options))
+
+    return call
 
 
 def _copied(array: Any) -> Any:
@@ -78,6 +95,7 @@ def test_what_is_described_is_the_generic_rule(
     exact = [array.astype(np.float64) for array in given]
     wanted, way_back = _RULE(*exact[:3], **options)
     assert [graph.operation["kind"] for graph in library.graphs] == ["sdpa", "sdpa_backward"]
+    assert library.graphs[1].operation["deterministic"] is True
     assert out.flags.c_contiguous
     _assert_close(contents(out), wanted)
     expected = way_back(exact[3], (True, True, True, False, False, False))
@@ -88,6 +106,91 @@ def test_what_is_described_is_the_generic_rule(
     assert [part is None for part in backward(dy, (False, True, False, False, False, False))[:3]] == [
         True, False, True,
     ]  # fmt: skip
+
+
+def _inf(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Return a bias with minus infinities, and with rows far from zero."""
+    bias = rng.standard_normal(shape).astype(np.float16)
+    bias[rng.random(shape) < 0.3] = -np.inf
+    bias[..., :1, :] -= np.float16(30000.0)
+    return bias
+
+
+#: as in `_CASES`, with the shapes of a mask and a bias
+_MASKED = {
+    "padding": ((3, 5, 2, 8, 6, 2, 8), (3, 1, 1, 6), None, {}),
+    "padding and causal": ((3, 7, 2, 8, 7, 2, 8), (3, 1, 1, 7), None, {"causal": True}),
+    "whole": ((2, 5, 2, 8, 6, 2, 8), (2, 2, 5, 6), None, {}),
+    "queries": ((2, 5, 4, 8, 6, 2, 8), (5, 1), None, {"causal": True}),
+    "bias": ((2, 5, 2, 8, 6, 2, 8), None, (2, 5, 6), {"scale": 0.4}),
+    "bias of a number a query": ((2, 5, 2, 8, 6, 2, 8), None, (5, 1), {}),
+    "bias and causal": ((2, 6, 4, 8, 5, 2, 8), None, (2, 4, 6, 5), {"causal": True}),
+    "both": ((2, 5, 2, 16, 6, 2, 8), (2, 1, 5, 6), (1, 2, 1, 6), {"causal": True}),
+}
+
+
+@pytest.mark.parametrize("name", list(_MASKED))
+def test_masks_and_biases_are_those_of_the_generic_rule(
+    name: str, attending: CupyBackend, library: CudnnOnCpu, pool: _Pool, rng: np.random.Generator
+) -> None:
+    """Also of rows in which nothing is allowed, which there always are."""
+    sizes, masked, biased, options = _MASKED[name]
+    *given, dy = _arranged(sizes, rng)
+    mask = None if masked is None else rng.random(masked) < 0.4
+    if mask is not None:
+        mask[..., :1, :] = False  # nothing is allowed to the first query, or to all of them
+        if masked[0] > 2:
+            mask[1:] = True
+            mask[1, ..., :2] = False  # with a causal mask, to the first two queries
+    bias = None if biased is None else _inf(biased, rng)
+    if bias is not None:
+        bias[..., -1:, :] = -np.inf if biased[-2] > 1 else bias[..., -1:, :]
+    extra = [None if each is None else pool.given(each) for each in (mask, bias)]
+    out, backward = attention.scaled_dot_product_attention(*map(pool.given, given), *extra, **options)
+    exact = [array.astype(np.float64) for array in given]
+    wide = None if bias is None else bias.astype(np.float64)
+    wanted, way_back = _RULE(*exact, mask, wide, **options)
+    _assert_close(contents(out), wanted)
+    unseen = np.all(wanted == 0, axis=-1)
+    assert np.any(unseen)
+    np.testing.assert_array_equal(contents(out)[unseen], 0)
+    needs = (True, True, True, False, False, False)
+    gradients = backward(pool.given(dy), needs)
+    for actual, theirs in zip(gradients[:3], way_back(dy.astype(np.float64), needs), strict=False):
+        _assert_close(contents(actual), theirs)
+    assert [graph.operation["kind"] for graph in library.graphs] == ["sdpa", "sdpa_backward"]
+    added = library.graphs[0].operation["operands"]["bias"]
+    assert added.data_type == "FLOAT"
+
+
+def test_a_mask_of_keys_stays_as_small_as_it_is(
+    attending: CupyBackend, library: CudnnOnCpu, pool: _Pool, rng: np.random.Generator
+) -> None:
+    arrays = map(pool.given, _arranged((3, 5, 2, 8, 6, 2, 8), rng)[:3])
+    attention.scaled_dot_product_attention(*arrays, pool.given(np.ones((3, 1, 1, 6), bool)))
+    assert library.graphs[0].operation["operands"]["bias"].dim == [3, 1, 1, 6]
+
+
+def test_what_is_nowhere_seen_may_be_infinite(
+    attending: CupyBackend, pool: _Pool, rng: np.random.Generator
+) -> None:
+    """A row without a result has zeros, not the product of a zero and what stands in the values."""
+    query, key, value, _ = _arranged((1, 2, 1, 8, 3, 1, 8), rng)
+    value[0, 1] = np.inf
+    mask = pool.given(np.asarray([[True, False, True], [False, False, False]]))
+    out, _ = attention.scaled_dot_product_attention(*map(pool.given, (query, key, value)), mask)
+    np.testing.assert_array_equal(contents(out)[0, 1], 0)
+
+
+def test_the_gradient_of_a_bias_is_generic(
+    attending: CupyBackend, library: CudnnOnCpu, pool: _Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = [pool.given(_numbers((2, 5, 3, 8))) for _ in range(3)]
+    _, backward = attention.scaled_dot_product_attention(*arrays, None, pool.given(_numbers((5, 5))))
+    calls = _rules(monkeypatch)
+    dy, needs = pool.given(_numbers((2, 5, 3, 8))), (True, True, True, False, True, False)
+    assert backward(dy, needs) == ("gradients", dy, needs)
+    assert (len(calls), len(library.graphs)) == (1, 1)
 
 
 def test_bfloat16_is_described_as_what_it_is(
@@ -166,6 +269,7 @@ def test_a_graph_is_built_once_for_what_it_depends_on(library: CudnnOnCpu) -> No
         job._replace(samples=3), job._replace(heads=6, groups=3), job._replace(queries=4), job._replace(keys=4),
         job._replace(width=16), job._replace(made=16), job._replace(steps=((192, 64, 8, 1),) * 3),
         job._replace(causal=True), job._replace(scale=0.25), job._replace(dtype="bfloat16"),
+        job._replace(deterministic=False), job._replace(bias=(1, 1, 8, 8)), job._replace(bias=(2, 1, 1, 8)),
         job._replace(kind="gradients", steps=(*steps, steps[0])),
     ]  # fmt: skip
     own = Cudnn(library)
@@ -173,6 +277,18 @@ def test_a_graph_is_built_once_for_what_it_depends_on(library: CudnnOnCpu) -> No
     assert len(library.graphs) == len(plans) == len({id(plan) for plan in plans})
     assert [own.plan(each) for each in (job, *others)] == plans
     assert len(library.graphs) == len(plans)
+
+
+def test_an_order_is_given_up_where_it_is_asked_for(
+    backend: CupyBackend, library: CudnnOnCpu, pool: _Pool, rng: np.random.Generator
+) -> None:
+    library.plans = [{"NONDETERMINISTIC"}]
+    *arrays, dy = map(pool.given, _arranged(_CASES["causal"][0], rng))
+    with nn.use_backend(CupyBackend(attention="cudnn", deterministic=False)):
+        _, backward = attention.scaled_dot_product_attention(*arrays, causal=True)
+        backward(dy, (True, True, True, False, False, False))
+    assert [graph.operation["kind"] for graph in library.graphs] == ["sdpa", "sdpa_backward"]
+    assert library.graphs[1].operation["deterministic"] is False
 
 
 @pytest.mark.parametrize("note", ["NONDETERMINISTIC", "REDUCED_PRECISION_REDUCTION"])
@@ -201,8 +317,17 @@ def _numbers(shape: tuple[int, ...], dtype: Any = np.float16) -> np.ndarray:
 @pytest.mark.parametrize(
     ("reason", "width", "extra"),
     [
-        ("a mask", 8, {"mask": _numbers((5, 5), bool), "causal": True, "scale": 0.5, "chunk_size": 2}),
-        ("a bias", 8, {"bias": _numbers((5, 5))}),
+        (
+            "a bias of another dtype than the query's",
+            8,
+            {
+                "mask": _numbers((5, 5), bool),
+                "bias": _numbers((5, 5), np.float32),
+                "causal": True,
+                "scale": 0.5,
+                "chunk_size": 2,
+            },
+        ),
         ("dropout of probabilities", 8, {"dropout_mask": _numbers((5, 5), bool), "dropout_rate": 0.5}),
         ("scores that are returned", 8, {"return_scores": True}),
         ("a scale that is not a positive number", 8, {"scale": -1.0}),
@@ -284,6 +409,10 @@ def test_arguments_that_do_not_fit_are_refused_as_ever(attending: CupyBackend, p
     query, key = (pool.given(_numbers((2, 5, 3, width))) for width in (8, 16))
     with pytest.raises(ValueError, match="scaled_dot_product_attention expects a query of shape"):
         attention.scaled_dot_product_attention(query, key, key)
+    with pytest.raises(ValueError, match="expects mask of a shape that broadcasts to that of the scores"):
+        attention.scaled_dot_product_attention(query, query, query, pool.given(_numbers((5, 4), bool)))
+    with pytest.raises(TypeError, match="expects mask to be boolean"):
+        attention.scaled_dot_product_attention(query, query, query, pool.given(_numbers((5, 5))))
     with pytest.raises(ValueError, match="expects a chunk_size of at least 1"):
         attention.scaled_dot_product_attention(query, query, query, chunk_size=0)
 
@@ -301,24 +430,21 @@ def test_a_workspace_has_a_limit(library: CudnnOnCpu) -> None:
 
 def test_it_is_used_where_it_is_asked_for_alone(backend: CupyBackend) -> None:
     made = CupyBackend(attention="cudnn")
-    assert (backend.attention, made.attention, made.convolution, made.scoped) == (None, "cudnn", None, True)
+    assert (backend.options.attention, made.options, made.scoped) == (None, Options(attention="cudnn"), True)
     recorder = graphs.CudaRecorder()
     with nn.use_backend(nn.get_backend("cupy")):
-        assert cudnn_launch.in_force("attention") is None
+        assert in_force().attention is None
         choices = recorder.choices()
         with made.scope():
-            assert (cudnn_launch.in_force("attention"), cudnn_launch.in_force("convolution")) == (
-                "cudnn",
-                None,
-            )
+            assert in_force() == Options(attention="cudnn")
             assert recorder.choices() != choices  # graphs of the one are not used for the other
     with nn.use_backend("numpy"):
-        assert cudnn_launch.in_force("attention") is None
+        assert in_force().attention is None
 
 
 def test_the_option_is_shown_and_another_word_refused(backend: CupyBackend) -> None:
-    both = CupyBackend(convolution="cudnn", attention="cudnn")
-    assert repr(both) == "<cupy backend, convolution='cudnn', attention='cudnn'>"
+    all_three = CupyBackend(convolution="cudnn", attention="cudnn", deterministic=False)
+    assert repr(all_three) == "<cupy backend, convolution='cudnn', attention='cudnn', deterministic=False>"
     with pytest.raises(ValueError, match=r"knows one library that attends, 'cudnn', got 'flash'\."):
         CupyBackend(attention="flash")
 
@@ -333,11 +459,14 @@ def test_what_is_missing_is_named_with_the_option(monkeypatch: pytest.MonkeyPatc
 # The package itself
 
 
+@pytest.mark.parametrize("bias", [None, (2, 1, 5, 7)])
 @pytest.mark.parametrize("kind", ["value", "gradients"])
-def test_the_package_takes_the_graphs_as_they_are_described(kind: Any) -> None:
+def test_the_package_takes_the_graphs_as_they_are_described(kind: Any, bias: tuple[int, ...] | None) -> None:
     package = pytest.importorskip("cudnn", reason="nvidia-cudnn-frontend is not installed")
     steps = ((240, 8, 48, 1), (112, 8, 16, 1), (224, 16, 32, 1), (480, 16, 96, 1))
-    job = Attention(kind, 2, 6, 2, 5, 7, 8, 16, steps[: 3 if kind == "value" else 4], True, 0.5, "bfloat16")
+    own_steps = steps[: 3 if kind == "value" else 4]
+    job = Attention(kind, 2, 6, 2, 5, 7, 8, 16, own_steps, True, 0.5, "bfloat16", True, bias)
+    more = int(bias is not None)
     own = object.__new__(Cudnn)
     own._library = package
     graph = package.pygraph(
@@ -351,9 +480,12 @@ def test_the_package_takes_the_graphs_as_they_are_described(kind: Any) -> None:
     assert node.params["attn_scale"] == 0.5
     assert node.params["use_causal_mask"] is True
     if kind == "value":
-        assert made == [(4, (2, 6, 5, 16)), (5, (2, 6, 5, 1))]
-        assert [tensor.uid for tensor in node.inputs.values()] == [1, 2, 3]
+        assert made == [(4 + more, (2, 6, 5, 16)), (5 + more, (2, 6, 5, 1))]
+        inputs = 3
     else:
-        assert made == [(7, (2, 6, 5, 8)), (8, (2, 2, 7, 8)), (9, (2, 2, 7, 16))]
-        assert [tensor.uid for tensor in node.inputs.values()] == [1, 2, 3, 4, 5, 6]
+        assert made == [(7 + more, (2, 6, 5, 8)), (8 + more, (2, 2, 7, 8)), (9 + more, (2, 2, 7, 16))]
+        inputs = 6
         assert node.params["use_deterministic_algorithm"] is True
+    assert sorted(tensor.uid for tensor in node.inputs.values()) == [*range(1, inputs + more + 1)]
+    if bias is not None:
+        assert (tuple(node.inputs["bias"].dim), node.inputs["bias"].uid) == (bias, inputs + 1)

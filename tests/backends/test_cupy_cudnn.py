@@ -28,6 +28,7 @@ if availability.probe().devices:
     pytest.skip("there is a GPU", allow_module_level=True)
 
 from nnbackend_cupy import convolution, cudnn_convolution, cudnn_launch, graphs  # noqa: E402
+from nnbackend_cupy.options import Options, in_force  # noqa: E402
 from tests.backends.cupy_on_cpu import contents as _bytes  # noqa: E402
 from tests.backends.cupy_on_cpu import fake  # noqa: E402
 
@@ -474,15 +475,15 @@ def test_it_is_used_where_it_is_asked_for_alone(
     plan, given = _arranged("plain", "float32", rng)
     x, kernel = pool.given(given["x"]), pool.given(given["w"])
     plain = nn.get_backend("cupy")
-    assert (plain.convolution, backend.convolution) == (None, "cudnn")  # type: ignore[attr-defined]
+    assert backend.options == Options(convolution="cudnn")
     recorder = graphs.CudaRecorder()
     choices = recorder.choices()
     with nn.use_backend(plain):
-        assert cudnn_launch.in_force("convolution") is None
+        assert in_force().convolution is None
         assert cudnn_convolution.convolved(x, kernel, plan) is None
         assert recorder.choices() != choices  # graphs of the one are not used for the other
         with backend.scope():
-            assert cudnn_launch.in_force("convolution") == "cudnn"
+            assert in_force().convolution == "cudnn"
             assert recorder.choices() == choices
     with nn.use_backend("numpy"):
         assert cudnn_convolution.convolved(x, kernel, plan) is None
@@ -494,7 +495,7 @@ def test_steps_run_with_the_option_of_their_backend(backend: CupyBackend) -> Non
     found: list[str | None] = []
 
     def step(state: Any) -> Any:
-        found.append(cudnn_launch.in_force("convolution"))
+        found.append(in_force().convolution)
         return state
 
     with nn.use_backend("numpy"):

@@ -545,6 +545,38 @@ def test_native_rules_and_their_gradients_wait_for_nothing(
         _assert_near(actual, np.asarray(wanted), 5e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", ["max_pool", "embedding", "scatter_add"])
+def test_sums_by_atomics_are_right_but_for_the_last_bits(
+    name: str, dtype: str, backend: Backend, rng: np.random.Generator
+) -> None:
+    function, (first, *others) = _rule_cases(rng)[name]
+    first = first.astype(dtype)
+
+    def gradient(*given: Any) -> Any:
+        value, pullback = nn.vjp(lambda x: function(x, *given[1:]), given[0])
+        return pullback(value)[0] if name != "scatter_add" else value
+
+    atomic = nn.get_backend("cupy", deterministic=False)
+    there = [atomic.from_host(array) for array in (first, *others)]
+    with atomic.scope():
+        found = atomic.to_host(_captured(atomic, lambda: gradient(*there)))
+    exact = np.asarray(gradient(first.astype(np.float64), *others))
+    assert found.dtype == dtype
+    _assert_near(found, exact, {"float16": 2e-3, "float32": 5e-6, "float64": 1e-13}[dtype])
+
+
+def test_whole_numbers_are_added_up_exactly_by_atomics(backend: Backend, rng: np.random.Generator) -> None:
+    x, indices = rng.integers(-(2**62), 2**62, (5000, 3)), rng.integers(0, 40, 5000)
+    wanted = np.zeros((40, 3), np.int64)
+    with np.errstate(over="ignore"):
+        np.add.at(wanted, indices, x)
+    atomic = nn.get_backend("cupy", deterministic=False)
+    with atomic.scope():
+        sums = fn.scatter_add(atomic.from_host(x), atomic.from_host(indices), length=40)
+    np.testing.assert_array_equal(atomic.to_host(sums), wanted)
+
+
 #: space, taps, channels in and out, options
 _CONVOLUTIONS = {
     "same": ((14, 15), (3, 3), (16, 24), {"padding": "same"}),
@@ -704,6 +736,67 @@ def test_cudnn_attends_as_the_generic_rule_does(
         np.testing.assert_array_equal(actual, same)
     exact = all_four(*(array.astype(np.float64) for array in given))
     for actual, wanted in zip(captured, exact, strict=True):
+        assert actual.dtype == rounded
+        _assert_near(actual, np.asarray(wanted), bound)
+
+
+#: as in `_ATTENTIONS`, with the shapes of a mask and a bias
+_MASKED = {
+    "padding": ((3, 70, 4, 64, 90, 4, 64), (3, 1, 1, 90), None, {}),
+    "padding and causal": ((3, 128, 4, 64, 128, 2, 64), (3, 1, 1, 128), None, {"causal": True}),
+    "whole": ((2, 37, 4, 32, 53, 4, 32), (2, 4, 37, 53), None, {}),
+    "tiles in which nothing is allowed": ((1, 512, 2, 64, 512, 2, 64), (512, 512), None, {}),
+    "bias": ((2, 128, 4, 64, 128, 4, 64), None, (4, 128, 128), {}),
+    "both": ((2, 64, 4, 64, 96, 4, 64), (2, 1, 64, 96), (1, 4, 1, 96), {"causal": True}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", list(_MASKED))
+def test_cudnn_attends_under_masks_and_biases_as_the_generic_rule_does(
+    name: str, dtype: str, attending: Backend, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows in which nothing is allowed among them, and biases of minus infinity and far from zero."""
+    caplog.set_level(logging.INFO, "nnbackend.cupy")
+    (n, t, heads, d, s, groups, v), masked, biased, options = _MASKED[name]
+    rounded = dtype if dtype != "bfloat16" else pytest.importorskip("ml_dtypes").bfloat16
+    shapes = (n, t, heads, d), (n, s, groups, d), (n, s, groups, v)
+    given = [rng.standard_normal(shape).astype(rounded) for shape in shapes]
+    mask = None if masked is None else rng.random(masked) < 0.5
+    if mask is not None:
+        mask[0] = False
+        if "tiles" in name:
+            mask[:, :300] = (
+                False  # the first tiles of keys; and all of them for the queries that see none behind
+            )
+            mask[100:200] = False
+    bias = None if biased is None else rng.standard_normal(biased)
+    if bias is not None:
+        bias[rng.random(biased) < 0.2] = -np.inf
+        bias[..., : biased[-2] // 2, :] -= 30000.0
+        bias = bias.astype(rounded)
+
+    def all_four(*arrays: Any, mask: Any, bias: Any) -> tuple[Any, ...]:
+        def attend(*a: Any) -> Any:
+            return fn.scaled_dot_product_attention(*a, mask, bias, **options)
+
+        value, pullback = nn.vjp(attend, *arrays)
+        return value, *pullback(value)
+
+    there = [attending.from_host(array) for array in given]
+    extra = {
+        key: None if each is None else attending.from_host(each)
+        for key, each in (("mask", mask), ("bias", bias))
+    }
+    with attending.scope():
+        captured = [attending.to_host(y) for y in _captured(attending, lambda: all_four(*there, **extra))]
+        again = [attending.to_host(y) for y in all_four(*there, **extra)]
+    assert [record.getMessage() for record in caplog.records] == []
+    wide = None if bias is None else bias.astype(np.float64)
+    exact = all_four(*(array.astype(np.float64) for array in given), mask=mask, bias=wide)
+    bound = {"float16": 4e-3, "bfloat16": 3e-2}[dtype]
+    for actual, same, wanted in zip(captured, again, exact, strict=True):
+        np.testing.assert_array_equal(actual, same)
         assert actual.dtype == rounded
         _assert_near(actual, np.asarray(wanted), bound)
 

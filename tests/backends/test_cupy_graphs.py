@@ -27,6 +27,7 @@ from nnbackend_cupy.graphs import CudaRecorder, Scope  # noqa: E402
 from nnbackend_cupy.lanes import CudaLanes  # noqa: E402
 from nnbackend_cupy.memory import MemoryUse, bytes_of, device_number  # noqa: E402
 from nnbackend_cupy.namespace import xp  # noqa: E402
+from nnbackend_cupy.options import in_force  # noqa: E402
 from nnbackend_cupy.transfers import Feeder  # noqa: E402
 from tests.backends.test_cupy_no_device import _contents, _fake, cupy_backend  # noqa: E402, F401
 
@@ -469,6 +470,19 @@ def test_a_data_set_goes_to_the_device_if_there_is_room(two_devices: SimpleNames
     assert not limited.holds(101)
     with pytest.raises(ValueError, match="expects data_on_device as a fraction from 0 to 1, got 2"):
         CupyBackend(data_on_device=2)
+
+
+def test_an_order_of_sums_is_given_up_for_one_backend_alone(cupy_backend: Backend) -> None:  # noqa: F811
+    backend, recorder = CupyBackend(deterministic=False), graphs.CudaRecorder()
+    choices = recorder.choices()
+    assert (in_force().deterministic, backend.scoped, CupyBackend().scoped) == (True, True, False)
+    with backend.scope():
+        assert not in_force().deterministic
+        assert recorder.choices() != choices  # graphs of the one are not used for the other
+    assert recorder.choices() == choices
+    assert repr(backend) == "<cupy backend, deterministic=False>"
+    with pytest.raises(TypeError, match="expects deterministic as True or False, got 'no'"):
+        CupyBackend(deterministic="no")  # type: ignore[arg-type]
 
 
 def test_batches_travel_by_cupy(streams: list[_Stream], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,7 @@ def on_cpu(folder: Path, library: CublasLtOnCpu, monkeypatch: pytest.MonkeyPatch
     for name, function in {
         "RawKernel": KernelOnCpu,
         "empty": lambda shape, dtype: fake(np.empty(shape, dtype)),
+        "zeros": lambda shape, dtype: fake(np.zeros(shape, dtype)),
         "ascontiguousarray": lambda a: a if a.flags.c_contiguous else fake(np.ascontiguousarray(contents(a))),
         "add": _add,
     }.items():
@@ -75,6 +76,23 @@ def _allocate(size: int) -> Any:
 def _add(first: Any, second: Any, out: Any) -> Any:
     np.add(contents(first), contents(second), out=contents(out))
     return out
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of kernels, as they are launched."""
+    names: list[str] = []
+
+    def launch(topic: str, name: str, *rest: Any) -> None:
+        names.append(name)
+        _LAUNCH(topic, name, *rest)
+
+    monkeypatch.setattr(raw, "launch", launch)
+    monkeypatch.setattr(scatter, "launch", launch)
+    return names
+
+
+_LAUNCH = raw.launch
 
 
 _TOLERANCE = {"float16": 4e-3, "float32": 2e-6, "float64": 1e-13}
@@ -311,6 +329,51 @@ def test_embedding_is_the_generic_rule(dtype: str, rng: np.random.Generator) -> 
     _close(gradient, _wide(way_back(dy, (False, True))[1]), dtype)
 
 
+_BY_ATOMICS = ["nn_add_rows_atomic"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "int64"])
+def test_rows_are_added_up_by_atomics_where_they_are_asked_for(
+    dtype: str, launched: list[str], rng: np.random.Generator
+) -> None:
+    """Terms are whole numbers, so that sums have the same bits in any order."""
+    x, indices = rng.integers(-9, 9, (257, 2, 5)).astype(dtype), rng.integers(-70, 70, 257)
+    with nn.use_backend(CupyBackend(deterministic=False)):
+        sums, _ = scatter.scatter_add(fake(x), fake(indices), length=60)
+    assert launched == (_BY_ATOMICS if dtype != "float16" else [*_BY_ATOMICS, "nn_round"])
+    np.testing.assert_array_equal(contents(sums), _added_up(x, indices, 60))
+    assert contents(sums).dtype == dtype
+    scatter.scatter_add(fake(x), fake(indices), length=60)
+    assert "nn_sum_chunks" in launched
+
+
+def test_sums_by_atomics_of_many_threads_lose_nothing(rng: np.random.Generator) -> None:
+    x, indices = np.ones((5000, 1)), np.zeros(5000, np.int64)
+    with nn.use_backend(CupyBackend(deterministic=False)):
+        sums, _ = scatter.scatter_add(fake(x), fake(indices), length=1)
+    np.testing.assert_array_equal(contents(sums), [[5000.0]])
+
+
+def test_atomics_add_16_bits_up_in_32() -> None:
+    x, indices = np.ones((4097, 1), np.float16), np.zeros(4097, np.int64)
+    with nn.use_backend(CupyBackend(deterministic=False)):
+        sums, _ = scatter.scatter_add(fake(x), fake(indices), length=1)
+    assert contents(sums)[0, 0] == 4096  # rounded once; float16 itself stays at 2048
+
+
+def test_the_gradient_of_an_embedding_takes_atomics_where_they_are_asked_for(
+    launched: list[str], rng: np.random.Generator
+) -> None:
+    indices, table = rng.integers(-2, 8, (4, 9)), rng.standard_normal((6, 5))
+    _, backward = scatter.embedding(fake(indices), fake(table))
+    dy = rng.integers(-9, 9, (4, 9, 5)).astype(np.float64)
+    with nn.use_backend(CupyBackend(deterministic=False)):
+        _, gradient = backward(fake(dy), (False, True))
+    assert launched == ["nn_take_rows", *_BY_ATOMICS]
+    _, way_back = fn.embedding.function(indices, table)
+    np.testing.assert_array_equal(contents(gradient), way_back(dy, (False, True))[1])
+
+
 # Pooling
 
 _WINDOWS = [
@@ -347,6 +410,25 @@ def test_maxima_are_those_of_the_generic_rule(
     (dx,) = backward(fake(dy), (True,))
     np.testing.assert_array_equal(contents(dx), way_back(dy, (True,))[0])
     assert contents(dx).dtype == dtype
+
+
+@_in_dtypes("space options", _WINDOWS)
+def test_gradients_of_maxima_take_atomics_where_windows_overlap_and_they_are_asked_for(
+    space: tuple[int, ...], options: dict[str, Any], dtype: str, launched: list[str], rng: np.random.Generator
+) -> None:
+    x = rng.integers(0, 3, (2, *space, 3)).astype(dtype)
+    _, backward = pooling.max_pool(fake(x), **options)
+    wanted, way_back = fn.max_pool.function(x, **options)
+    dy = rng.integers(-9, 9, wanted.shape).astype(dtype)
+    launched.clear()
+    with nn.use_backend(CupyBackend(deterministic=False)):
+        (dx,) = backward(fake(dy), (True,))
+    np.testing.assert_array_equal(contents(dx), way_back(dy, (True,))[0])
+    assert contents(dx).dtype == dtype
+    apart = options.get("strides") in (None, 3) and options["pool_size"] != 4
+    rounding = ["nn_round"] if dtype == "float16" else []
+    own = "nn_max_pool_gradient"
+    assert launched == ([own] if apart or len(space) == 1 else [f"{own}_atomic", *rounding])
 
 
 @_in_dtypes("space options", _WINDOWS)

@@ -32,11 +32,14 @@ TOPICS = {
         ("float16", "bfloat16", "float32", "float64"),
     ),
     "embedding": ({}, ("float16", "bfloat16", "float32", "float64")),
-    "pooling": (
-        {**_WINDOWS, **programs.axes("WINDOW", (3, 3))},
-        ("float16", "bfloat16", "float32", "float64"),
+    **dict.fromkeys(
+        ("average_pooling", "max_pooling", "max_pooling_atomic"),
+        ({**_WINDOWS, **programs.axes("WINDOW", (3, 3))}, ("float16", "bfloat16", "float32", "float64")),
     ),
+    "rounding": ({}, ("float16", "bfloat16")),
     "scatter": ({"CHUNK": 128}, tuple(programs.DTYPES)),
+    "scatter_atomic": ({}, tuple(programs.DTYPES)),
+    "sorting": ({}, ("int64",)),
 }
 
 
