@@ -24,7 +24,7 @@ from nnbackend.typing import Backward, Shape
 from nnbackend_numpy import winograd
 from nnbackend_numpy.pieces import Floats, Piece, Pieces, Seen, Sum, Taps
 from nnbackend_numpy.threads import spread
-from nnbackend_numpy.workspaces import Workspaces
+from nnbackend_numpy.workspaces import Workspaces, fresh
 
 __all__ = ["conv", "conv_kernel_gradient", "conv_transpose"]
 
@@ -108,7 +108,7 @@ def _thins(plan: Geometry, width: int, made: int) -> bool:
 def _evaluate(whole: Sum, x: Floats, weights: Floats, bias: Floats | None) -> Floats:
     """Compute a sum over taps piece by piece; `weights` has the shape (taps, in, out)."""
     taps, width, made = weights.shape
-    y = np.empty((len(x), *whole.output, made), x.dtype)
+    y = fresh((len(x), *whole.output, made), x.dtype)
     if not y.size:
         return y
     if get_matmul_precision() != "highest" and winograd.serves(whole, x, weights):

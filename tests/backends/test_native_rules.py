@@ -178,6 +178,15 @@ def test_memory_asked_for_again_is_the_same_and_no_other_s():
     assert memory.array("a", (6, 1), np.float32).shape == (6, 1)
 
 
+def test_large_results_of_numpy_s_pieces_begin_at_a_line_of_the_cache(rng, dtype):
+    x, kernel = rng.normal(size=(9, 40, 41, 5)).astype(dtype), rng.normal(size=(3, 3, 5, 7)).astype(dtype)
+    y, pullback = nn.vjp(lambda x: fn.conv(x, kernel, padding=1), x)
+    normal, back = nn.vjp(lambda x: fn.batch_norm(x)[0], x.astype("float32"))
+    for result in (y, *pullback(y), normal, *back(normal)):
+        assert result.ctypes.data % 64 == 0
+        assert result.flags.c_contiguous
+
+
 def test_numpy_s_convolution_leaves_other_dtypes_to_the_generic_one(rng):
     x, kernel = rng.normal(size=(2, 9, 3)), rng.normal(size=(2, 3, 4)).astype("float32")
     y = fn.conv(x, kernel)
