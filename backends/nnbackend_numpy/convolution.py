@@ -37,7 +37,7 @@ HEAVY, SHORT = 1 << 14, 8
 #: Multiply-adds of a product up to which BLAS does not lay its operands out anew, which few columns do not repay:
 #: OpenBLAS has kernels of their own for a million and fewer, with AVX-512.
 SMALL = 800_000
-#: Rows of such a product, as far as lines can be put together.
+#: Rows of such a product at most, if so many positions or a part of them divide all that lie one behind the other.
 ROWS = 128
 #: Channels from which on the kernel's gradient, where it is HEAVY, takes taps one at a time, not those along its last
 #: axis together.

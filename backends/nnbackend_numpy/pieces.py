@@ -149,8 +149,8 @@ class Seen:
     def __init__(self, pieces: Pieces) -> None:
         self._pieces, self._seen = pieces, pieces.x
         self._frames: dict[tuple[int, int], _Frame] = {}
-        #: Axes of the input, bytes of a number, and how far windows are apart.
-        self.ndim, self.itemsize, self.strides = pieces.x.ndim, pieces.x.itemsize, pieces.whole.strides
+        #: Axes of the input, and how far windows are apart.
+        self.ndim, self.strides = pieces.x.ndim, pieces.whole.strides
         if not pieces.bare:
             shape, width = (pieces.images, *pieces.whole.padded(pieces.lines)), pieces.x.shape[-1]
             order = (width, *shape) if pieces.planes else (*shape, width)
