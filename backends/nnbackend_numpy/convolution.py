@@ -24,7 +24,7 @@ from nnbackend.typing import Backward, Shape
 from nnbackend_numpy import winograd
 from nnbackend_numpy.pieces import Floats, Piece, Pieces, Seen, Sum, Taps
 from nnbackend_numpy.threads import spread
-from nnbackend_numpy.workspaces import Workspaces
+from nnbackend_numpy.workspaces import Workspaces, fresh
 
 __all__ = ["conv", "conv_kernel_gradient", "conv_transpose"]
 
@@ -37,7 +37,7 @@ HEAVY, SHORT = 1 << 14, 8
 #: Multiply-adds of a product up to which BLAS does not lay its operands out anew, which few columns do not repay:
 #: OpenBLAS has kernels of their own for a million and fewer, with AVX-512.
 SMALL = 800_000
-#: Rows of such a product, as far as lines can be put together.
+#: Rows of such a product at most, if so many positions or a part of them divide all that lie one behind the other.
 ROWS = 128
 #: Channels from which on the kernel's gradient, where it is HEAVY, takes taps one at a time, not those along its last
 #: axis together.
@@ -108,7 +108,7 @@ def _thins(plan: Geometry, width: int, made: int) -> bool:
 def _evaluate(whole: Sum, x: Floats, weights: Floats, bias: Floats | None) -> Floats:
     """Compute a sum over taps piece by piece; `weights` has the shape (taps, in, out)."""
     taps, width, made = weights.shape
-    y = np.empty((len(x), *whole.output, made), x.dtype)
+    y = fresh((len(x), *whole.output, made), x.dtype)
     if not y.size:
         return y
     if get_matmul_precision() != "highest" and winograd.serves(whole, x, weights):
@@ -177,7 +177,7 @@ def _by_lines(seen: Seen, part: Taps, weights: Floats) -> Way:
 
     def add_up(piece: Piece, out: Floats) -> None:
         lines = beside.lines(piece, out)
-        _add_up(lines, matrices, out.reshape(*lines[0].shape[:-1], -1))
+        _add_up(lines, matrices, out.reshape(*lines[0].shape[:-1], made))
 
     return add_up
 
@@ -206,19 +206,21 @@ class _Beside:
         self._places = list(dict.fromkeys(offset[:-1] for offset in part.offsets))
         self.width = self._view.shape[-2] * self._view.shape[-1]
         self._rows = rows(self.width)
-        self._known: dict[Shape, tuple[Floats, list[Floats]]] = {}
+        self._known: dict[Shape, tuple[Floats, Floats | None, list[Floats]]] = {}
 
     def lines(self, piece: Piece, out: Floats) -> list[Floats]:
         """Return what is seen of the lines of `out`, (n, ..., lines, positions, width), by each tap of the other axes.
 
-        Some lines count as one, as far as they may.
+        Where lines lie one behind the other, they are cut anew, to as many positions as a product may have.
         """
-        view = self._view[self._seen.reach(piece, out.shape[1], self._last)]
         if out.shape not in self._known:
+            view = self._view[self._seen.reach(piece, out.shape[1], self._last)]
             memory = _workspaces.array("beside", view.shape, view.dtype)
-            self._known[out.shape] = memory, self._views(memory, out)
-        memory, lines = self._known[out.shape]
-        memory[...] = view
+            self._known[out.shape] = memory, None if self._seen.moves else view, self._views(memory, out)
+        memory, source, lines = self._known[out.shape]
+        if source is None:
+            source = self._view[self._seen.reach(piece, out.shape[1], self._last)]
+        memory[...] = source
         return lines
 
     def _views(self, memory: Floats, out: Floats) -> list[Floats]:
@@ -236,13 +238,18 @@ class _Beside:
             ]
             for place in self._places
         ]
-        *lead, positions, _ = out.shape
-        together = 1
-        if steps[-2] == 1 and out.strides[-3] == positions * out.strides[-2]:
-            most = max(1, self._rows // positions)
-            together = max(count for count in range(1, most + 1) if lead[-1] % count == 0)
-        shape = (*lead[:-1], lead[-1] // together, together * positions, self.width)
-        return [view.reshape(shape) for view in views] if together > 1 else views
+        *lead, lines, positions, _ = out.shape
+        if steps[-2] > 1 or out.strides[-3] != positions * out.strides[-2]:
+            return views
+        cut = _cut(lines * positions, positions, self._rows)
+        shape = (*lead, lines * positions // cut, cut, self.width)
+        return [view.reshape(shape) for view in views]
+
+
+def _cut(count: int, line: int, most: int) -> int:
+    """Return how many of `count` positions a product has: as many up to `most` as divide them, or those of a line."""
+    cut = next(number for number in range(max(most, 1), 0, -1) if count % number == 0)
+    return line if cut < min(line, most // 4) else cut
 
 
 def _add_up(seen: list[Floats], weights: list[Floats], out: Floats) -> None:
@@ -326,6 +333,7 @@ def _meet(x: Floats, dy: Floats, plan: Geometry) -> Floats:
     gathered = width * (
         plan.taps if thin else plan.kernel[-1] if by_lines else math.prod(plan.kernel[alone:])
     )
+    together = plan.taps * width if by_lines else gathered  # rows of the kernel's matrix that a product makes
     line = math.prod(plan.output[1:]) * (made + gathered) * x.itemsize
     pieces = Pieces(whole, x, line, LARGE_PIECE if gathered * made >= HEAVY else PIECE, planes=thin)
     runs = _runs(len(pieces.all), (x.size + dy.size) // (plan.taps * width * made))
@@ -344,7 +352,7 @@ def _meet(x: Floats, dy: Floats, plan: Geometry) -> Floats:
             for piece in pieces.all[runs[run]]:
                 seen.look_at(piece)
                 products = crossed(piece, dy[piece])
-                for own, product in zip(totals[run].reshape(-1, gathered, made), products, strict=True):
+                for own, product in zip(totals[run].reshape(-1, together, made), products, strict=True):
                     own += product
 
     spread(range(len(runs)), work)
@@ -373,12 +381,23 @@ def _planes_crossed(seen: Seen, part: Taps) -> Crossing:
 
 
 def _lines_crossed(seen: Seen, part: Taps, made: int) -> Crossing:
-    """Multiply what the taps along the last axis see side by side by gradients, for each of the others."""
-    beside = _Beside(seen, part, lambda width: _near(width, made, seen.itemsize))
+    """Multiply what the taps along the last axis see side by side by gradients, for all of the others."""
+    beside = _Beside(seen, part, lambda width: min(ROWS, SMALL // (width * made)))
+    known: dict[Shape, tuple[Shape, Floats, list[tuple[Floats, Floats]]]] = {}
 
     def crossed(piece: Piece, gradients: Floats) -> Iterator[Floats]:
-        for rows in beside.lines(piece, gradients):
-            yield _products(rows, gradients.reshape(*rows.shape[:-1], made))
+        lines = beside.lines(piece, gradients)
+        if gradients.shape not in known:
+            *lead, positions, width = lines[0].shape
+            products = _workspaces.array("product", (len(lines), *lead, width, made), gradients.dtype)
+            pairs = list(zip((rows.swapaxes(-1, -2) for rows in lines), products, strict=True))
+            flat = products.reshape(len(lines), -1, width, made)
+            known[gradients.shape] = (*lead, positions, made), flat, pairs
+        shape, products, pairs = known[gradients.shape]
+        gradients = gradients.reshape(shape)
+        for columns, product in pairs:
+            np.matmul(columns, gradients, out=product)
+        yield np.add.reduce(products, axis=1).reshape(-1, made)
 
     return crossed
 

@@ -11,7 +11,7 @@ import numpy as np
 import nnbackend.functional.normalization as generic
 from nnbackend.typing import Backward
 from nnbackend_numpy.threads import spread
-from nnbackend_numpy.workspaces import Workspaces
+from nnbackend_numpy.workspaces import Workspaces, fresh
 
 __all__ = ["standardize"]
 
@@ -173,7 +173,7 @@ class _Lines:
     def scaled(self, mean: Floats | None, scale: Floats, offset: Floats) -> Floats:
         """Return (x - mean) scale + offset."""
         center, scale, offset = self._center(mean), self._drawn_out(scale), self._drawn_out(offset)
-        y = np.empty_like(self._x)
+        y = fresh(self._x.shape, self._x.dtype, 1)
 
         def work(lines: slice, left: Floats) -> None:
             out = y[lines]
@@ -198,7 +198,8 @@ class _Lines:
         self, dy: Floats, mean: Floats | None, scale: Floats, by_x: Floats, constant: Floats
     ) -> Floats:
         """Return dy scale + (x - mean) by_x + constant."""
-        dy, dx, center = dy.reshape(self._x.shape), np.empty_like(self._x), self._center(mean)
+        dy, center = dy.reshape(self._x.shape), self._center(mean)
+        dx = fresh(self._x.shape, self._x.dtype, 2)
         scale, by_x, constant = map(self._drawn_out, (scale, by_x, constant))
 
         def work(lines: slice, left: Floats) -> None:

@@ -115,6 +115,10 @@ class Pieces:
     ----------
     all : list of Piece
         In their order.
+    images, lines : int
+        How many images and lines of positions a piece has, but for the last ones.
+    most : int
+        How many lines there are.
     """
 
     def __init__(self, whole: Sum, x: Floats, line: int, budget: int, *, planes: bool = False) -> None:
@@ -124,6 +128,7 @@ class Pieces:
         image = lines * line + math.prod(padded) * x.shape[-1] * x.itemsize
         self.images = max(1, min(budget // image, len(x)))
         self.lines = -(-lines // -(-image // budget)) if image > budget else lines
+        self.most = lines
         bare = x.flags.c_contiguous and not any(whole.before) and (not planes or x.shape[-1] == 1)
         #: Whether nothing is padded, so that what is seen stays where it is.
         self.bare = bare and all(z <= n for z, n in zip(padded, whole.size, strict=True))
@@ -143,14 +148,20 @@ class Seen:
 
     def __init__(self, pieces: Pieces) -> None:
         self._pieces, self._seen = pieces, pieces.x
-        #: Axes of the input, bytes of a number, and how far windows are apart.
-        self.ndim, self.itemsize, self.strides = pieces.x.ndim, pieces.x.itemsize, pieces.whole.strides
+        self._frames: dict[tuple[int, int], _Frame] = {}
+        #: Axes of the input, and how far windows are apart.
+        self.ndim, self.strides = pieces.x.ndim, pieces.whole.strides
         if not pieces.bare:
             shape, width = (pieces.images, *pieces.whole.padded(pieces.lines)), pieces.x.shape[-1]
             order = (width, *shape) if pieces.planes else (*shape, width)
             seen = _workspaces.array("padded", order, pieces.x.dtype)
             seen[...] = 0.0
             self._seen = np.moveaxis(seen, 0, -1) if pieces.planes else seen
+
+    @property
+    def moves(self) -> bool:
+        """Whether what a piece sees lies elsewhere for each: in the input itself, of which nothing is padded."""
+        return self._pieces.bare
 
     def windows(self, part: Taps) -> Floats:
         """View what each tap of a part sees, whatever the piece; `region` says where."""
@@ -161,10 +172,17 @@ class Seen:
 
     def look_at(self, piece: Piece) -> None:
         """Bring what a piece sees to where `windows` looks."""
+        if self._pieces.bare:
+            return
         images, lines = piece
-        if not self._pieces.bare:
-            whole = self._pieces.whole
-            _pad(whole, self._pieces.x[images], lines.start * whole.strides[0], self._seen)
+        key = images.stop - images.start, lines.start
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = _framed(self._pieces.whole, *key, self._seen)
+        if self._pieces.lines < self._pieces.most:  # else the border is what it was from the beginning
+            for edge in frame.edges:
+                edge[...] = 0.0
+        frame.inside[...] = self._pieces.x[(images, *frame.taken)]
 
     def beside(self, part: Taps) -> Floats:
         """View what the taps along the last axis see side by side: (n, lines..., positions, taps, channels)."""
@@ -199,15 +217,22 @@ class Seen:
         return slice(0, images.stop - images.start), slice(0, count)
 
 
-def _pad(whole: Sum, x: Floats, low: int, seen: Floats) -> None:
-    """Copy images into memory that has zeros around them; from line `low` of the padded input on."""
-    taken, placed = [slice(None)], [slice(0, len(x))]
+class _Frame(NamedTuple):
+    """Where the memory of the padded input has images, which part of them, and the lines of zeros around it."""
+
+    inside: Floats
+    taken: tuple[slice, ...]
+    edges: tuple[Floats, Floats]
+
+
+def _framed(whole: Sum, images: int, first: int, seen: Floats) -> _Frame:
+    """Return what is put where for so many images, from one line of positions on."""
+    taken, placed = [], [slice(0, images)]
     for axis, (size, before) in enumerate(zip(whole.size, whole.before, strict=True)):
-        origin = (0 if axis else low) - before
-        first = max(origin, 0)
-        last = max(min(origin + seen.shape[axis + 1], size), first)
-        taken.append(slice(first, last))
-        placed.append(slice(first - origin, last - origin))
-    seen[:, : placed[1].start] = 0.0
-    seen[:, placed[1].stop :] = 0.0
-    seen[tuple(placed)] = x[tuple(taken)]
+        origin = (0 if axis else first * whole.strides[0]) - before
+        low = max(origin, 0)
+        high = max(min(origin + seen.shape[axis + 1], size), low)
+        taken.append(slice(low, high))
+        placed.append(slice(low - origin, high - origin))
+    edges = seen[:, : placed[1].start], seen[:, placed[1].stop :]
+    return _Frame(seen[tuple(placed)], tuple(taken), edges)

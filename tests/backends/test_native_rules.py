@@ -118,6 +118,7 @@ def test_numpy_s_convolution_in_pieces_is_the_generic_one(name, samples, budget,
 
     for constant in ("PIECE", "LARGE_PIECE", "NEAR"):
         monkeypatch.setattr(convolution, constant, budget)
+    monkeypatch.setattr(convolution, "ROWS", 128 if budget > 1 else 6)
     space, kernel_size, (width, made), options = PIECES[name]
     x = rng.normal(size=(samples, width, *space)).astype(dtype)
     x = np.moveaxis(x, 1, -1)  # not in one piece of memory
@@ -146,6 +147,44 @@ def test_numpy_s_convolution_in_pieces_is_the_generic_one(name, samples, budget,
         np.testing.assert_allclose(
             mine, expected, rtol=0, atol=(1e-5 if dtype == "float32" else 1e-13) * scale
         )
+
+
+@pytest.mark.parametrize(
+    ("size", "rows"), [((6, 200), 120), ((8, 36), 96), ((3, 131), 131), ((2, 10), 20), ((9, 50), 90)], ids=str
+)
+def test_products_of_numpy_s_convolution_are_of_a_size_that_blas_does_fast(size, rows, rng, monkeypatch):
+    """So many positions divide all of them and are at most ROWS; lines stay whole where only few would do."""
+    from nnbackend_numpy import convolution
+
+    found, add_up = set(), convolution._add_up
+    monkeypatch.setattr(
+        convolution,
+        "_add_up",
+        lambda seen, *rest: (found.update(a.shape[-2] for a in seen), add_up(seen, *rest)),
+    )
+    fn.conv(rng.normal(size=(2, *size, 32)), np.ones((3, 3, 32, 16)), padding="same")
+    assert found == {rows}
+
+
+def test_memory_asked_for_again_is_the_same_and_no_other_s():
+    from nnbackend_numpy.workspaces import Workspaces
+
+    memory = Workspaces()
+    first = memory.array("a", (2, 3), np.float32)
+    assert memory.array("a", (2, 3), np.float32) is first
+    assert not np.may_share_memory(memory.array("b", (2, 3), np.float32), first)
+    other = memory.array("a", (3,), np.float64)
+    assert (other.shape, other.dtype) == ((3,), np.float64)
+    assert memory.array("a", (6, 1), np.float32).shape == (6, 1)
+
+
+def test_large_results_of_numpy_s_pieces_begin_at_a_line_of_the_cache(rng, dtype):
+    x, kernel = rng.normal(size=(9, 40, 41, 5)).astype(dtype), rng.normal(size=(3, 3, 5, 7)).astype(dtype)
+    y, pullback = nn.vjp(lambda x: fn.conv(x, kernel, padding=1), x)
+    normal, back = nn.vjp(lambda x: fn.batch_norm(x)[0], x.astype("float32"))
+    for result in (y, *pullback(y), normal, *back(normal)):
+        assert result.ctypes.data % 64 == 0
+        assert result.flags.c_contiguous
 
 
 def test_numpy_s_convolution_leaves_other_dtypes_to_the_generic_one(rng):
