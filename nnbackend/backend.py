@@ -162,6 +162,10 @@ class Backend(ABC):
         """Make ``step(state, batch) -> (state, metrics)`` fast; the state passed in is given up.
 
         What the step does besides, such as to print, may happen in some of its calls only.
+
+        What is returned may have a method ``prepared(given)``, for steps without state that take pairs ``(given, x)``,
+        as ``step({}, (given, x))``. It returns None, or a function of an array `x` that returns the leaves of the
+        step's second result, in memory of their own, or None where the step is to be taken with all its arguments.
         """
         return step
 

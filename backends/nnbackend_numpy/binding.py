@@ -122,6 +122,17 @@ class Binding:
             return array[()]
         return array if self._root[output] in self._layout.fed else array.copy(order="K")
 
+    def copy_of(self, output: Any) -> Callable[[str], Any] | None:
+        """Return what copies an output that lies at the same place in every step; None for others."""
+        if (
+            not isinstance(output, Place)
+            or self._forms[output].number
+            or self._root[output] in self._layout.fed
+        ):
+            return None
+        copy: Callable[[str], Any] = self._held.get(output, self._arrays[output]).copy
+        return copy
+
     def _join(self, whole: Place, members: Sequence[Place], bound: list[Any]) -> None:
         """Make arrays of the state pieces of one flat array, unless they are already."""
         at = {place: index for index, place in enumerate(self._layout.state)}

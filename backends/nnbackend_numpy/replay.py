@@ -7,7 +7,7 @@ What a recording holds is laid out once (`nnbackend_numpy.layout`) and bound to 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,7 @@ class Replay:
         self._bound: Binding | None = None
         self._bound_small: Sequence[Any] = ()
         self._given: list[Any] = []
+        self._copies: list[tuple[Any, Callable[[str], Any] | None]] = []
 
     def takes(self, inputs: Sequence[Any]) -> bool:
         """Tell whether the arrays beside the state are such as were recorded."""
@@ -131,6 +132,21 @@ class Replay:
         new = self._handed_out(bound)
         return new, [bound.result(output) for output in self._layout.outputs[self.renewed :]]
 
+    def repeat(self, inputs: Sequence[Any]) -> list[Any]:
+        """Run a step without state; return its outputs in memory of their own."""
+        if self._bound is None or self._memory is not self._arena.memory:
+            self.bind(())
+        bound, given = self._bound, self._given
+        assert bound is not None
+        if not all(map(operator.is_, inputs, given)):
+            for index, array in enumerate(inputs):
+                if array is not given[index]:
+                    bound.feed(self._layout.inputs[index], array)
+                    given[index] = array
+        for function, arguments in bound.calls:
+            function(*arguments)
+        return [copy("K") if copy else np.array(bound.result(output)) for output, copy in self._copies]
+
     def bind(self, state: Sequence[Any]) -> list[Any]:
         """Cut all arrays out of their memory, make the list of calls, and return arrays that hold the state."""
         if self._bound is not None:
@@ -141,6 +157,9 @@ class Replay:
         with self._layout.holder.has_threads():
             self._bound = Binding(self._layout, state, frozenset(self._small), self._evaluator, self._arena)
         self._memory, self._bound_small = self._arena.memory, self._small_of(self._bound.state)
+        self._copies = [
+            (output, self._bound.copy_of(output)) for output in self._layout.outputs[self.renewed :]
+        ]
         return self._handed_out(self._bound)
 
     def _handed_out(self, bound: Binding) -> list[Any]:

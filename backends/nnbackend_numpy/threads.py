@@ -234,6 +234,11 @@ class Limited:
         with limited(self._count):
             return self._step(*arguments)
 
+    def prepared(self, *arguments: Any) -> Limited | None:
+        """Return what the step has prepared for its next calls, with so many threads as well."""
+        found = self._step.prepared(*arguments)  # type: ignore[attr-defined]
+        return None if found is None else Limited(found, self._count)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._step, name)
 

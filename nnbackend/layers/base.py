@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -33,6 +34,7 @@ _Kind = TypeVar("_Kind")
 _creation = itertools.count()
 _revision = 0
 _structure = 0
+_alterations = 0
 
 
 def revision() -> int:
@@ -51,6 +53,11 @@ def structure() -> int:
 def alterations(layers: Iterable[Layer]) -> int:
     """Return a number that grows whenever an attribute of one of these layers, once built, is set to something else."""
     return sum([layer._altered for layer in layers])
+
+
+def changes() -> int:
+    """Return a number that grows whenever `revision`, `structure` or the `alterations` of any layer do."""
+    return _revision + _structure + _alterations
 
 
 class Parameter(Reference):
@@ -389,7 +396,7 @@ class Layer(Configurable):
     _altered: int = 0
 
     #: Attributes in which no layer or parameter of its own stands.
-    _not_searched: ClassVar[frozenset[str]] = frozenset({"_arguments"})
+    _not_searched: ClassVar[frozenset[str]] = frozenset({"_arguments", "_child_names"})
     #: Attributes that this library sets on built layers, and which are no part of what a layer computes.
     _kept_here: ClassVar[frozenset[str]] = frozenset(
         {"_child_names", "_path", "built", "input_shape", "output_shape", "trainable"}
@@ -446,7 +453,8 @@ class Layer(Configurable):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if vars(self).get("built") and name not in self._kept_here and _differ(vars(self).get(name), value):
-            global _revision
+            global _revision, _alterations
+            _alterations += 1
             vars(self)["_altered"] = self._altered + 1
             if name in self._configured:
                 _revision += 1
@@ -1246,9 +1254,15 @@ def _containers(value: Any) -> Iterator[Any]:
             yield from _containers(child)
 
 
-def contents(container: Any) -> tuple[int, ...]:
-    """Return what tells whether a list or dict still holds the same things."""
-    return tuple(map(id, container.values() if isinstance(container, dict) else container))
+def contents(container: Any) -> list[Any]:
+    """Return what is in a list or dict, for `still_holds`."""
+    return list(container.values() if isinstance(container, dict) else container)
+
+
+def still_holds(container: Any, things: list[Any]) -> bool:
+    """Tell whether there are the same things in a list or dict, in the same order."""
+    now = container.values() if isinstance(container, dict) else container
+    return len(now) == len(things) and all(map(operator.is_, now, things))
 
 
 def _differ(before: Any, after: Any) -> bool:
