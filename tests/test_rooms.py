@@ -160,6 +160,9 @@ RULE_EDGES = {
     "backends/nnbackend_numpy/convolution.py": {
         "nnbackend.functional.convolution": "what has no faster form, and gradients of gradients, are generic",
     },
+    "backends/nnbackend_numpy/grouped.py": {
+        "nnbackend.functional.convolution": "what has no faster form, and gradients of gradients, are generic",
+    },
     "backends/nnbackend_numpy/normalization.py": {
         "nnbackend.functional.normalization": "what has no faster form, and gradients of gradients, are generic",
     },

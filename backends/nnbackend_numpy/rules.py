@@ -10,9 +10,9 @@ import numpy as np
 
 from nnbackend.backend import namespace
 from nnbackend.typing import Backward
-from nnbackend_numpy.convolution import conv, conv_kernel_gradient, conv_transpose
+from nnbackend_numpy.grouped import conv, conv_kernel_gradient, conv_transpose
 from nnbackend_numpy.normalization import standardize
-from nnbackend_numpy.pooling import max_pool
+from nnbackend_numpy.pooling import adaptive_average_pool, average_pool, max_pool
 
 __all__ = ["NATIVE_RULES", "scatter_add"]
 
@@ -87,6 +87,8 @@ def embedding(
 
 
 NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
+    "adaptive_average_pool": adaptive_average_pool,
+    "average_pool": average_pool,
     "conv": conv,
     "conv_kernel_gradient": conv_kernel_gradient,
     "conv_transpose": conv_transpose,
