@@ -103,9 +103,8 @@ def conv_kernel_gradient(x: Floats, dy: Floats, *, plan: Geometry) -> tuple[Floa
             taken, wanted = _columns(number, together, width), _columns(number, together, made)
             dense = convolution.conv_kernel_gradient(x[..., taken], dy[..., wanted], plan=block)[0]
             apart = dense.reshape(*plan.kernel, together, width, together, made)
-            diagonal = np.moveaxis(
-                np.diagonal(apart, axis1=-4, axis2=-2), -1, -2
-            )  # (..., width, together, made)
+            diagonal = np.diagonal(apart, axis1=-4, axis2=-2)  # (taps..., width, made, together)
+            diagonal = np.moveaxis(diagonal, -1, -2)
             gradient[..., wanted] = diagonal.reshape(*plan.kernel, width, together * made)
     return gradient, generic.conv_kernel_gradient_backward(x, dy, plan)
 

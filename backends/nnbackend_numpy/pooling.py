@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from nnbackend.typing import Backward, Shape
 from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import Workspaces
 
-__all__ = ["adaptive_average_pool", "average_pool", "max_pool"]
+__all__ = ["adaptive_average_pool", "average_pool", "max_pool", "maxima"]
 
 #: Bytes of input at a time; with what is made of it, it should stay in the second level of cache.
 PIECE = 512 << 10
@@ -33,6 +33,28 @@ def max_pool(
     padding: str = "valid",
 ) -> tuple[Floats, Backward]:
     """Take maxima of windows that neither overlap nor reach over the edges; others are left to the generic rule."""
+    return maxima(x, pool_size, strides, padding, _largest, _claim)
+
+
+def maxima(
+    x: Floats,
+    pool_size: int | Sequence[int],
+    strides: int | Sequence[int] | None,
+    padding: str,
+    largest: Callable[..., None],
+    claim: Callable[..., None],
+) -> tuple[Floats, Backward]:
+    """Compute `max_pool` with what takes maxima of some images, and what brings gradients to where they came from.
+
+    Parameters
+    ----------
+    x, pool_size, strides, padding
+        The arguments of the rule.
+    largest : callable
+        Writes the maxima of images x of windows of some sizes: ``largest(x, sizes, y)``.
+    claim : callable
+        Writes the gradients of these images: ``claim(x, y, dy, sizes, dx)``; where no window lies, dx is zero already.
+    """
     space = generic._space("max_pool", tuple(x.shape))
     windows = generic._sliding("max_pool", space, pool_size, strides, padding)
     tiles = all(w.stride == w.size and w.before == 0 and w.count * w.size <= w.length for w in windows)
@@ -44,7 +66,7 @@ def max_pool(
 
     def take(some: Iterable[slice]) -> None:
         for piece in some:
-            _largest(x[piece], sizes, y[piece])
+            largest(x[piece], sizes, y[piece])
 
     spread(pieces, take)
 
@@ -58,7 +80,7 @@ def max_pool(
 
         def give(some: Iterable[slice]) -> None:
             for piece in some:
-                _claim(x[piece], y[piece], dy[piece], sizes, dx[piece])
+                claim(x[piece], y[piece], dy[piece], sizes, dx[piece])
 
         spread(pieces, give)
         return (dx,)
