@@ -166,6 +166,9 @@ RULE_EDGES = {
     "backends/nnbackend_numpy/normalization.py": {
         "nnbackend.functional.normalization": "what has no faster form, and gradients of gradients, are generic",
     },
+    "backends/nnbackend_numpy/numba_normalization.py": {
+        "nnbackend.functional.normalization": "its elementwise programs are compiled",
+    },
     "backends/nnbackend_numpy/pooling.py": {
         "nnbackend.functional.pooling": "what has no faster form, and gradients of gradients, are generic",
     },

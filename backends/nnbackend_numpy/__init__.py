@@ -38,8 +38,8 @@ class NumpyBackend(Backend):
         option, and outside of steps, as many as BLAS has, which ``OPENBLAS_NUM_THREADS`` says; without
         ``threadpoolctl`` BLAS alone.
     compiler : {"numba"}, optional
-        What compiles elementwise programs and maxima of windows; without it they run as calls of NumPy. It changes no
-        result.
+        What compiles elementwise programs, maxima of windows and batch norm; without it they run as calls of NumPy. It
+        changes no result.
 
     Raises
     ------

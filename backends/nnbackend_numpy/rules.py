@@ -101,6 +101,6 @@ NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
 
 def compiled_by_numba() -> Mapping[str, Callable[..., Any]]:
     """Return the rules that Numba compiles, in the place of those above, to the same bits; Numba is imported here."""
-    from nnbackend_numpy import numba_pooling
+    from nnbackend_numpy import numba_normalization, numba_pooling
 
-    return {"max_pool": numba_pooling.max_pool}
+    return {"max_pool": numba_pooling.max_pool, "standardize": numba_normalization.standardize}

@@ -425,6 +425,42 @@ def test_maxima_are_compiled_where_the_option_holds(monkeypatch: Any, rng: np.ra
     assert weights[0] == weights[1]
 
 
+# Batch normalisation
+
+
+@with_numba
+@pytest.mark.parametrize("mean", [0.0, 50.0])
+@pytest.mark.parametrize("shape", [(40, 30, 64), (7, 5), (3, 40_000, 1)])
+def test_batch_normalisation_has_the_bits_of_numpy(
+    shape: Any, mean: float, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnbackend_numpy import numba_normalization
+
+    compiled: list[str] = []
+    run = numba_normalization._evaluator.run
+
+    def note(program: Any, *arguments: Any) -> Any:
+        compiled.append(program.name)
+        return run(program, *arguments)
+
+    monkeypatch.setattr(numba_normalization._evaluator, "run", note)
+    x = (rng.standard_normal(shape) + mean).astype("float32")
+    gamma, beta = (rng.standard_normal(shape[-1]).astype("float32") for _ in range(2))
+    statistics = (*(1,) * (len(shape) - 1), shape[-1])
+    weights = tuple(rng.standard_normal(size).astype("float32") for size in (shape, statistics, statistics))
+    axes = tuple(range(len(shape) - 1))
+
+    def both() -> list[bytes]:
+        value, pullback = nn.vjp(lambda *a: functional.standardize(*a, axis=axes), x, gamma, beta)
+        return bits([*value, *pullback(weights)])
+
+    expected = both()
+    assert not compiled
+    with nn.use_backend("numpy", compiler="numba"):
+        assert both() == expected
+    assert compiled == (["scaled", "combined"] if x.size > 1000 else [])
+
+
 # Whose options hold
 
 
