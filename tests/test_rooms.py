@@ -160,8 +160,14 @@ RULE_EDGES = {
     "backends/nnbackend_numpy/convolution.py": {
         "nnbackend.functional.convolution": "what has no faster form, and gradients of gradients, are generic",
     },
+    "backends/nnbackend_numpy/grouped.py": {
+        "nnbackend.functional.convolution": "what has no faster form, and gradients of gradients, are generic",
+    },
     "backends/nnbackend_numpy/normalization.py": {
         "nnbackend.functional.normalization": "what has no faster form, and gradients of gradients, are generic",
+    },
+    "backends/nnbackend_numpy/numba_normalization.py": {
+        "nnbackend.functional.normalization": "its elementwise programs are compiled",
     },
     "backends/nnbackend_numpy/pooling.py": {
         "nnbackend.functional.pooling": "what has no faster form, and gradients of gradients, are generic",

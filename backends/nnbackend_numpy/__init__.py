@@ -38,7 +38,8 @@ class NumpyBackend(Backend):
         option, and outside of steps, as many as BLAS has, which ``OPENBLAS_NUM_THREADS`` says; without
         ``threadpoolctl`` BLAS alone.
     compiler : {"numba"}, optional
-        What compiles elementwise programs; without it they run as calls of NumPy. It changes no result.
+        What compiles elementwise programs, maxima of windows and batch norm; without it they run as calls of NumPy. It
+        changes no result.
 
     Raises
     ------
@@ -72,9 +73,8 @@ class NumpyBackend(Backend):
         import array_api_compat.numpy as xp
         import numpy
 
-        from nnbackend_numpy import compiled, recording
+        from nnbackend_numpy import compiled, recording, rules
         from nnbackend_numpy import threads as spreading
-        from nnbackend_numpy.rules import NATIVE_RULES
 
         self.xp = xp
         self._numpy = numpy
@@ -83,10 +83,12 @@ class NumpyBackend(Backend):
         self.compiler = compiler
         self.scoped = threads is not None or compiler is not None
         self._evaluator = _evaluator(compiler)
+        own = rules.NATIVE_RULES if compiler is None else {**rules.NATIVE_RULES, **rules.compiled_by_numba()}
+        self._rules = {name: recording.recordable(rule) for name, rule in own.items()}
         self._philox = numpy.random.Philox
         self._compiled, self._recording = compiled, recording
         self._arrays = (numpy.ndarray, numpy.generic, recording.Recorded)
-        self.native_rules = {name: recording.recordable(rule) for name, rule in NATIVE_RULES.items()}
+        self.native_rules = {name: self._as_in_force(name, rule) for name, rule in rules.NATIVE_RULES.items()}
 
     @classmethod
     def probe(cls) -> Availability:
@@ -152,6 +154,15 @@ class NumpyBackend(Backend):
         """Return the instance whose options hold: `backend_of` tells an array's class, and so none with options."""
         current = None if self.compiler else chosen()
         return current if isinstance(current, NumpyBackend) else self
+
+    def _as_in_force(self, name: str, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a rule that is the one of the instance whose options hold where it is called."""
+
+        @functools.wraps(rule)
+        def run(*arguments: Any, **options: Any) -> Any:
+            return self._with_options()._rules[name](*arguments, **options)
+
+        return run
 
     def overflowing(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return functools.partial(self._quietly, step)

@@ -6,7 +6,8 @@ that is used again and again, so nothing is kept and nothing but the result is a
 depends on shapes alone, and they are added up in their order, so the same call gives the same bits, on any number of
 threads (`nnbackend_numpy.threads`). Where fewer digits will do, 3x3 taps go by `nnbackend_numpy.winograd`.
 
-What has no faster form here is computed by the generic rules: groups, mixed dtypes, and a few channels made of many.
+What has no faster form here is computed by the generic rules: mixed dtypes, and a few channels made of many. Groups go
+by `nnbackend_numpy.grouped`.
 """
 
 from __future__ import annotations
@@ -70,16 +71,8 @@ def conv_transpose(
     width, made = kernel.shape[-1], kernel.shape[-2]
     if not _fits(plan, x, kernel, bias) or _thins(plan, width, made):
         return generic._conv_transpose.function(x, kernel, bias, plan=plan)
-    phases = [phase for phase in generic.phases(plan) if all(map(int.__lt__, phase[0], plan.size))]
-    shifts = [shift for _, _, own in phases for shift in own] or [(0,) * len(plan.size)]
-    before = tuple(-min(axis) for axis in zip(*shifts, strict=True))
-    parts = [
-        Taps(first, plan.strides, taps, [tuple(map(sum, zip(f, before, strict=True))) for f in own])
-        for first, taps, own in phases
-    ]
-    ones = (1,) * len(plan.size)
     weights = np.ascontiguousarray(kernel.reshape(plan.taps, made, width).transpose(0, 2, 1))
-    y = _evaluate(Sum(plan.output, plan.size, ones, before, parts), x, weights, bias)
+    y = _evaluate(transposed(plan), x, weights, bias)
     return y, generic.conv_transpose_backward(x, kernel, bias, plan)
 
 
@@ -442,7 +435,7 @@ def _products(rows: Floats, gradients: Floats) -> Floats:
     return products[0] if len(products) == 1 else np.add.reduce(products, axis=0)
 
 
-# The convolution itself as a sum
+# The convolution itself, and the transposed one, as sums
 
 
 def _whole(plan: Geometry) -> Sum:
@@ -450,3 +443,15 @@ def _whole(plan: Geometry) -> Sum:
     ones = (1,) * len(plan.size)
     part = Taps((0,) * len(ones), ones, list(range(plan.taps)), generic.tap_offsets(plan))
     return Sum(plan.size, plan.output, plan.strides, plan.before, [part])
+
+
+def transposed(plan: Geometry) -> Sum:
+    """Return the transposed convolution as a sum without strides, of one part for each phase of the positions."""
+    phases = [phase for phase in generic.phases(plan) if all(map(int.__lt__, phase[0], plan.size))]
+    shifts = [shift for _, _, own in phases for shift in own] or [(0,) * len(plan.size)]
+    before = tuple(-min(axis) for axis in zip(*shifts, strict=True))
+    parts = [
+        Taps(first, plan.strides, taps, [tuple(map(sum, zip(f, before, strict=True))) for f in own])
+        for first, taps, own in phases
+    ]
+    return Sum(plan.output, plan.size, (1,) * len(plan.size), before, parts)

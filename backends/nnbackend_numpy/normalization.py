@@ -13,7 +13,7 @@ from nnbackend.typing import Backward
 from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import Workspaces, fresh
 
-__all__ = ["standardize"]
+__all__ = ["Lines", "standardize", "standardized"]
 
 #: Elements of a block: a few of them should stay in the second level of cache.
 BLOCK = 1 << 16
@@ -38,6 +38,20 @@ def standardize(
     axis: int | tuple[int, ...] = -1,
     epsilon: float = 1e-3,
 ) -> tuple[tuple[Floats, Floats, Floats], Backward]:
+    """Standardise float32 over all axes but the last, as calls of NumPy on lines."""
+    return standardized(x, gamma, beta, mask, axis=axis, epsilon=epsilon, lines_of=Lines)
+
+
+def standardized(
+    x: Floats,
+    gamma: Floats | None = None,
+    beta: Floats | None = None,
+    mask: Floats | None = None,
+    *,
+    axis: int | tuple[int, ...],
+    epsilon: float,
+    lines_of: Callable[[Floats], Lines],
+) -> tuple[tuple[Floats, Floats, Floats], Backward]:
     """Standardise float32 over all axes but the last, in two passes over x forwards and two backwards.
 
     The sums are those of the generic rule: rows of ones times what is left of x after a shift, in float32 within a
@@ -49,7 +63,7 @@ def standardize(
     over_positions = sorted(a % x.ndim for a in axes) == list(range(x.ndim - 1)) if x.ndim > 1 else False
     if not (over_positions and mask is None and x.size and _plain(x, gamma, beta)):
         return generic.standardize.function(x, gamma, beta, mask, axis=axis, epsilon=epsilon)
-    lines = _Lines(np.ascontiguousarray(x))
+    lines = lines_of(np.ascontiguousarray(x))
     count = float(x.size // x.shape[-1])
     start = lines.means_of_first()
     exact, square, variance = _moments(lines, start, count)
@@ -82,7 +96,7 @@ def standardize(
     return (y, exact.astype(x.dtype).reshape(kept), variance.astype(x.dtype).reshape(kept)), backward
 
 
-def _moments(lines: _Lines, shift: Floats, count: float) -> tuple[Floats, Floats, Floats]:
+def _moments(lines: Lines, shift: Floats, count: float) -> tuple[Floats, Floats, Floats]:
     """Return the mean of x, that of (x - shift)^2, and the variance, in float64."""
     total, squares = lines.moments(shift)
     moved, square = total / count, squares / count
@@ -101,7 +115,7 @@ def _plain(x: Floats, *parameters: Floats | None) -> bool:
     return fit and all(array.dtype == np.float32 for array in (x, *given))
 
 
-class _Lines:
+class Lines:
     """An array (..., channels) as lines of a few positions each, gone over in blocks of lines."""
 
     def __init__(self, x: Floats) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 
 from nnbackend.backend import namespace
 from nnbackend.typing import Backward
-from nnbackend_numpy.convolution import conv, conv_kernel_gradient, conv_transpose
+from nnbackend_numpy.grouped import conv, conv_kernel_gradient, conv_transpose
 from nnbackend_numpy.normalization import standardize
-from nnbackend_numpy.pooling import max_pool
+from nnbackend_numpy.pooling import adaptive_average_pool, average_pool, max_pool
 
-__all__ = ["NATIVE_RULES", "scatter_add"]
+__all__ = ["NATIVE_RULES", "compiled_by_numba", "scatter_add"]
 
 #: Elements that are added up at a time, in rows of as many columns: 4 MiB of them in float32. Fewer are up to three
 #: times slower at 33 thousand rows of 128 columns, all of them at once up to 1.4 times.
@@ -87,6 +87,8 @@ def embedding(
 
 
 NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
+    "adaptive_average_pool": adaptive_average_pool,
+    "average_pool": average_pool,
     "conv": conv,
     "conv_kernel_gradient": conv_kernel_gradient,
     "conv_transpose": conv_transpose,
@@ -95,3 +97,10 @@ NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
     "scatter_add": scatter_add,
     "standardize": standardize,
 }
+
+
+def compiled_by_numba() -> Mapping[str, Callable[..., Any]]:
+    """Return the rules that Numba compiles, in the place of those above, to the same bits; Numba is imported here."""
+    from nnbackend_numpy import numba_normalization, numba_pooling
+
+    return {"max_pool": numba_pooling.max_pool, "standardize": numba_normalization.standardize}

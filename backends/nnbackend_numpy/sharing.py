@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nnbackend_numpy.convolution import conv, conv_kernel_gradient, conv_transpose
+from nnbackend_numpy.grouped import conv, conv_kernel_gradient, conv_transpose
 from nnbackend_numpy.recording import Form, Operation, Place
 from nnbackend_numpy.threads import all_for_pieces, allowed, none_for_pieces, spread
 

@@ -105,6 +105,18 @@ PIECES = {
     "few made of many": ((8, 9), (3, 3), (12, 2), {"padding": 1}),
     "groups": ((6, 9), (3, 3), (4, 6), {"groups": 2}),
     "depthwise": ((6, 9), (3, 3), (4, 4), {"groups": 4}),
+    "groups of many": ((6, 9), (3, 3), (72, 36), {"groups": 2, "padding": 1}),
+    "many groups": ((5, 7), (2, 3), (24, 48), {"groups": 12, "strides": 2, "padding": 1}),
+    "groups of one tap": ((5, 7), (1, 1), (8, 12), {"groups": 4}),
+    "groups of a signal": ((40,), (3,), (6, 4), {"groups": 2, "dilation_rate": 3}),
+    "groups of a volume": ((4, 5, 6), (2, 3, 2), (6, 6), {"groups": 3, "padding": 1}),
+    "depthwise strided": ((9, 12), (3, 4), (5, 5), {"groups": 5, "strides": (1, 2), "padding": 1}),
+    "depthwise by two": ((6, 9), (3, 2), (4, 8), {"groups": 4, "padding": ((2, 0), (1, 3))}),
+    "depthwise dilated": ((12, 19), (3, 2), (3, 3), {"groups": 3, "dilation_rate": (2, 3), "strides": 2}),
+    "depthwise beyond the kernel": ((12, 25), (2, 1), (3, 6), {"groups": 3, "strides": (3, 2)}),
+    "depthwise one tap": ((5, 7), (1, 1), (3, 3), {"groups": 3}),
+    "depthwise signal": ((40,), (5,), (6, 12), {"groups": 6, "padding": "causal", "strides": 2}),
+    "depthwise volume": ((4, 5, 9), (2, 3, 2), (4, 4), {"groups": 4, "padding": 1, "strides": (1, 2, 1)}),
     "signal": ((40,), (5,), (9, 10), {"padding": "causal", "strides": 2}),
     "volume": ((4, 5, 9), (2, 3, 2), (9, 10), {"padding": 1, "strides": (1, 2, 1)}),
 }
@@ -114,11 +126,12 @@ PIECES = {
 @pytest.mark.parametrize("samples", [0, 1, 5])
 @pytest.mark.parametrize("name", PIECES)
 def test_numpy_s_convolution_in_pieces_is_the_generic_one(name, samples, budget, rng, dtype, monkeypatch):
-    from nnbackend_numpy import convolution
+    from nnbackend_numpy import convolution, grouped
 
     for constant in ("PIECE", "LARGE_PIECE", "NEAR"):
         monkeypatch.setattr(convolution, constant, budget)
     monkeypatch.setattr(convolution, "ROWS", 128 if budget > 1 else 6)
+    monkeypatch.setattr(grouped, "PIECE", budget)
     space, kernel_size, (width, made), options = PIECES[name]
     x = rng.normal(size=(samples, width, *space)).astype(dtype)
     x = np.moveaxis(x, 1, -1)  # not in one piece of memory
@@ -185,6 +198,38 @@ def test_large_results_of_numpy_s_pieces_begin_at_a_line_of_the_cache(rng, dtype
     for result in (y, *pullback(y), normal, *back(normal)):
         assert result.ctypes.data % 64 == 0
         assert result.flags.c_contiguous
+
+
+@pytest.mark.parametrize("groups", [3, 6])
+def test_numpy_s_convolution_in_groups_does_not_depend_on_the_number_of_threads(groups, rng):
+    pytest.importorskip("threadpoolctl")
+    x, kernel = rng.normal(size=(7, 20, 20, 6)).astype("float32"), rng.normal(size=(3, 3, 6 // groups, 12))
+    kernel = kernel.astype("float32")
+
+    def both():
+        y, pullback = nn.vjp(lambda *a: fn.conv(*a, groups=groups, padding="same"), x, kernel)
+        return y, *pullback(np.sin(y))
+
+    found = []
+    for threads in (1, 2):
+        with nn.use_backend("numpy", threads=threads):
+            found.append(both())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("groups", [4, 8])
+def test_numpy_has_native_convolution_of_groups_and_channels(groups, rng, monkeypatch):
+    import nnbackend.functional.convolution as mathematics
+
+    def refuse(*arguments):
+        raise LookupError("the generic rule")
+
+    for name in ("_correlate", "_spread", "_meet"):
+        monkeypatch.setattr(mathematics, name, refuse)
+    x, kernel = rng.normal(size=(2, 5, 6, 8)), rng.normal(size=(3, 2, 8 // groups, 8))
+    y, pullback = nn.vjp(lambda *a: fn.conv(*a, groups=groups), x, kernel)
+    assert [gradient.shape for gradient in pullback(y)] == [x.shape, kernel.shape]
 
 
 def test_numpy_s_convolution_leaves_other_dtypes_to_the_generic_one(rng):
@@ -306,4 +351,96 @@ def test_second_derivatives_of_maxima_go_through_the_generic_rule(rng):
     x = rng.normal(size=(1, 4, 4, 2))
     nn.gradcheck(
         nn.grad(lambda x: fn.sum(fn.max_pool(x, pool_size=2) ** 3)), x, projections=2, tolerance=1e-5
+    )
+
+
+#: Shapes and options: windows that tile, leave out, overlap and reach over the edges; one, two and three axes of space.
+MEANS = [
+    ((3, 6, 8, 5), {"pool_size": 2}),
+    ((3, 7, 8, 5), {"pool_size": (3, 2)}),
+    ((2, 9, 3), {"pool_size": 4}),
+    ((2, 9, 3), {"pool_size": 2, "strides": 5}),
+    ((2, 9, 3), {"pool_size": 5, "strides": 2}),
+    ((2, 4, 6, 4, 3), {"pool_size": (2, 3, 1)}),
+    ((2, 5, 6, 4, 3), {"pool_size": (3, 2, 2), "strides": (2, 1, 3), "padding": "same"}),
+    ((1, 5, 5, 2), {"pool_size": 1}),
+    ((0, 4, 4, 2), {"pool_size": 2}),
+    ((2, 7, 7, 2), {"pool_size": 3, "strides": 2}),
+    ((2, 7, 7, 2), {"pool_size": 2, "padding": "same"}),
+    ((2, 7, 8, 2), {"pool_size": 3, "strides": (1, 2), "padding": "same"}),
+    ((2, 7, 8, 2), {"pool_size": 2, "strides": 3, "padding": "same"}),
+    ((2, 3, 1, 2), {"pool_size": 9, "strides": 1, "padding": "same"}),
+    ((2, 3, 2, 1), {"pool_size": 4, "strides": 5, "padding": "same"}),
+]
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+@pytest.mark.parametrize(("shape", "options"), MEANS)
+def test_numpy_s_means_are_the_generic_ones(shape, options, piece, rng, dtype, generic, monkeypatch):
+    from nnbackend_numpy import pooling
+
+    x = np.moveaxis(rng.normal(size=(shape[-1], *shape[:-1])).astype(dtype), 0, -1)
+
+    def both():
+        y, pullback = nn.vjp(lambda x: fn.average_pool(x, **options), x)
+        return y, pullback(np.sin(np.arange(y.size, dtype=dtype)).reshape(y.shape))[0]
+
+    expected = generic(both)
+    with monkeypatch.context() as changed:
+        for name in ("_add_up", "_give_back"):  # what is not called is not native
+            changed.setattr(pooling, name, lambda *arguments: (_ for _ in ()).throw(LookupError))
+        if x.size:
+            with pytest.raises(LookupError):
+                both()
+    monkeypatch.setattr(pooling, "PIECE", piece)
+    native = both()
+    for mine, again, other in zip(native, both(), expected, strict=True):
+        assert mine.dtype == other.dtype
+        np.testing.assert_array_equal(mine, again)
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-6 if dtype == "float32" else 1e-15)
+
+
+@pytest.mark.parametrize("output_size", [(3, 4), (2, 4), 1])
+def test_numpy_s_adaptive_means_are_the_generic_ones(output_size, rng, dtype, generic):
+    x = rng.normal(size=(2, 6, 8, 3)).astype(dtype)
+
+    def both():
+        y, pullback = nn.vjp(lambda x: fn.adaptive_average_pool(x, output_size=output_size), x)
+        return y, pullback(np.sin(y))[0]
+
+    for mine, other in zip(both(), generic(both), strict=True):
+        assert mine.dtype == other.dtype
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-6 if dtype == "float32" else 1e-15)
+
+
+def test_numpy_s_means_do_not_spill_over_windows(rng):
+    """An infinite or missing number is in the windows that it lies in alone."""
+    x = np.zeros((1, 4, 4, 1), "float32")
+    x[0, 0, 0, 0], x[0, 3, 3, 0] = np.inf, np.nan
+    y = fn.average_pool(x, pool_size=2)[0, :, :, 0]
+    np.testing.assert_array_equal(y, [[np.inf, 0.0], [0.0, np.nan]])
+
+
+def test_numpy_s_means_do_not_depend_on_the_number_of_threads(rng, monkeypatch):
+    pytest.importorskip("threadpoolctl")
+    from nnbackend_numpy import pooling
+
+    monkeypatch.setattr(pooling, "PIECE", 1)
+    x = rng.normal(size=(7, 9, 9, 3)).astype("float32")
+    found = []
+    for threads in (1, 2):
+        with nn.use_backend("numpy", threads=threads):
+            y, pullback = nn.vjp(lambda x: fn.average_pool(x, pool_size=3, strides=2, padding="same"), x)
+            found.append((y, pullback(y)[0]))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_second_derivatives_of_means_go_through_the_generic_rule(rng):
+    x = rng.normal(size=(1, 4, 5, 2))
+    nn.gradcheck(
+        nn.grad(lambda x: fn.sum(fn.average_pool(x, pool_size=2, strides=1) ** 3)),
+        x,
+        projections=2,
+        tolerance=1e-5,
     )

@@ -349,6 +349,118 @@ def test_large_programs_are_spread_over_threads_to_the_same_bits(
     assert spread == [3, 3]
 
 
+# Pooling
+
+WINDOWS = [
+    ((3, 6, 8, 5), 2),
+    ((3, 7, 8, 5), (3, 2)),
+    ((2, 9, 3), 4),
+    ((2, 4, 7, 4, 3), (2, 3, 1)),
+    ((1, 5, 5, 2), 1),
+    ((0, 4, 4, 2), 2),
+]
+
+
+@with_numba
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+@pytest.mark.parametrize(("shape", "pool_size"), WINDOWS)
+def test_maxima_have_the_bits_of_numpy(
+    shape: Any, pool_size: Any, piece: int, dtype: str, rng: np.random.Generator, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("nnbackend_numpy.pooling.PIECE", piece)
+    x = np.moveaxis(rng.integers(0, 3, (shape[-1], *shape[:-1])).astype(dtype), 0, -1)  # full of ties
+    if x.size:
+        x[0, 1, ..., 0] = np.nan
+        x[-1, -1, ..., -1] = -np.inf
+
+    def both() -> list[bytes]:
+        y, pullback = nn.vjp(lambda x: functional.max_pool(x, pool_size=pool_size), x)
+        dy = np.sin(np.arange(y.size, dtype=dtype)).reshape(y.shape)
+        dy.reshape(-1)[:1] = np.inf
+        return bits([y, *pullback(dy)])
+
+    expected = both()
+    with nn.use_backend("numpy", compiler="numba"):
+        assert both() == expected
+
+
+@with_numba
+@pytest.mark.skipif(find_spec("threadpoolctl") is None, reason="threadpoolctl is not installed")
+def test_maxima_in_threads_have_the_same_bits(rng: np.random.Generator, monkeypatch: Any) -> None:
+    monkeypatch.setattr("nnbackend_numpy.pooling.PIECE", 1)
+    x = rng.standard_normal((9, 8, 8, 4)).astype("float32")
+    found = []
+    for threads in (1, 2):
+        with nn.use_backend("numpy", threads=threads, compiler="numba"):
+            y, pullback = nn.vjp(lambda x: functional.max_pool(x, pool_size=2), x)
+            found.append(bits([y, *pullback(y)]))
+    assert found[0] == found[1]
+
+
+@with_numba
+def test_maxima_are_compiled_where_the_option_holds(monkeypatch: Any, rng: np.random.Generator) -> None:
+    """In steps as they are written and in replays; and nowhere else."""
+    from nnbackend_numpy import numba_pooling
+
+    calls: list[str] = []
+    for name in ("_maxima", "_gradients"):
+        kernel = getattr(numba_pooling, name)
+        monkeypatch.setattr(
+            numba_pooling, name, lambda *a, name=name, kernel=kernel: (calls.append(name), kernel(*a))
+        )
+    x, labels = rng.standard_normal((8, 6, 6, 2)).astype("float32"), np.zeros(8, int)
+    weights = []
+    for compiler in (None, "numba"):
+        assert not calls
+        model = nn.Sequential(
+            [nn.Conv2D(3, 1), nn.MaxPooling2D(2), nn.Flatten(), nn.Dense(2)],
+            backend=nn.get_backend("numpy", compiler=compiler),
+            seed=0,
+        )
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        for _ in range(6):
+            model.train_on_batch(x, labels)
+        weights.append(bits(model.get_weights()))
+    assert calls == ["_maxima", "_gradients"] * 6
+    assert weights[0] == weights[1]
+
+
+# Batch normalisation
+
+
+@with_numba
+@pytest.mark.parametrize("mean", [0.0, 50.0])
+@pytest.mark.parametrize("shape", [(40, 30, 64), (7, 5), (3, 40_000, 1)])
+def test_batch_normalisation_has_the_bits_of_numpy(
+    shape: Any, mean: float, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnbackend_numpy import numba_normalization
+
+    compiled: list[str] = []
+    run = numba_normalization._evaluator.run
+
+    def note(program: Any, *arguments: Any) -> Any:
+        compiled.append(program.name)
+        return run(program, *arguments)
+
+    monkeypatch.setattr(numba_normalization._evaluator, "run", note)
+    x = (rng.standard_normal(shape) + mean).astype("float32")
+    gamma, beta = (rng.standard_normal(shape[-1]).astype("float32") for _ in range(2))
+    statistics = (*(1,) * (len(shape) - 1), shape[-1])
+    weights = tuple(rng.standard_normal(size).astype("float32") for size in (shape, statistics, statistics))
+    axes = tuple(range(len(shape) - 1))
+
+    def both() -> list[bytes]:
+        value, pullback = nn.vjp(lambda *a: functional.standardize(*a, axis=axes), x, gamma, beta)
+        return bits([*value, *pullback(weights)])
+
+    expected = both()
+    assert not compiled
+    with nn.use_backend("numpy", compiler="numba"):
+        assert both() == expected
+    assert compiled == (["scaled", "combined"] if x.size > 1000 else [])
+
+
 # Whose options hold
 
 
