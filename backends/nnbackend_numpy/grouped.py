@@ -252,7 +252,7 @@ class _Rows:
         self._seen = seen
         self._view = np.moveaxis(seen.beside(part), -2, 0)  # (taps, n, lines..., positions, channels)
         *_, step, channel = self._view.strides
-        self._adjacent = step == self._view.shape[-1] * channel and channel == seen.itemsize
+        self._adjacent = step == self._view.shape[-1] * channel and channel == self._view.itemsize
         self._places = [list(dict.fromkeys(axis)) for axis in zip(*part.offsets, strict=True)][:-1]
 
     def windows(self, piece: Piece, counts: tuple[int, ...]) -> Floats:
