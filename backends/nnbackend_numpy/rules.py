@@ -10,8 +10,9 @@ import numpy as np
 
 from nnbackend.backend import namespace
 from nnbackend.typing import Backward
+from nnbackend_numpy.attention import scaled_dot_product_attention
 from nnbackend_numpy.convolution import conv, conv_kernel_gradient, conv_transpose
-from nnbackend_numpy.normalization import standardize
+from nnbackend_numpy.layer_norm import standardize
 from nnbackend_numpy.pooling import max_pool
 
 __all__ = ["NATIVE_RULES", "scatter_add"]
@@ -92,6 +93,7 @@ NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
     "conv_transpose": conv_transpose,
     "embedding": embedding,
     "max_pool": max_pool,
+    "scaled_dot_product_attention": scaled_dot_product_attention,
     "scatter_add": scatter_add,
     "standardize": standardize,
 }
