@@ -10,7 +10,7 @@ import numpy as np
 
 import nnbackend.functional.attention as generic
 from nnbackend.typing import Backward
-from nnbackend_numpy.leases import Lease, Lender
+from nnbackend_numpy.leases import Lease, lender
 from nnbackend_numpy.recording import native_where
 from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import Workspaces
@@ -25,7 +25,6 @@ LEAST, MOST = math.exp(-16.0), math.exp(16.0)
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 _workspaces = Workspaces()
-_lender = Lender()
 
 Floats = np.ndarray[Any, Any]
 
@@ -117,7 +116,7 @@ class _Attention:
         n, t, heads, _ = query.shape
         s = key.shape[1]
         self._until = np.tri(t, s, dtype=query.dtype) if causal else None
-        self._lease: Lease = _lender.lend((n, heads, t, s), query.dtype)
+        self._lease: Lease = lender.lend((n, heads, t, s), query.dtype)
         self._weights = self._lease.array
         self._shares = np.empty((n, t, heads), query.dtype)  # one over the sum of each row
         self._out = np.empty((n, t, heads, value.shape[3]), query.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 
 from nnbackend_numpy.workspaces import aligned
 
-__all__ = ["Lease", "Lender"]
+__all__ = ["Lease", "Lender", "lender"]
 
 #: Bytes of memory that waits to be lent again; what comes back beyond them goes back to the system.
 WAITING = 1 << 26
@@ -60,3 +60,7 @@ class Lease:
 
     def __del__(self) -> None:
         self._lender.take_back(self._memory)
+
+
+#: Lends what all rules keep.
+lender = Lender()

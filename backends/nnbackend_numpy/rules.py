@@ -14,6 +14,7 @@ from nnbackend_numpy.attention import scaled_dot_product_attention
 from nnbackend_numpy.convolution import conv, conv_kernel_gradient, conv_transpose
 from nnbackend_numpy.layer_norm import standardize
 from nnbackend_numpy.pooling import max_pool
+from nnbackend_numpy.recurrent import lstm
 
 __all__ = ["NATIVE_RULES", "scatter_add"]
 
@@ -92,6 +93,7 @@ NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
     "conv_kernel_gradient": conv_kernel_gradient,
     "conv_transpose": conv_transpose,
     "embedding": embedding,
+    "lstm": lstm,
     "max_pool": max_pool,
     "scaled_dot_product_attention": scaled_dot_product_attention,
     "scatter_add": scatter_add,
