@@ -139,28 +139,18 @@ def sum_to(gradient: Any, shape: Shape, dtype: DType) -> Any:
         axes = tuple(range(lead)) + tuple(
             axis + lead for axis, size in enumerate(shape) if size == 1 and gradient.shape[axis + lead] != 1
         )
-        columns = math.prod(gradient.shape[len(axes) :])
-        if axes and axes == tuple(range(len(axes))) and columns > 1 and _sums_by_products(gradient):
-            gradient = sum_of_rows(xp.reshape(gradient, (reduced_size(gradient.shape, axes), columns)))
-        elif axes:
-            gradient = added_up(gradient, axes, keepdims=True)
+        gradient = added_up(gradient, axes, keepdims=True) if axes else gradient
         gradient = xp.reshape(gradient, tuple(shape))
     return gradient if gradient.dtype == dtype else xp.astype(gradient, dtype)
 
 
 def sum_of_rows(matrix: Any) -> Any:
     """Sum a matrix over its rows: as a product with ones, where the backend says that this is faster."""
-    xp = namespace(matrix)
-    if _sums_by_products(matrix):
-        array = plain(matrix)
-        return xp.matmul(backend_of(array).full_like(array, 1.0, matrix.shape[:1]), matrix)
+    xp, array = namespace(matrix), plain(matrix)
+    backend = backend_of(array)
+    if backend.sums_by_products and matrix.dtype in (xp.float32, xp.float64):
+        return xp.matmul(backend.full_like(array, 1.0, matrix.shape[:1]), matrix)
     return xp.sum(matrix, axis=0)
-
-
-def _sums_by_products(array: Any) -> bool:
-    """Tell whether the backend adds rows of this dtype up faster as a product with ones."""
-    xp = namespace(array)
-    return backend_of(plain(array)).sums_by_products and array.dtype in (xp.float32, xp.float64)
 
 
 def like(gradient: Any, argument: Any) -> Any:

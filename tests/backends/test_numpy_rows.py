@@ -172,18 +172,3 @@ def test_memory_is_lent_again_once_it_came_back():
     large = lender.lend((WAITING,), np.float64)
     del large
     assert not any(piece.size > WAITING for piece in lender._free)
-
-
-def test_the_gradient_of_what_was_repeated_over_leading_axes_is_a_product_with_ones(rng):
-    from nnbackend.functional.rules import sum_to
-
-    recording = Recording()
-    gradient = rng.normal(size=(3, 5, 4, 2)).astype("float32")
-    for shape, axes in (((4, 2), (0, 1)), ((1, 1, 4, 2), (0, 1)), ((1, 5, 4, 2), (0,))):
-        found = sum_to(recording.new(gradient), shape, gradient.dtype)
-        np.testing.assert_allclose(found.value, gradient.sum(axis=axes).reshape(shape), rtol=1e-5, atol=1e-6)
-    functions = [operation.function for operation in recording.operations]
-    assert functions.count(np.matmul) == 3
-    assert np.sum not in functions
-    sum_to(recording.new(gradient), (5, 1, 2), gradient.dtype)  # an axis between is no row
-    assert recording.operations[-2].function is np.sum
