@@ -157,11 +157,17 @@ RULE_EDGES = {
         "nnbackend.functional.embedding": "what has no faster form, and gradients of gradients, are generic",
         "nnbackend.functional.indexing": "what has no faster form is generic",
     },
+    "backends/nnbackend_numpy/attention.py": {
+        "nnbackend.functional.attention": "what has no faster form, and gradients of gradients, are generic",
+    },
     "backends/nnbackend_numpy/convolution.py": {
         "nnbackend.functional.convolution": "what has no faster form, and gradients of gradients, are generic",
     },
     "backends/nnbackend_numpy/grouped.py": {
         "nnbackend.functional.convolution": "what has no faster form, and gradients of gradients, are generic",
+    },
+    "backends/nnbackend_numpy/layer_norm.py": {
+        "nnbackend.functional.normalization": "what has no faster form, and gradients of gradients, are generic",
     },
     "backends/nnbackend_numpy/normalization.py": {
         "nnbackend.functional.normalization": "what has no faster form, and gradients of gradients, are generic",
@@ -171,6 +177,9 @@ RULE_EDGES = {
     },
     "backends/nnbackend_numpy/pooling.py": {
         "nnbackend.functional.pooling": "what has no faster form, and gradients of gradients, are generic",
+    },
+    "backends/nnbackend_numpy/recurrent.py": {
+        "nnbackend.functional.recurrent": "what has no faster form, and gradients of gradients, are generic",
     },
 }
 

@@ -11,15 +11,17 @@ import numpy as np
 import nnbackend.functional.normalization as generic
 from nnbackend.elementwise import Elementwise
 from nnbackend.typing import Backward
-from nnbackend_numpy import fusion, normalization
+from nnbackend_numpy import fusion, layer_norm, normalization
 from nnbackend_numpy.fusion import CompilingEvaluator
 from nnbackend_numpy.normalization import Floats, Lines
+from nnbackend_numpy.recording import native_where
 
 __all__ = ["standardize"]
 
 _evaluator = CompilingEvaluator()
 
 
+@native_where(layer_norm.takes, generic.standardize.function)
 def standardize(
     x: Floats,
     gamma: Floats | None = None,
@@ -29,7 +31,9 @@ def standardize(
     axis: int | tuple[int, ...] = -1,
     epsilon: float = 1e-3,
 ) -> tuple[tuple[Floats, Floats, Floats], Backward]:
-    """Standardise float32 over all axes but the last."""
+    """Standardise float32 over all axes but the last; along rows as without Numba."""
+    if layer_norm.along_rows(x, mask, axis):
+        return layer_norm.standardize(x, gamma, beta, mask, axis=axis, epsilon=epsilon)
     return normalization.standardized(
         x, gamma, beta, mask, axis=axis, epsilon=epsilon, lines_of=_CompiledLines
     )

@@ -33,6 +33,7 @@ __all__ = [
     "copied",
     "in_rows",
     "map_nested",
+    "native_where",
     "recordable",
     "recording_of",
     "walk",
@@ -241,13 +242,28 @@ class Recording:
 
 def recordable(rule: Callable[..., Any]) -> Callable[..., Any]:
     """Let a native rule be recorded: it gets true arrays, and appears in the recording as one call."""
+    takes: Callable[..., bool] | None = getattr(rule, "takes", None)
 
     @functools.wraps(rule)
     def run(*arguments: Any, **options: Any) -> Any:
+        if takes is not None and not takes(*arguments, **options):
+            return rule.generic(*arguments, **options)  # type: ignore[attr-defined]
         recording = recording_of(arguments)
         return rule(*arguments, **options) if recording is None else recording.rule(rule, arguments, options)
 
     return run
+
+
+def native_where(
+    takes: Callable[..., bool], generic: Callable[..., Any]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Leave a native rule's arguments to the generic rule, which is recorded call by call, unless `takes` is true."""
+
+    def mark(rule: Callable[..., Any]) -> Callable[..., Any]:
+        rule.takes, rule.generic = takes, generic  # type: ignore[attr-defined]
+        return rule
+
+    return mark
 
 
 def recording_of(arguments: Sequence[Any]) -> Recording | None:

@@ -10,9 +10,11 @@ import numpy as np
 
 from nnbackend.backend import namespace
 from nnbackend.typing import Backward
+from nnbackend_numpy.attention import scaled_dot_product_attention
 from nnbackend_numpy.grouped import conv, conv_kernel_gradient, conv_transpose
-from nnbackend_numpy.normalization import standardize
+from nnbackend_numpy.layer_norm import standardize
 from nnbackend_numpy.pooling import adaptive_average_pool, average_pool, max_pool
+from nnbackend_numpy.recurrent import lstm
 
 __all__ = ["NATIVE_RULES", "compiled_by_numba", "scatter_add"]
 
@@ -93,7 +95,9 @@ NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
     "conv_kernel_gradient": conv_kernel_gradient,
     "conv_transpose": conv_transpose,
     "embedding": embedding,
+    "lstm": lstm,
     "max_pool": max_pool,
+    "scaled_dot_product_attention": scaled_dot_product_attention,
     "scatter_add": scatter_add,
     "standardize": standardize,
 }
