@@ -1192,6 +1192,24 @@ def test_a_number_is_taken_in_the_dtype_of_the_arrays_beside_it(number, dtype):
     assert out.tobytes() == (number * x).tobytes()
 
 
+def test_what_is_written_into_a_small_array_that_was_handed_out_is_read():
+    def step(state, x):
+        return {"count": state["count"] + 1, "sum": state["sum"] + x}, None
+
+    compiled_step = nn.get_backend("numpy").compile(step)
+    state: Any = {"count": np.asarray(0), "sum": np.zeros(2000)}
+    for _ in range(5):
+        state, _ = compiled_step(state, np.ones(2000))
+    held = state
+    state["count"][...] = 40
+    state, _ = compiled_step(state, np.ones(2000))
+    assert (int(state["count"]), float(state["sum"][0])) == (41, 6.0)
+    assert state is not held
+    state["count"] = np.asarray(7)  # the tree is the caller's own
+    assert int(compiled_step(state, np.ones(2000))[0]["count"]) == 8
+    assert compiled_step.count == 1
+
+
 def test_a_program_on_what_a_step_is_given_reads_it_anew_in_each_step():
     @nn.elementwise
     def squared_and_shifted(x, offset):
