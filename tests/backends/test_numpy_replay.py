@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from nnbackend_numpy.blocks import Evaluator
 from nnbackend_numpy.layout import Arena
 from nnbackend_numpy.recording import Recording
 from nnbackend_numpy.replay import Replay
-from nnbackend_numpy.shortcuts import shortcut
+from nnbackend_numpy.shortcuts import shortcut, shortcuts
 
 schedules = nn.optimizers.schedules
 
@@ -1190,6 +1191,49 @@ def test_a_number_is_taken_in_the_dtype_of_the_arrays_beside_it(number, dtype):
     call, operands = shortcut(np.multiply, [number, x, out])
     call(*operands)
     assert out.tobytes() == (number * x).tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("columns", [2, 3, 4])
+@pytest.mark.parametrize("function", [np.add, np.maximum, np.minimum])
+def test_rows_of_a_few_elements_are_reduced_by_columns_to_the_same_bits(function, columns, dtype):
+    special = [0.0, -0.0, 1.5, -1.5, np.nan, np.inf, -np.inf, 1e-42]
+    x = np.array(list(itertools.product(special, repeat=columns)), dtype)
+    x = np.concatenate([x, normal(501, columns).astype(dtype)])
+    out = np.empty((len(x), 1), dtype)
+    calls = shortcuts(function.reduce, [x, -1, None, out, True])
+    assert function.reduce not in [call for call, _ in calls]
+    with np.errstate(invalid="ignore"):
+        for call, operands in calls:
+            call(*operands)
+        assert out.tobytes() == function.reduce(x, -1, None, None, True).tobytes()
+
+
+def test_rows_of_many_elements_are_reduced_as_they_are():
+    x, out = normal(100, 8), np.empty(100, "float32")
+    assert shortcuts(np.add.reduce, [x, -1, None, out, False]) == [(np.add.reduce, [x, -1, None, out, False])]
+
+
+def test_a_choice_takes_over_the_memory_of_what_it_keeps():
+    def step(x):
+        y = np.exp(x)
+        return np.where(x > 1.0, y - 1.0, y)
+
+    x = normal(100, 3)
+    replay = recorded(step, x)
+    assert_same(replay.run([], [x])[1], [step(x)])
+    copies_made = [call for call, _ in replay._bound.calls if call is np.copyto]
+    assert len(copies_made) == 1
+
+
+@pytest.mark.parametrize("kept", [lambda x, y: x.T, lambda x, y: y[:, 0:1] + y])
+def test_a_choice_whose_operands_share_memory_has_the_bits_of_the_step_as_written(kept):
+    def step(x):
+        y = np.exp(x)
+        return np.where(y > 1.0, y.T, kept(x, y)), np.where(y > 1.0, y.T, y)
+
+    x = normal(7, 7)
+    assert_same(recorded(step, x).run([], [x])[1], list(step(x)))
 
 
 def test_what_is_written_into_a_small_array_that_was_handed_out_is_read():
