@@ -17,6 +17,7 @@ import numpy as np
 
 from nnbackend.elementwise import Program
 from nnbackend_numpy.blocks import Evaluator, select, selection
+from nnbackend_numpy.chains import chained
 from nnbackend_numpy.layout import STAGGERED, Arena, Layout, argument_at
 from nnbackend_numpy.lowering import lowered
 from nnbackend_numpy.recording import Form, NotRecordableError, Operation, Place, apart, map_nested, walk
@@ -111,7 +112,7 @@ class Binding:
         # a list would be made a tuple in every call
         self.calls = [
             (function, arguments if id(arguments) in fed else tuple(arguments))
-            for function, arguments in self.calls
+            for function, arguments in chained(self.calls)
         ]
 
     def feed(self, place: Place, array: Any) -> None:

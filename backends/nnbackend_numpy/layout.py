@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nnbackend_numpy.chains import brought_together
 from nnbackend_numpy.lowering import CHOSEN_BY_BITS
 from nnbackend_numpy.recording import (
     Form,
@@ -111,7 +112,7 @@ class Layout:
         self.state, self.inputs = list(state), list(inputs)
         self.renewed = len(state) if renews else 0
         operations, self.outputs = _without_repetition(recording, list(outputs))
-        self.operations = _needed(operations, self.outputs)
+        self.operations = brought_together(_needed(operations, self.outputs), self.forms)
         self.packed: dict[Place, tuple[Place, int]] = {}
         self.groups: dict[Place, list[Place]] = {}
         self.root = self._roots()

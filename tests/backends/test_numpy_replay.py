@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import re
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +22,7 @@ from nnbackend.backend import namespace
 from nnbackend.elementwise import rowwise
 from nnbackend_numpy import compiled
 from nnbackend_numpy.blocks import Evaluator
+from nnbackend_numpy.chains import chained
 from nnbackend_numpy.layout import Arena
 from nnbackend_numpy.recording import Recording
 from nnbackend_numpy.replay import Replay
@@ -1234,6 +1237,79 @@ def test_a_choice_whose_operands_share_memory_has_the_bits_of_the_step_as_writte
 
     x = normal(7, 7)
     assert_same(recorded(step, x).run([], [x])[1], list(step(x)))
+
+
+# Numbers
+
+
+def test_operations_on_numbers_are_one_call():
+    def step(rate, count, x):
+        size = (rate / -np.expm1((count.astype("float64") + 1.0) * -0.1)).astype("float32")
+        total = np.sum(x)
+        return rate * 0.5, count + 1, x * size, rate + total.astype("float64") * 3.0
+
+    state = [np.asarray(0.25), np.asarray(7)]
+    x = normal(50)
+    replay = recorded(step, *state, x, state=2)
+    small, (scaled, total) = replay.run(state, [x])
+    expected = step(*state, x)
+    assert_same([*small, scaled, total], list(expected))
+    # the sum, the numbers, the product
+    assert len([call for call, _ in replay._bound.calls if isinstance(call, np.ufunc)]) == 1
+    assert len(replay._bound.calls) <= 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_chained_numbers_have_the_bits_and_the_warnings_of_arrays(dtype):
+    values = np.array([0.0, -0.0, 1.0, -2.5, 1e-42, 3e38, np.inf, -np.inf, np.nan], dtype)
+
+    def calls(a, b, out):
+        made = [np.empty((), dtype) for _ in range(4)]
+        cast = np.empty((), "float32")
+        return [
+            (np.add, [a, b, made[0]]),
+            (np.multiply, [made[0], 1e10, made[1]]),
+            (np.divide, [made[1], b, made[2]]),
+            (np.negative, [made[2], made[3]]),
+            (np.copyto, [cast, made[3], "unsafe"]),
+            (np.sqrt, [a, made[0]]),  # written again
+            (np.copyto, [out, cast]),
+        ], made
+
+    for first, second in itertools.product(values, repeat=2):
+        a, b = np.array(first), np.array(second)
+        outcomes = []
+        for arrange in (list, chained):
+            out = np.empty((), dtype)
+            made, held = calls(a, b, out)
+            arranged = arrange(made)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                for call, operands in arranged:
+                    call(*operands)
+            told = {re.sub("scalar ", "", str(one.message)) for one in caught}
+            outcomes.append([out.tobytes(), held[0].tobytes(), told])
+        assert outcomes[0] == outcomes[1], (first, second)
+        assert len(arranged) == 1
+
+
+def test_whole_numbers_wrap_around_in_silence():
+    count = np.array(2**62)
+    out = [np.empty((), np.int64) for _ in range(2)]
+    calls = [(np.multiply, [count, 3, out[0]]), (np.add, [out[0], count, out[1]])]
+    assert chained(calls) == calls
+
+
+def test_numbers_that_wait_are_computed_before_they_are_read():
+    def step(a, b, x):
+        first = a + 1.0
+        second = np.exp(x) * first
+        third = first * b
+        return first, np.sum(second * third) + b
+
+    state, x = [np.asarray(2.0), np.asarray(3.0)], normal(20).astype("float64")
+    replay = recorded(step, *state, x, state=2)
+    assert_same([*replay.run(state, [x])[0]], list(step(*state, x)))
 
 
 def test_what_is_written_into_a_small_array_that_was_handed_out_is_read():
