@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -126,8 +127,8 @@ def _by_columns(function: Any, operands: list[Any]) -> list[Call] | None:
     NumPy takes up each row by itself, 20 to 80 ns for three elements. It goes through fewer than eight from the first
     to the last one, and so do the columns.
     """
-    reduced = _REDUCED.get(function)
-    if reduced is None:
+    reduced = _REDUCED.get(function) if isinstance(function, types.BuiltinMethodType) else None
+    if reduced is None:  # compiled functions, among others, cannot be looked up
         return None
     x, axis, dtype, out, _ = operands
     if (

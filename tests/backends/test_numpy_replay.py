@@ -1217,6 +1217,17 @@ def test_rows_of_many_elements_are_reduced_as_they_are():
     assert shortcuts(np.add.reduce, [x, -1, None, out, False]) == [(np.add.reduce, [x, -1, None, out, False])]
 
 
+def test_functions_without_a_hash_are_called_as_they_are():
+    class Compiled:
+        __hash__ = None
+
+        def __call__(self, *operands):
+            pass
+
+    call = Compiled()
+    assert shortcuts(call, [1]) == [(call, [1])]
+
+
 def test_a_choice_takes_over_the_memory_of_what_it_keeps():
     def step(x):
         y = np.exp(x)
