@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from nnbackend.typing import Tree
 
-__all__ = ["Outline", "flatten", "items", "leaves", "map", "unflatten"]
+__all__ = ["Outline", "filler", "flatten", "items", "leaves", "map", "unflatten"]
 
 
 def flatten(tree: Tree) -> tuple[list[Any], Tree]:
@@ -163,6 +163,62 @@ class _Branch(NamedTuple):
             return cls(place, first, type(node), len(node), tuple, made)
         keys = sorted(node)
         return cls(place, first, dict, len(keys), items(keys), lambda values: dict(zip(keys, values)))  # noqa: B905
+
+
+def filler(structure: Tree, values: Sequence[Any], places: Sequence[int]) -> Callable[[Sequence[Any]], Tree]:
+    """Return a function that makes trees which differ in a few leaves, in less time than by going through all leaves.
+
+    Parameters
+    ----------
+    structure : tree of int
+        As `flatten` returns it.
+    values : sequence
+        The leaves, in the order of `flatten`.
+    places : sequence of int
+        The numbers of the leaves that the function is given, in its order.
+
+    Returns
+    -------
+    callable
+        Of these leaves; each tree has dicts and lists of its own.
+
+    Examples
+    --------
+    >>> fill = filler({"a": 0, "b": [1, 2]}, "xyz", [2])
+    >>> fill([3]), fill([4])
+    ({'a': 'x', 'b': ['y', 3]}, {'a': 'x', 'b': ['y', 4]})
+    """
+    return _filler(structure, values, {place: number for number, place in enumerate(places)})
+
+
+def _filler(node: Tree, values: Sequence[Any], numbers: dict[int, int]) -> Callable[[Sequence[Any]], Tree]:
+    if not isinstance(node, (dict, list, tuple)):
+        if node in numbers:
+            return operator.itemgetter(numbers[node])
+        leaf = None if node is None else values[node]
+        return lambda given: leaf
+    kept: Any = {} if isinstance(node, dict) else [None] * len(node)
+    branches, leaves = [], []
+    for key in sorted(node) if isinstance(node, dict) else range(len(node)):
+        child = node[key]
+        if isinstance(child, (dict, list, tuple)):
+            kept[key] = None  # so that keys stay in order
+            branches.append((key, _filler(child, values, numbers)))
+        elif child in numbers:
+            kept[key] = None
+            leaves.append((key, numbers[child]))
+        else:
+            kept[key] = None if child is None else values[child]
+
+    def fill(given: Sequence[Any]) -> Any:
+        made = kept.copy()
+        for key, number in leaves:
+            made[key] = given[number]
+        for key, branch in branches:
+            made[key] = branch(given)
+        return made
+
+    return (lambda given: _sequence_like(node, fill(given))) if isinstance(node, tuple) else fill
 
 
 def items(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:

@@ -49,6 +49,20 @@ def test_lengths_must_agree():
         tree.map(lambda a, b: a, [1], (1, 2))
 
 
+def test_trees_that_differ_in_a_few_leaves_are_made_apart():
+    nested = {"b": [1, (2, None)], "a": Pair(3, {"z": 4, "y": 5}), "c": {}}
+    leaves, structure = tree.flatten(nested)
+    fill = tree.filler(structure, leaves, [leaves.index(4), leaves.index(2)])
+    first, second = fill([40, 20]), fill([41, 21])
+    assert first == {"b": [1, (20, None)], "a": Pair(3, {"z": 40, "y": 5}), "c": {}}
+    assert second == {"b": [1, (21, None)], "a": Pair(3, {"z": 41, "y": 5}), "c": {}}
+    assert isinstance(first["a"], Pair)
+    assert list(first["a"].second) == ["y", "z"]
+    first["b"].append(0)
+    first["c"]["more"] = 0
+    assert fill([41, 21]) == second
+
+
 def test_walking_a_tree_leaves_nothing_to_the_garbage_collector():
     nested = {"a": [object(), (object(),)]}
     gc.collect()

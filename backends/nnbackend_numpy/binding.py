@@ -17,11 +17,12 @@ import numpy as np
 
 from nnbackend.elementwise import Program
 from nnbackend_numpy.blocks import Evaluator, select, selection
+from nnbackend_numpy.chains import chained
 from nnbackend_numpy.layout import STAGGERED, Arena, Layout, argument_at
 from nnbackend_numpy.lowering import lowered
 from nnbackend_numpy.recording import Form, NotRecordableError, Operation, Place, apart, map_nested, walk
 from nnbackend_numpy.sharing import Holder, is_large_product, product
-from nnbackend_numpy.shortcuts import Call, shortcut
+from nnbackend_numpy.shortcuts import Call, shortcuts
 from nnbackend_numpy.workspaces import ALIGNMENT, aligned
 
 __all__ = ["COPIED", "Binding"]
@@ -108,6 +109,12 @@ class Binding:
             getattr(self, f"_bind_{op.kind}")(op)
             self.calls.extend((self._release, [self._feeds[place]]) for place in released.get(number, ()))
         self._bind_new_state()
+        fed = {id(arguments) for feed in self._feeds.values() for arguments, _ in feed.targets}
+        # a list would be made a tuple in every call
+        self.calls = [
+            (function, arguments if id(arguments) in fed else tuple(arguments))
+            for function, arguments in chained(self.calls)
+        ]
 
     def feed(self, place: Place, array: Any) -> None:
         """Let the calls read another array where one comes from outside."""
@@ -199,9 +206,9 @@ class Binding:
             if function is select and not any(map(self._is_fed, arguments)):
                 self.calls.extend(selection(*_filled(arguments, self._arrays)))
             elif self._layout.holder is Holder.PIECES and is_large_product(op, self._forms):
-                self._add(product, arguments)
+                self._add(product, list(arguments))
             else:
-                self._add(function, arguments)
+                self._add(function, list(arguments))
 
     def _bind_program(self, op: Operation) -> None:
         targets = [self._cut(place) for place in op.results if place is not None]
@@ -234,7 +241,7 @@ class Binding:
         results, calls = found
         pairs = zip(results, targets, strict=True)
         copies = ((np.copyto, [target, result]) for result, target in pairs if result is not target)
-        return [*itertools.starmap(shortcut, calls), *copies]
+        return [*itertools.chain.from_iterable(itertools.starmap(shortcuts, calls)), *copies]
 
     def _to_stay(self, argument: Any) -> Any:
         """Return an argument's array; of one that is fed, a small one, what it is copied to in every step."""
@@ -329,7 +336,7 @@ class Binding:
         filled = [None if n in late else _filled(a, self._arrays) for n, a in enumerate(arguments)]
         for number in late:
             self._feeds[arguments[number]].targets.append((filled, number))
-        self.calls.append((function, filled) if late else shortcut(function, filled))
+        self.calls.extend([(function, filled)] if late else shortcuts(function, filled))
 
     def _is_fed(self, argument: Any) -> bool:
         found: list[Place] = []

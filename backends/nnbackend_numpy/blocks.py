@@ -28,6 +28,7 @@ __all__ = [
     "Sweep",
     "function_of",
     "is_large",
+    "is_zero",
     "names_of",
     "operation_calls",
     "reduces",
@@ -552,9 +553,9 @@ def selection(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, 
     words = f"u{out.dtype.itemsize}"
     first, second = (np.asarray(value, out.dtype).view(words) for value in (chosen, otherwise))
     bits = out.view(words)
-    if _is_zero(otherwise):  # the bits of 0.0 are none
+    if is_zero(otherwise):  # the bits of 0.0 are none
         return [(np.multiply, [first, condition, bits])]
-    if _is_zero(chosen):
+    if is_zero(chosen):
         return [(np.multiply, [second, condition, bits]), (np.bitwise_xor, [bits, second, bits])]
     return [
         (np.bitwise_xor, [first, second, bits]),
@@ -563,7 +564,7 @@ def selection(condition: Any, chosen: Any, otherwise: Any, out: np.ndarray[Any, 
     ]
 
 
-def _is_zero(value: Any) -> bool:
+def is_zero(value: Any) -> bool:
     """Tell whether a value is a Python number, which stays what it is, and 0.0 but not -0.0."""
     return isinstance(value, (int, float)) and not value and math.copysign(1.0, value) > 0.0
 

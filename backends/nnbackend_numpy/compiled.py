@@ -206,6 +206,8 @@ class _Known:
         self._state = Outline(structure[0])
         self._rest = Outline(structure[1])
         self._others = Outline(tuple(result[1:])) if replay.renewed else Outline(result)
+        self._new_state: Callable[[Sequence[Any]], Any] | None = None
+        self._bindings = 0
 
     def leaves_of(self, state: Any, rest: Any) -> tuple[Sequence[Any], Sequence[Any]] | None:
         """Return the leaves of a state that goes on from the step before and of the rest, if such were recorded."""
@@ -217,7 +219,9 @@ class _Known:
 
     def run(self, held: Sequence[Any], given: Sequence[Any]) -> Any:
         """Run the step."""
-        new, results = self.replay.run(held, given)
+        small, results = self.replay.run(held, given)
         if not self.replay.renewed:
             return self._others.tree(results)
-        return (self._state.tree(new), *self._others.tree(results))
+        if self._new_state is None or self._bindings != self.replay.bindings:
+            self._new_state, self._bindings = self.replay.filler(self.structure[0]), self.replay.bindings
+        return (self._new_state(small), *self._others.tree(results))

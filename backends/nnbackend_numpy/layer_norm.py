@@ -55,6 +55,7 @@ def takes(
 
 
 def along_rows(x: Any, mask: Any, axis: int | tuple[int, ...]) -> bool:
+    """Tell whether it is the last axis alone that is standardised over."""
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     return mask is None and x.ndim > 1 and axes in ((-1,), (x.ndim - 1,))
 

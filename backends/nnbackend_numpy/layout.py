@@ -8,11 +8,14 @@ a new weight, slot or counter is written over the old one where nothing reads th
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from nnbackend_numpy.chains import brought_together
+from nnbackend_numpy.lowering import CHOSEN_BY_BITS
 from nnbackend_numpy.recording import (
     Form,
     Operation,
@@ -112,7 +115,7 @@ class Layout:
         self.state, self.inputs = list(state), list(inputs)
         self.renewed = len(state) if renews else 0
         operations, self.outputs = _without_repetition(recording, list(outputs))
-        self.operations = _needed(operations, self.outputs)
+        self.operations = brought_together(_needed(operations, self.outputs), self.forms)
         self.holder = holder_of(self.operations, self.forms)
         self.packed: dict[Place, tuple[Place, int]] = {}
         self.groups: dict[Place, list[Place]] = {}
@@ -293,14 +296,25 @@ class Layout:
 
     def _heir_of(self, op: Operation, number: int, form: Form, offsets: dict[Place, int]) -> Place | None:
         """Return an operand that is read for the last time here and whose memory the result may take over."""
-        if not _is_pointwise(op):
-            return None
-        for place in op.arguments:
+        if op.kind == "call" and op.function is np.where and math.prod(form.shape) < CHOSEN_BY_BITS:
+            candidates = self._kept_by_choice(op)
+        else:
+            candidates = op.arguments if _is_pointwise(op) else ()
+        for place in candidates:
             if not isinstance(place, Place) or place not in offsets or self.last.get(place) != number:
                 continue
             if _alike(self.forms[place], form):
                 return place
         return None
+
+    def _kept_by_choice(self, op: Operation) -> Sequence[Any]:
+        """Return the array that the others of a choice are copied into, if they lie elsewhere."""
+        *others, kept = op.arguments
+        if not isinstance(kept, Place) or any(
+            isinstance(a, Place) and self.root[a] == self.root[kept] for a in others
+        ):
+            return ()
+        return (kept,)
 
 
 class _Gaps:

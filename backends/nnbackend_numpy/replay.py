@@ -6,19 +6,22 @@ What a recording holds is laid out once (`nnbackend_numpy.layout`) and bound to 
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from nnbackend.tree import items
+from nnbackend.tree import filler, items
 from nnbackend_numpy.binding import COPIED, Binding
 from nnbackend_numpy.blocks import Evaluator
 from nnbackend_numpy.layout import Arena, Layout
 from nnbackend_numpy.recording import Place, Recording
 
 __all__ = ["Replay"]
+
+_ARRAYS = (np.ndarray, np.generic)
 
 
 class Replay:
@@ -43,6 +46,10 @@ class Replay:
     ----------
     renewed : int
         How many of the outputs are the new state.
+    small : list of int
+        The numbers of the arrays of the state that are new ones after each step.
+    bindings : int
+        How often it was bound to a state.
     """
 
     def __init__(
@@ -60,27 +67,33 @@ class Replay:
         self.renewed = self._layout.renewed
         self._evaluator, self._arena = evaluator, arena
         self._state_forms = [recording.forms[place] for place in state]
-        self._input_forms = [recording.forms[place] for place in inputs]
+        self._taken = [
+            (form.shape, form.dtype, form.strides) for form in map(recording.forms.__getitem__, inputs)
+        ]
         small = [
             form.size <= COPIED and place not in self._layout.packed
             for form, place in zip(self._state_forms, state, strict=True)
         ]
-        self._small = [index for index, is_small in enumerate(small) if is_small]
-        self._small_forms = [self._state_forms[index] for index in self._small]
-        self._small_of = items(self._small)
+        self.small = [index for index, is_small in enumerate(small) if is_small]
+        self._small_forms = [self._state_forms[index] for index in self.small]
+        self._small_of = items(self.small)
         self._large_of = items([index for index, is_small in enumerate(small) if not is_small])
+        self.bindings = 0
         self._memory: Any = None
         self._bound: Binding | None = None
         self._bound_small: Sequence[Any] = ()
+        self._bound_large: Sequence[Any] = ()
+        self._copies: list[Callable[[], Any]] = []
+        self._handed: Sequence[Any] = [None] * len(self.small)
         self._given: list[Any] = []
-        self._copies: list[tuple[Any, Callable[[str], Any] | None]] = []
+        self._results: list[tuple[Any, Callable[[str], Any] | None]] = []
 
     def takes(self, inputs: Sequence[Any]) -> bool:
         """Tell whether the arrays beside the state are such as were recorded."""
-        for array, form in zip(inputs, self._input_forms, strict=True):
-            if not isinstance(array, (np.ndarray, np.generic)):
+        for array, (shape, dtype, strides) in zip(inputs, self._taken, strict=True):
+            if not isinstance(array, _ARRAYS):
                 return False
-            if array.shape != form.shape or array.dtype != form.dtype or array.strides != form.strides:
+            if array.shape != shape or array.dtype != dtype or array.strides != strides:
                 return False
         return True
 
@@ -96,22 +109,24 @@ class Replay:
         """Tell whether the large arrays of a state are those that the step is bound to, and the others are alike."""
         if self._bound is None or self._memory is not self._arena.memory:
             return False
-        if any(map(operator.is_not, self._large_of(state), self._large_of(self._bound.state))):
+        if any(map(operator.is_not, self._large_of(state), self._bound_large)):
             return False
-        for array, form in zip(self._small_of(state), self._small_forms, strict=True):
-            if not isinstance(array, (np.ndarray, np.generic)):
+        for array, handed, form in zip(self._small_of(state), self._handed, self._small_forms, strict=True):
+            if array is handed:
+                continue
+            if not isinstance(array, _ARRAYS):
                 return False
             if array.shape != form.shape or array.dtype != form.dtype:
                 return False
         return True
 
-    def run(self, state: Sequence[Any], inputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    def run(self, state: Sequence[Any], inputs: Sequence[Any]) -> tuple[Sequence[Any], list[Any]]:
         """Run the step, which was bound to a state that this one goes on from; its arrays are given up.
 
         Returns
         -------
-        state : list of array
-            The new state; large arrays are the old ones, written over.
+        small : list of array
+            Of the new state the `small` arrays; the others are those of `state`, written over.
         outputs : list
             The other outputs.
         """
@@ -121,31 +136,30 @@ class Replay:
         assert bound is not None
         for target, array in zip(self._bound_small, self._small_of(state), strict=True):
             target[...] = array
-        given = self._given
-        for index, array in enumerate(inputs):
-            if array is not given[index]:
-                bound.feed(self._layout.inputs[index], array)
-                given[index] = array
-        with self._layout.holder.has_threads():
-            for function, arguments in bound.calls:
-                function(*arguments)
-        new = self._handed_out(bound)
-        return new, [bound.result(output) for output in self._layout.outputs[self.renewed :]]
+        self._compute(bound, inputs)
+        if self.renewed:
+            self._hand_out()
+        return self._handed, [bound.result(output) for output in self._layout.outputs[self.renewed :]]
 
     def repeat(self, inputs: Sequence[Any]) -> list[Any]:
         """Run a step without state; return its outputs in memory of their own."""
         if self._bound is None or self._memory is not self._arena.memory:
             self.bind(())
-        bound, given = self._bound, self._given
+        bound = self._bound
         assert bound is not None
+        self._compute(bound, inputs)
+        return [copy("K") if copy else np.array(bound.result(output)) for output, copy in self._results]
+
+    def _compute(self, bound: Binding, inputs: Sequence[Any]) -> None:
+        given = self._given
         if not all(map(operator.is_, inputs, given)):
             for index, array in enumerate(inputs):
                 if array is not given[index]:
                     bound.feed(self._layout.inputs[index], array)
                     given[index] = array
-        for function, arguments in bound.calls:
-            function(*arguments)
-        return [copy("K") if copy else np.array(bound.result(output)) for output, copy in self._copies]
+        with self._layout.holder.has_threads():
+            for function, arguments in bound.calls:
+                function(*arguments)
 
     def bind(self, state: Sequence[Any]) -> list[Any]:
         """Cut all arrays out of their memory, make the list of calls, and return arrays that hold the state."""
@@ -155,16 +169,28 @@ class Replay:
         self._arena.reserve(self._layout.size)
         self._given = [None] * len(self._layout.inputs)
         with self._layout.holder.has_threads():
-            self._bound = Binding(self._layout, state, frozenset(self._small), self._evaluator, self._arena)
-        self._memory, self._bound_small = self._arena.memory, self._small_of(self._bound.state)
+            bound = self._bound = Binding(
+                self._layout, state, frozenset(self.small), self._evaluator, self._arena
+            )
+        self._memory = self._arena.memory
+        self.bindings += 1
+        self._bound_small, self._bound_large = self._small_of(bound.state), self._large_of(bound.state)
         self._copies = [
-            (output, self._bound.copy_of(output)) for output in self._layout.outputs[self.renewed :]
+            array.copy if array.flags.c_contiguous else functools.partial(array.copy, "K")
+            for array in self._bound_small
         ]
-        return self._handed_out(self._bound)
-
-    def _handed_out(self, bound: Binding) -> list[Any]:
-        """Return the state; small arrays as copies, which are nobody else's, so that they stay as they are."""
+        self._results = [(output, bound.copy_of(output)) for output in self._layout.outputs[self.renewed :]]
+        self._hand_out()
         new = list(bound.state)
-        for index, array in zip(self._small, self._bound_small, strict=True):
-            new[index] = array.copy("K")
+        for index, array in zip(self.small, self._handed, strict=True):
+            new[index] = array
         return new
+
+    def filler(self, structure: Any) -> Callable[[Sequence[Any]], Any]:
+        """Return what makes a state of the `small` arrays that `run` returns, for as long as nothing is bound anew."""
+        assert self._bound is not None
+        return filler(structure, self._bound.state, self.small)
+
+    def _hand_out(self) -> None:
+        """Copy the small arrays of the state: the copies are nobody else's, so that they stay as they are."""
+        self._handed = [copy() for copy in self._copies]

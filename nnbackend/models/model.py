@@ -864,12 +864,7 @@ class Model(Layer):
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
         self._training.start_loss_scale(self._scales_loss, self.backend)
-        self._training.start_optimizer(
-            self.optimizer,
-            {path: parameter._array for path, parameter in trained.items()},
-            self.backend,
-            fixed,
-        )
+        self._training.start_optimizer(self.optimizer, trained, self.backend, fixed)
         state, _ = self._take(step, self._training.gather(trained, fixed, measured), batch)
         return self._training.keep(state, trained, fixed)
 

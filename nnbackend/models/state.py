@@ -55,7 +55,11 @@ class TrainingState:
             self.loss_scale = LossScale().init(backend)
 
     def start_optimizer(
-        self, optimizer: Optimizer, trained: Mapping[str, Any], backend: Backend, frozen: Iterable[str] = ()
+        self,
+        optimizer: Optimizer,
+        trained: Mapping[str, Parameter],
+        backend: Backend,
+        frozen: Iterable[str] = (),
     ) -> None:
         """Make slots for the parameters that have none yet, and take over a learning rate that was changed.
 
@@ -63,17 +67,18 @@ class TrainingState:
         """
         if self.optimizer is None:
             optimizer.warn_of_unmatched([*trained, *frozen])
-            self.optimizer = optimizer.first_state(dict(trained), backend)
+            self.optimizer = optimizer.first_state(_arrays_of(trained), backend)
             self._rate = optimizer.learning_rate
             return
-        slots = self.optimizer["slots"]
-        if not all(trained.keys() <= slot.keys() for slot in slots.values()):
-            new = {path: a for path, a in trained.items() if any(path not in slot for slot in slots.values())}
-            made = optimizer.first_state(new, backend)["slots"]
+        slots, paths = self.optimizer["slots"], trained.keys()
+        if not all(paths <= slot.keys() for slot in slots.values()):
+            new = {path: p for path, p in trained.items() if any(path not in slot for slot in slots.values())}
+            made = optimizer.first_state(_arrays_of(new), backend)["slots"]
             slots = {name: {**made[name], **slot} for name, slot in slots.items()}
             self.optimizer = {**self.optimizer, "slots": slots}
-        if not callable(optimizer.learning_rate) and optimizer.learning_rate != self._rate:
-            self._rate = optimizer.learning_rate
+        rate = optimizer.learning_rate
+        if rate is not self._rate and not callable(rate) and rate != self._rate:
+            self._rate = rate
             self.optimizer = {**self.optimizer, "learning_rate": optimizer.learning_rate_array(backend)}
 
     def learning_rate(self, optimizer: Optimizer) -> float:
@@ -98,14 +103,14 @@ class TrainingState:
     ) -> dict[str, Tree]:
         """Return what a training step changes: trained and other parameters, slots, randomness and metrics."""
         assert self.random is not None
-        slots = {
-            name: slot if len(slot) == len(trained) else {path: slot[path] for path in trained}
-            for name, slot in self.optimizer["slots"].items()
-        }
+        optimizer, slots = self.optimizer, self.optimizer["slots"]
+        if any(len(slot) != len(trained) for slot in slots.values()):
+            slots = {name: {path: slot[path] for path in trained} for name, slot in slots.items()}
+            optimizer = {**optimizer, "slots": slots}
         return {
-            "trainable": {path: parameter._array for path, parameter in trained.items()},
-            "fixed": {path: parameter._array for path, parameter in fixed.items()},
-            "optimizer": {**self.optimizer, "slots": slots},
+            "trainable": _arrays_of(trained),
+            "fixed": _arrays_of(fixed),
+            "optimizer": optimizer,
             **self.random,
             "metrics": measured,
             **({} if self.loss_scale is None else {"loss_scale": self.loss_scale}),
@@ -116,12 +121,12 @@ class TrainingState:
         for part, parameters in (("trainable", trained), ("fixed", fixed)):
             for path, array in state[part].items():
                 parameters[path]._array = array
-        held = self.optimizer["slots"]  # those of frozen parameters are kept for their thawing
-        slots = {
-            name: slot if len(slot) == len(held[name]) else {**held[name], **slot}
-            for name, slot in state["optimizer"]["slots"].items()
-        }
-        self.optimizer = {**state["optimizer"], "slots": slots}
+        held, self.optimizer = self.optimizer["slots"], state["optimizer"]
+        slots = self.optimizer["slots"]
+        if any(len(slot) != len(held[name]) for name, slot in slots.items()):
+            # those of frozen parameters are kept for their thawing
+            slots = {name: {**held[name], **slot} for name, slot in slots.items()}
+            self.optimizer = {**self.optimizer, "slots": slots}
         self.random = {"seed": state["seed"], "step": state["step"]}
         self.loss_scale = state.get("loss_scale")
         measured: Tree = state["metrics"]
@@ -142,6 +147,11 @@ class TrainingState:
         self.optimizer, self.random, self.loss_scale = tree.map(
             lambda array: target.from_host(to_numpy(array)), [self.optimizer, self.random, self.loss_scale]
         )
+
+
+def _arrays_of(parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return the arrays that parameters hold between steps, by path."""
+    return {path: parameter._array for path, parameter in parameters.items()}
 
 
 class Snapshot:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
+import re
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,10 +22,11 @@ from nnbackend.backend import namespace
 from nnbackend.elementwise import rowwise
 from nnbackend_numpy import compiled
 from nnbackend_numpy.blocks import Evaluator
+from nnbackend_numpy.chains import chained
 from nnbackend_numpy.layout import Arena
 from nnbackend_numpy.recording import Recording
 from nnbackend_numpy.replay import Replay
-from nnbackend_numpy.shortcuts import shortcut
+from nnbackend_numpy.shortcuts import shortcut, shortcuts
 
 schedules = nn.optimizers.schedules
 
@@ -1190,6 +1194,151 @@ def test_a_number_is_taken_in_the_dtype_of_the_arrays_beside_it(number, dtype):
     call, operands = shortcut(np.multiply, [number, x, out])
     call(*operands)
     assert out.tobytes() == (number * x).tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("columns", [2, 3, 4])
+@pytest.mark.parametrize("function", [np.add, np.maximum, np.minimum])
+def test_rows_of_a_few_elements_are_reduced_by_columns_to_the_same_bits(function, columns, dtype):
+    special = [0.0, -0.0, 1.5, -1.5, np.nan, np.inf, -np.inf, 1e-42]
+    x = np.array(list(itertools.product(special, repeat=columns)), dtype)
+    x = np.concatenate([x, normal(501, columns).astype(dtype)])
+    out = np.empty((len(x), 1), dtype)
+    calls = shortcuts(function.reduce, [x, -1, None, out, True])
+    assert function.reduce not in [call for call, _ in calls]
+    with np.errstate(invalid="ignore"):
+        for call, operands in calls:
+            call(*operands)
+        assert out.tobytes() == function.reduce(x, -1, None, None, True).tobytes()
+
+
+def test_rows_of_many_elements_are_reduced_as_they_are():
+    x, out = normal(100, 8), np.empty(100, "float32")
+    assert shortcuts(np.add.reduce, [x, -1, None, out, False]) == [(np.add.reduce, [x, -1, None, out, False])]
+
+
+def test_functions_without_a_hash_are_called_as_they_are():
+    class Compiled:
+        __hash__ = None
+
+        def __call__(self, *operands):
+            pass
+
+    call = Compiled()
+    assert shortcuts(call, [1]) == [(call, [1])]
+
+
+def test_a_choice_takes_over_the_memory_of_what_it_keeps():
+    def step(x):
+        y = np.exp(x)
+        return np.where(x > 1.0, y - 1.0, y)
+
+    x = normal(100, 3)
+    replay = recorded(step, x)
+    assert_same(replay.run([], [x])[1], [step(x)])
+    copies_made = [call for call, _ in replay._bound.calls if call is np.copyto]
+    assert len(copies_made) == 1
+
+
+@pytest.mark.parametrize("kept", [lambda x, y: x.T, lambda x, y: y[:, 0:1] + y])
+def test_a_choice_whose_operands_share_memory_has_the_bits_of_the_step_as_written(kept):
+    def step(x):
+        y = np.exp(x)
+        return np.where(y > 1.0, y.T, kept(x, y)), np.where(y > 1.0, y.T, y)
+
+    x = normal(7, 7)
+    assert_same(recorded(step, x).run([], [x])[1], list(step(x)))
+
+
+# Numbers
+
+
+def test_operations_on_numbers_are_one_call():
+    def step(rate, count, x):
+        size = (rate / -np.expm1((count.astype("float64") + 1.0) * -0.1)).astype("float32")
+        total = np.sum(x)
+        return rate * 0.5, count + 1, x * size, rate + total.astype("float64") * 3.0
+
+    state = [np.asarray(0.25), np.asarray(7)]
+    x = normal(50)
+    replay = recorded(step, *state, x, state=2)
+    small, (scaled, total) = replay.run(state, [x])
+    expected = step(*state, x)
+    assert_same([*small, scaled, total], list(expected))
+    # the sum, the numbers, the product
+    assert len([call for call, _ in replay._bound.calls if isinstance(call, np.ufunc)]) == 1
+    assert len(replay._bound.calls) <= 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_chained_numbers_have_the_bits_and_the_warnings_of_arrays(dtype):
+    values = np.array([0.0, -0.0, 1.0, -2.5, 1e-42, 3e38, np.inf, -np.inf, np.nan], dtype)
+
+    def calls(a, b, out):
+        made = [np.empty((), dtype) for _ in range(4)]
+        cast = np.empty((), "float32")
+        return [
+            (np.add, [a, b, made[0]]),
+            (np.multiply, [made[0], 1e10, made[1]]),
+            (np.divide, [made[1], b, made[2]]),
+            (np.negative, [made[2], made[3]]),
+            (np.copyto, [cast, made[3], "unsafe"]),
+            (np.sqrt, [a, made[0]]),  # written again
+            (np.copyto, [out, cast]),
+        ], made
+
+    for first, second in itertools.product(values, repeat=2):
+        a, b = np.array(first), np.array(second)
+        outcomes = []
+        for arrange in (list, chained):
+            out = np.empty((), dtype)
+            made, held = calls(a, b, out)
+            arranged = arrange(made)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                for call, operands in arranged:
+                    call(*operands)
+            told = {re.sub("scalar ", "", str(one.message)) for one in caught}
+            outcomes.append([out.tobytes(), held[0].tobytes(), told])
+        assert outcomes[0] == outcomes[1], (first, second)
+        assert len(arranged) == 1
+
+
+def test_whole_numbers_wrap_around_in_silence():
+    count = np.array(2**62)
+    out = [np.empty((), np.int64) for _ in range(2)]
+    calls = [(np.multiply, [count, 3, out[0]]), (np.add, [out[0], count, out[1]])]
+    assert chained(calls) == calls
+
+
+def test_numbers_that_wait_are_computed_before_they_are_read():
+    def step(a, b, x):
+        first = a + 1.0
+        second = np.exp(x) * first
+        third = first * b
+        return first, np.sum(second * third) + b
+
+    state, x = [np.asarray(2.0), np.asarray(3.0)], normal(20).astype("float64")
+    replay = recorded(step, *state, x, state=2)
+    assert_same([*replay.run(state, [x])[0]], list(step(*state, x)))
+
+
+def test_what_is_written_into_a_small_array_that_was_handed_out_is_read():
+    def step(state, x):
+        return {"count": state["count"] + 1, "sum": state["sum"] + x}, None
+
+    compiled_step = nn.get_backend("numpy").compile(step)
+    state: Any = {"count": np.asarray(0), "sum": np.zeros(2000)}
+    for _ in range(5):
+        state, _ = compiled_step(state, np.ones(2000))
+    held = state
+    state["count"][...] = 40
+    state, _ = compiled_step(state, np.ones(2000))
+    assert (int(state["count"]), float(state["sum"][0])) == (41, 6.0)
+    assert state is not held
+    state["count"] = np.asarray(7)  # the tree is the caller's own
+    assert int(compiled_step(state, np.ones(2000))[0]["count"]) == 8
+    assert compiled_step.count == 1
 
 
 def test_a_program_on_what_a_step_is_given_reads_it_anew_in_each_step():
