@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import array_api_compat
 
@@ -247,6 +247,20 @@ class Backend(ABC):
     def memory_report(self) -> str:
         """Return in words how the device's memory is used now; empty where the library does not tell."""
         return ""
+
+    def __copy__(self) -> Self:
+        """Return itself: it is what this process knows of a library, and stands there once."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself."""
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"The backend {self.name!r} is not pickled: it is what this process knows of a library. Send the name, and "
+            f"ask for it there: nn.get_backend({self.name!r})."
+        )
 
     def __repr__(self) -> str:
         return f"<{self.name} backend>"

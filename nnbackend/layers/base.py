@@ -7,6 +7,7 @@ and plain use, and no layer has a special case.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import itertools
@@ -14,12 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from nnbackend import constraints, initializers, regularizers, tree
 from nnbackend.autodiff import Deferred, Operators, Reference, Tensor, is_floating
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, nearest, plain, to_numpy
-from nnbackend.config import Configurable, snake_case
+from nnbackend.config import Configurable, arguments_of, snake_case
 from nnbackend.elementwise import is_half
 from nnbackend.placement import copy_of, is_at_home
 from nnbackend.policies import POLICIES, DTypePolicy, policy_of, portable, require
@@ -191,6 +192,27 @@ class Parameter(Reference):
         """Move its current value to another backend."""
         self._array = backend.from_host(to_numpy(self._array), self._dtype)
         self.backend = backend
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        """Return another parameter, of the same place in the order of creation, with a copy of its value."""
+        made = Parameter(
+            self.path,
+            copy_of(self._array),
+            self._dtype,
+            self.backend,
+            trainable=self.trainable,
+            regularizer=copy.deepcopy(self._regularizer, memo),
+            constraint=copy.deepcopy(self._constraint, memo),
+        )
+        made.order = self.order
+        memo[id(self)] = made
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"The weight {self.path!r} is not pickled. Its value is: weight.numpy(). A model goes into a file, or to "
+            "another process, by model.save(path) and nn.load_model(path)."
+        )
 
     def __repr__(self) -> str:
         return f"<Parameter {self.path!r} {self._shape} {self._dtype}>"
@@ -389,7 +411,7 @@ class Layer(Configurable):
     _altered: int = 0
 
     #: Attributes in which no layer or parameter of its own stands.
-    _not_searched: ClassVar[frozenset[str]] = frozenset({"_arguments"})
+    _not_searched: ClassVar[frozenset[str]] = frozenset({"_arguments", "_set_since"})
     #: Attributes that this library sets on built layers, and which are no part of what a layer computes.
     _kept_here: ClassVar[frozenset[str]] = frozenset(
         {"_child_names", "_path", "built", "input_shape", "output_shape", "trainable"}
@@ -425,7 +447,7 @@ class Layer(Configurable):
         self.output_shape: Any = None
         self._path: str | None = None
         self._child_names: dict[Layer, str] = {}
-        self._draws = itertools.count()
+        self._draws = 0  # the calls outside of steps that drew random numbers
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -455,6 +477,25 @@ class Layer(Configurable):
             global _structure
             _structure += 1
         super().__setattr__(name, value)
+
+    def _is_option(self, name: str) -> bool:
+        """Tell whether an attribute is an argument; what a layer sets while it is built or called is its own affair."""
+        frame = _frame.get()
+        inside = frame is not None and frame.layer is self
+        return not inside and name not in self._kept_here and name in arguments_of(type(self))
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError(
+            f"copy.copy of {type(self).__name__} {self.path!r} would share its weights. copy.deepcopy makes a copy "
+            "with weights of its own."
+        )
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} {self.path!r} is not pickled, since reading a pickle runs what is in it. A model "
+            "goes into a file, or to another process, by model.save(path) and nn.load_model(path); copy.deepcopy makes "
+            "a copy in this one."
+        )
 
     def __delattr__(self, name: str) -> None:
         global _structure
@@ -861,7 +902,13 @@ class Layer(Configurable):
         if binding is not None:
             return binding.stream(path)
         frame = self._current_frame()
-        return Stream(frame.seed, path, next(self._draws), frame.backend)
+        return Stream(frame.seed, path, self.next_draw(), frame.backend)
+
+    def next_draw(self) -> int:
+        """Return the number of a call outside of steps, each of which draws other random numbers."""
+        number = self._draws
+        vars(self)["_draws"] = number + 1
+        return number
 
     # Calls
 
@@ -1112,7 +1159,7 @@ class Layer(Configurable):
 
     def _settle(self, frame: _Frame) -> None:
         """Remember what it was built with, so that it computes in the same way when called alone."""
-        self.dtype = frame.dtype
+        vars(self)["dtype"] = frame.dtype  # found, not asked for: a file goes on without it
 
 
 def _without_tape(y: Any) -> Any:
@@ -1219,7 +1266,7 @@ def _reset(before: list[tuple[Layer, dict[str, Any]]]) -> None:
 
 
 def _arguments_of(function: Callable[..., Any]) -> list[str]:
-    code = getattr(function, "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None)
     return [] if code is None else list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 

@@ -581,7 +581,7 @@ class _Alone(Binding):
             parameter.assign(value)
 
     def stream(self, path: str) -> Stream:
-        return Stream(self.seed, path, next(self.layer._draws), self.backend)
+        return Stream(self.seed, path, self.layer.next_draw(), self.backend)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -66,8 +67,19 @@ class Graph(Model):
         self._input_keys = keys
         names = [symbol.name or f"input_{number}" for number, symbol in enumerate(self._inputs)]
         self.input_names: list[str] = _distinct(names) if keys is None else keys
+        self._count_uses()
+
+    def _count_uses(self) -> None:
         self._uses = Counter(id(source) for node in self._nodes for source in node.sources())
         self._uses.update(id(symbol) for symbol in self._outputs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
+        """Return a copy with layers, weights and calls of its own."""
+        for node in self._nodes:  # each after those that it needs: graphs may be deeper than Python's stack
+            copy.deepcopy(node, memo)
+        made = super().__deepcopy__(memo)
+        made._count_uses()
+        return made
 
     # Description
 

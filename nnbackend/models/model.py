@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from nnbackend import losses, optimizers, tree
 from nnbackend import metrics as measures
@@ -161,6 +161,14 @@ class Model(Layer):
         self.epochs_trained = 0
         self._output_sample: Any = None
         self._training = TrainingState()
+        self._eager = False
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Forget what was made for steps, and where `fit` stands."""
+        self.stop_training = False
+        self.feed: Feed | None = None
+        self.run: Run | None = None
         self._averaged = False
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._compiled_at = (0, 0)
@@ -178,6 +186,16 @@ class Model(Layer):
         ) = None
         self._prepared: tuple[int, str | None, list[tuple[Any, tuple[int, ...]]]] | None = None
         self._never_called: list[Layer] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy that predicts the same, and trains on by itself from where this one stands.
+
+        It has copies of layers, weights, optimizer and the state of training, and the same seed, on the same backend.
+        Where this one is within `fit`, the copy is not; within `averaged_weights`, the averages are the copy's weights.
+        """
+        made = super().__deepcopy__(memo)
+        made._begin_anew()
+        return made
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a model like this one; where it lives is not among them."""
@@ -200,6 +218,24 @@ class Model(Layer):
         "_prepared",
         "_switches",
         "_taken",
+    }
+    _not_copied = Layer._not_copied | {  # what `_begin_anew` sets
+        "_alters",
+        "_averaged",
+        "_compiled",
+        "_compiled_at",
+        "_handles",
+        "_members",
+        "_never_called",
+        "_parts",
+        "_placed",
+        "_prepared",
+        "_scales_loss",
+        "_switches",
+        "_taken",
+        "feed",
+        "run",
+        "stop_training",
     }
     _kept_here = (
         Layer._kept_here

@@ -381,7 +381,7 @@ def _restore(
     with use_backend(target):
         model: Model = _expect(Model, config.restore(metadata["model"], custom_objects), path)
     model.backend = target
-    model.dtype = metadata["dtype"]
+    vars(model)["dtype"] = metadata["dtype"]  # told beside the arguments that it was made with
     model.seed = int(metadata["seed"])
     if metadata["input_shape"] is not None:
         model.build(_shape_of(metadata["input_shape"]))

@@ -39,6 +39,16 @@ class TrainingState:
         self.random: dict[str, Any] | None = None
         self._rate: float | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrainingState:
+        """Return copies of all of it, on the device."""
+        made = TrainingState()
+        made.optimizer, made.random, made.loss_scale = tree.map(
+            copy_of, [self.optimizer, self.random, self.loss_scale]
+        )
+        made._rate = self._rate
+        memo[id(self)] = made
+        return made
+
     def start_random(self, seed: int, backend: Backend) -> dict[str, Any]:
         """Return key and step of the random streams; at first those of the seed."""
         if self.random is None:

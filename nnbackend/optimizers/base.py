@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
@@ -320,7 +321,7 @@ class Optimizer(Configurable):
                 f"{type(self).__name__} expects {name} to be patterns of paths or a function of a path, got {which!r}."
             )
         self._patterns[name] = found = [re.compile(pattern) for pattern in patterns]
-        return lambda path: any(pattern.search(path) for pattern in found)
+        return functools.partial(_is_found_in, found)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an optimizer like this one as it is now."""
@@ -741,6 +742,11 @@ _ELSEWHERE = {
     "betas": "beta_1",
     "wd": "weight_decay",
 }
+
+
+def _is_found_in(patterns: Sequence[re.Pattern[str]], path: str) -> bool:
+    """Tell whether one of the patterns is found in a path."""
+    return any(pattern.search(path) for pattern in patterns)
 
 
 def _no_such_option(kind: type[Optimizer], name: str) -> str:
