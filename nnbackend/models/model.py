@@ -98,6 +98,8 @@ class Model(Layer):
         The seed in use.
     optimizer : Optimizer or None
         What `compile` was given.
+    loss_scaling : LossScale
+        How the loss is scaled where layers compute in float16.
     stop_training : bool
         A callback sets it to end `fit`: after the epoch, whose other batches are left out if a batch was at hand.
     run : Run or None
@@ -155,9 +157,7 @@ class Model(Layer):
         key_words(self.seed)  # refuses what is no seed
         self.optimizer: optimizers.Optimizer | None = None
         self.objective: Objective | None = None
-        self.stop_training = False
-        self.feed: Feed | None = None
-        self.run: Run | None = None
+        self.loss_scaling = LossScale()
         self.epochs_trained = 0
         self._output_sample: Any = None
         self._training = TrainingState()
@@ -175,7 +175,6 @@ class Model(Layer):
         self._members: tuple[Layer, ...] = ()
         self._scales_loss = False
         self._alters = False  # whether its layers set attributes while they compute
-        self._eager = False
         self._taken: Any = None  # what inputs were like that a step could take as they are
         # what `_prepare` found; steps rely on it, and nothing else does
         self._handles: dict[str, Parameter] = {}
@@ -449,6 +448,7 @@ class Model(Layer):
         metrics: Any = (),
         *,
         loss_weights: Any = None,
+        loss_scale: LossScale | None = None,
         run_eagerly: bool = False,
     ) -> None:
         """Say how the model is trained and measured.
@@ -464,6 +464,8 @@ class Model(Layer):
             sequence of metrics alone, is for each of them.
         loss_weights : list or dict of float, optional
             For several outputs, how much each loss counts in the sum that is made small.
+        loss_scale : LossScale, optional
+            How the loss is scaled where layers compute in float16; elsewhere it is not.
         run_eagerly : bool
             Whether every step runs as the Python that it is written in, so that one may print in it and look into it.
             Otherwise the backend may repeat what it did in the first steps: NumPy records the second and third step
@@ -490,9 +492,15 @@ class Model(Layer):
         """
         if loss is None:
             raise TypeError("compile expects a loss, such as loss='mean_squared_error'.")
+        if not isinstance(loss_scale, LossScale | None):
+            raise TypeError(
+                "compile expects loss_scale to be a LossScale, such as nn.LossScale(initial=1024.0), got "
+                f"{loss_scale!r}."
+            )
         objective = Objective(loss, metrics, loss_weights, self.output_names)
         self.optimizer = optimizers.get(optimizer)
         self.objective = objective
+        self.loss_scaling = loss_scale or LossScale()
         self._training.optimizer = self._training.loss_scale = None
         self._compiled, self._eager, self._alters = {}, bool(run_eagerly), False
 
@@ -536,7 +544,7 @@ class Model(Layer):
 
     def _put_to_use(self) -> None:
         """Let what steps are made of keep its options."""
-        used: list[Any] = [self.optimizer]
+        used: list[Any] = [self.optimizer, self.loss_scaling]
         if self.objective is not None:
             used += [*self.objective.losses, *(m for chosen in self.objective.metrics for m in chosen)]
         used += [layer.activity_regularizer for layer in self._members]
@@ -894,7 +902,7 @@ class Model(Layer):
         step = self._step("train", frozen)
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
-        self._training.start_loss_scale(self._scales_loss, self.backend)
+        self._training.start_loss_scale(self.loss_scaling if self._scales_loss else None, self.backend)
         self._training.start_optimizer(
             self.optimizer,
             {path: parameter._array for path, parameter in trained.items()},
@@ -1214,12 +1222,13 @@ class Model(Layer):
         """What the loss is multiplied by in the next training step; None where no layer computes in float16.
 
         It begins at 32768. A step whose gradients are not all finite changes nothing but halves it, and 2000 good
-        steps in a row double it (`nnbackend.LossScale`). Reading it waits for the device.
+        steps in a row double it, unless `compile` was given another `nnbackend.LossScale`. Reading it waits for the
+        device.
         """
         held = self._training.loss_scale
         if held is not None:
             return float(to_numpy(held["scale"]))
-        return LossScale().initial if _scales_loss(self.family()) else None
+        return self.loss_scaling.initial if _scales_loss(self.family()) else None
 
     @contextmanager
     def averaged_weights(self) -> Iterator[Model]:

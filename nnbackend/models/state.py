@@ -57,12 +57,12 @@ class TrainingState:
             self.random = {"seed": backend.from_host(words), "step": backend.from_host(0, "int64")}
         return self.random
 
-    def start_loss_scale(self, scales: bool, backend: Backend) -> None:
-        """Make the state of the loss scale where one is needed and there is none."""
-        if not scales:
+    def start_loss_scale(self, scaling: LossScale | None, backend: Backend) -> None:
+        """Make the state of the loss scale where the loss is scaled and there is none."""
+        if scaling is None:
             self.loss_scale = None
         elif self.loss_scale is None:
-            self.loss_scale = LossScale().init(backend)
+            self.loss_scale = scaling.init(backend)
 
     def start_optimizer(
         self, optimizer: Optimizer, trained: Mapping[str, Any], backend: Backend, frozen: Iterable[str] = ()

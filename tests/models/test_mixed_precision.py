@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -236,6 +237,43 @@ def test_a_scale_that_has_moved_is_saved_with_its_count(backend, float16, tmp_pa
     assert int(nn.to_numpy(held["good_steps"])) == 1
     model.compile("sgd", "mse")  # begins anew
     assert model.loss_scale == 2.0**15
+
+
+def test_compile_says_how_the_loss_is_scaled(backend, float16, tmp_path):
+    model = regression(backend)
+    model.compile("sgd", "mse", loss_scale=nn.LossScale(initial=8.0, growth_interval=2))
+    assert model.loss_scale == 8.0
+    seen = []
+    for _ in range(4):
+        model.train_on_batch(X, X[:, :1])
+        seen.append(model.loss_scale)
+    assert seen == [8.0, 16.0, 16.0, 32.0]
+    with pytest.raises(TypeError, match="LossScale keeps growth_interval=2: a compiled model has read it"):
+        model.loss_scaling.growth_interval = 3
+    model.save(tmp_path / "model.safetensors")
+    loaded = nn.load_model(tmp_path / "model.safetensors", backend=backend)
+    for each in (model, loaded, copy.deepcopy(model)):
+        assert each.loss_scaling.get_config() == {"initial": 8.0, "growth_interval": 2}
+        for _ in range(2):
+            each.train_on_batch(X, X[:, :1])
+        assert each.loss_scale == 64.0
+    model.compile("sgd", "mse")
+    assert model.loss_scale == 2.0**15
+
+
+def test_a_model_in_float32_has_no_scale_whatever_compile_was_told(light):
+    model = nn.Sequential([nn.Dense(1)], backend=light, seed=0)
+    model.compile("sgd", "mse", loss_scale=nn.LossScale(8.0))
+    model.train_on_batch(X, X[:, :1])
+    assert model.loss_scale is None
+
+
+@pytest.mark.parametrize("wrong", [1024.0, nn.LossScale])
+def test_a_loss_scale_that_is_none_is_refused(wrong):
+    with pytest.raises(
+        TypeError, match=r"expects loss_scale to be a LossScale, such as nn.LossScale\(initial="
+    ):
+        nn.Sequential([nn.Dense(1)]).compile("sgd", "mse", loss_scale=wrong)
 
 
 def test_a_moved_model_takes_its_scale_along(backend, float16):
