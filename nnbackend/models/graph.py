@@ -6,12 +6,13 @@ import copy
 import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from nnbackend import functional
 from nnbackend.backend import Backend, plain
 from nnbackend.layers.base import Layer, Masked, cast
 from nnbackend.layers.graph import Node, Symbol, library_functions, replace_symbols, require_declared
+from nnbackend.models.listing import CURE, LayerTuple
 from nnbackend.models.model import Model
 from nnbackend.models.objective import in_order
 
@@ -84,9 +85,13 @@ class Graph(Model):
     # Description
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> tuple[Layer, ...]:
         """The layers, in the order in which they are called first."""
-        return list(self._layers)
+        return LayerTuple(self._layers)
+
+    @layers.setter
+    def layers(self, value: object) -> NoReturn:
+        raise AttributeError(CURE)
 
     @property
     def output_names(self) -> list[str] | None:
