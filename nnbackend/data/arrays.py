@@ -93,6 +93,10 @@ def to_array(values: Any, name: str) -> Any:
     elif is_array(values):
         array = _native(values, name)
     else:
+        if isinstance(values, (list, tuple)) and any(
+            is_array(row) and not host().owns(row) for row in values
+        ):
+            values = [to_numpy(row) if is_array(row) else row for row in values]
         try:
             array = host().from_host(values)
             if str(array.dtype) == "object":  # columns of several dtypes: lists have the common one
@@ -260,9 +264,14 @@ def require_equal_lengths(owner: str, parts: list[tuple[str, Any]]) -> int:
                 f"of {first}. Put one for each row in a list."
             )
         if int(array.shape[0]) != count:
+            cure = (
+                " A list of arrays is several inputs; rows of one are numpy.stack(rows)."
+                if "[0]" in first
+                else ""
+            )
             raise ValueError(
                 f"{owner} expects {name} with one row for each row of {first}, got {int(array.shape[0])} rows of "
-                f"{name} for {count} of {first}."
+                f"{name} for {count} of {first}.{cure}"
             )
     return count
 

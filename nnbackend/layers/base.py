@@ -396,6 +396,8 @@ class Layer(Configurable):
 
     #: False for layers that take integers as they are, such as indices.
     casts_input = True
+    #: Whether a list of arrays of one axis is the rows of its one input, also before it is built.
+    takes_rows: ClassVar[bool] = False
     #: The axes of a sample by name, such as ``"h w c"``; inputs of another rank are refused. Empty where any will do.
     expects: ClassVar[str] = ""
     #: Those of these axes whose lengths stay what they were when the layer was built.
@@ -583,11 +585,7 @@ class Layer(Configurable):
         if not self.expects:
             return
         axes = self.expects.split()
-        if isinstance(input_shape, (list, dict)):
-            raise TypeError(
-                f"{type(self).__name__} {self.path!r} expects one input of shape ({', '.join(['n', *axes])}), got a "
-                f"{type(input_shape).__name__} of {len(input_shape)}."
-            )
+        self._require_one(input_shape, ", ".join(["n", *axes]))
         came = ", ".join(["n", *map(str, input_shape)])
         if len(input_shape) != len(axes):
             cure = "Check the layer before it."
@@ -613,6 +611,15 @@ class Layer(Configurable):
                     f"{type(self).__name__} {self.path!r} was built for inputs of shape ({', '.join(['n', *wanted])}), "
                     f"got ({came}). Check the layer before it."
                 )
+
+    def _require_one(self, input_shape: Any, wanted: str) -> None:
+        """Refuse several inputs where one is taken."""
+        if isinstance(input_shape, (list, dict)):
+            raise TypeError(
+                f"{type(self).__name__} {self.path!r} expects one input of shape ({wanted}), got a "
+                f"{type(input_shape).__name__} of {len(input_shape)}. Give the array itself; where arrays are the rows "
+                "of one, put them together: numpy.stack(rows)."
+            )
 
     def check_values(self, x: Any) -> None:
         """Refuse inputs whose numbers the layer does not take; asked on the host, before data go into steps.
@@ -1148,8 +1155,9 @@ class Layer(Configurable):
     def _note(self, error: Exception, x: Any) -> None:
         """Add to an error in which layer it arose; the innermost speaks."""
         if not getattr(error, "__notes__", None):
-            shapes = map_arrays(lambda array: tuple(getattr(array, "shape", ())), x)
-            error.add_note(f"in {type(self).__name__} {self.path!r}, called on shape {shapes}")
+            shapes = map_arrays(lambda array: shown_shape(array) if hasattr(array, "shape") else "()", x)
+            shown = shapes if isinstance(shapes, str) else str(shapes).replace("'", "")
+            error.add_note(f"in {type(self).__name__} {self.path!r}, called on shape {shown}")
 
     def _receive(self, x: Any) -> Any:
         """Make arrays of what the outermost layer is called on."""
@@ -1198,6 +1206,14 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
 def sample_shape(y: Any) -> Any:
     """Return the shape of an output without the axis of samples; a list of them for several outputs."""
     return map_arrays(lambda array: tuple(getattr(array, "shape", ()))[1:], y)
+
+
+def shown_shape(x: Any) -> str:
+    """Return an input's shape in words: where a layer is tried on one sample of zeros, n stands for its data."""
+    shape, binding = tuple(x.shape), _binding.get()
+    if binding is not None and binding.builds:
+        return f"({', '.join(['n', *map(str, shape[1:])])})"
+    return str(shape)
 
 
 def _shapes_of(inputs: Sequence[Any]) -> list[Any]:

@@ -32,6 +32,7 @@ class _OverAxes(Layer):
 
     passes_mask = True
     computes_wide = True
+    takes_rows = True
     axis: Any
 
     def _axes(self, input_shape: Shape) -> tuple[int, ...]:

@@ -172,7 +172,8 @@ class Graph(Model):
     def _takes_several(self, x: Any) -> bool:
         if not self._single:
             return True
-        return isinstance(x, (list, tuple)) and len(x) == 1 and hasattr(x[0], "shape")
+        listed = isinstance(x, (list, tuple)) and len(x) == 1 and hasattr(x[0], "shape")
+        return listed and not self._are_rows(x)
 
     def _dataset(
         self, owner: str, x: Any, y: Any = None, weight: Any = None, *, on: Backend | None = None

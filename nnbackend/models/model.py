@@ -584,9 +584,20 @@ class Model(Layer):
 
     def _takes_several(self, x: Any) -> bool:
         """Tell whether these inputs are several, rather than the rows of one."""
-        return isinstance(x, dict) or (
-            isinstance(x, (list, tuple)) and len(x) > 0 and all(is_array(item) for item in x)
-        )
+        if isinstance(x, dict):
+            return True
+        listed = isinstance(x, (list, tuple)) and len(x) > 0 and all(is_array(item) for item in x)
+        return listed and not self._are_rows(x)
+
+    def _are_rows(self, x: Sequence[Any]) -> bool:
+        """Tell whether arrays are samples of one input: where the model takes one, and they have as many axes."""
+        axes = self._sample_axes()
+        return axes is not None and all(len(item.shape) == axes for item in x)
+
+    def _sample_axes(self) -> int | None:
+        """Return how many axes a sample has; None where there are several inputs, or it is not known yet."""
+        shape = self.input_shape if self.built else self.declared_shape()
+        return len(shape) if isinstance(shape, tuple) else None
 
     def _input_dtypes(self) -> Any:
         """Return what inputs are cast to: a dtype, None to leave integers, or a list or dict of them."""
@@ -697,10 +708,11 @@ class Model(Layer):
         Parameters
         ----------
         x, y : array, list or table of shape (n, ...)
-            Inputs and targets, one row for each sample; arrays of any backend. Memory-mapped arrays stay in their
+            Inputs and targets, one row for each sample; arrays of any backend. A list of arrays is several inputs,
+            unless each is of the shape of one sample: then it is the rows of one. Memory-mapped arrays stay in their
             files, and only the rows of a batch are read. Instead of both, a `nnbackend.data.DataLoader`, or a stream of
             batches ``(x, y)`` or ``(x, y, sample_weight)``: an iterable, a function that returns an iterator, or an
-            iterator such as a generator. Batches are tuples; a list is several inputs.
+            iterator such as a generator. Batches are tuples.
         batch_size : int, optional
             Samples of a step, 32 without it; the last batch of an epoch has what is left. Loaders and streams have
             their own.
@@ -1197,13 +1209,19 @@ class Model(Layer):
             self._handles[path].assign(array)
         return found
 
+    def _count_rows(self, x: Any) -> int:
+        """Return how many samples these inputs are."""
+        while isinstance(x, (list, tuple, dict)) and self._takes_several(x):
+            x = next(iter(x.values() if isinstance(x, dict) else x))
+        return int(x.shape[0]) if hasattr(x, "shape") and len(x.shape) else len(x)
+
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Return loss and metrics of these samples."""
-        return self.evaluate(x, y, sample_weight=sample_weight, batch_size=max(1, _rows(x)))
+        return self.evaluate(x, y, sample_weight=sample_weight, batch_size=max(1, self._count_rows(x)))
 
     def predict_on_batch(self, x: Any) -> Any:
         """Return the outputs for these samples, computed at once."""
-        return self.predict(x, batch_size=max(1, _rows(x)))
+        return self.predict(x, batch_size=max(1, self._count_rows(x)))
 
     @property
     def current_learning_rate(self) -> float:
@@ -1565,9 +1583,3 @@ def _class_of_arrays(backend: Backend) -> type:
 
 def _optional_count(owner: str, name: str, value: Any) -> int | None:
     return None if value is None else positive_integer(owner, name, value)
-
-
-def _rows(x: Any) -> int:
-    if isinstance(x, dict) or (isinstance(x, (list, tuple)) and all(is_array(part) for part in x)):
-        x = next(iter(x.values() if isinstance(x, dict) else x))
-    return int(x.shape[0]) if hasattr(x, "shape") and len(x.shape) else len(x)

@@ -123,10 +123,18 @@ class Sequential(Model):
                     raise
                 raise TypeError(
                     f"{type(self).__name__} {self.path!r} got {len(shape)} inputs, of which {type(layer).__name__} "
-                    f"{layer.path!r} takes one. Where a stream yields lists [x, y], yield tuples: (x, y)."
+                    f"{layer.path!r} takes one. Give the array itself; where arrays are the rows of one, put them "
+                    "together: numpy.stack(rows). Where a stream yields lists [x, y], yield tuples: (x, y)."
                 ) from error
             shape = layer.output_shape
         self._output_sample = shape
+
+    def _sample_axes(self) -> int | None:
+        known = super()._sample_axes()
+        if known is not None or self.built or not self._layers:
+            return known
+        first = self._layers[0]
+        return len(first.expects.split()) if first.expects else 1 if first.takes_rows else None
 
     def check_values(self, x: Any) -> None:
         """Refuse data whose numbers the first layer does not take."""
