@@ -23,6 +23,7 @@ __all__ = [
     "require_equal_lengths",
     "require_finite",
     "require_numbers",
+    "require_weight",
     "split",
     "split_at",
     "to_array",
@@ -279,6 +280,22 @@ def require_equal_lengths(owner: str, parts: list[tuple[str, Any]]) -> int:
 def _check_weights(owner: str, weight: Any) -> None:
     if not bool(host().xp.all(weight >= 0)):
         raise ValueError(f"{owner} expects weights that are zero or more, got negative ones or NaN.")
+
+
+def require_weight(data: Dataset, owner: str) -> None:
+    """Refuse data of which no sample has any weight.
+
+    Raises
+    ------
+    ValueError
+        With the cure.
+    """
+    parts = tree.leaves(data.weight)
+    if parts and not any(bool(host().xp.any(to_numpy(part) > 0.0)) for part in parts):
+        raise ValueError(
+            f"{owner} expects a weight above zero for some sample, got 0 for all {len(data)}: there is nothing to "
+            "learn from or to measure. Look at sample_weight and class_weight."
+        )
 
 
 def weigh_classes(
