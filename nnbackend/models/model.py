@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from math import isfinite
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -29,6 +30,7 @@ from nnbackend.data import (
     move,
     place,
     require_finite,
+    require_weight,
     sent,
     split,
     to_array,
@@ -47,6 +49,7 @@ from nnbackend.layers.base import (
 )
 from nnbackend.models.interrupts import whole_steps
 from nnbackend.models.objective import Objective
+from nnbackend.models.overflow import warn_of_overflow, warn_of_weights
 from nnbackend.models.reporting import reporter, watched, watcher_of
 from nnbackend.models.run import Run
 from nnbackend.models.state import TrainingState
@@ -170,6 +173,7 @@ class Model(Layer):
         self.feed: Feed | None = None
         self.run: Run | None = None
         self._averaged = False
+        self._told_of_overflow = False
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._compiled_at = (0, 0)
         self._members: tuple[Layer, ...] = ()
@@ -232,6 +236,7 @@ class Model(Layer):
         "_scales_loss",
         "_switches",
         "_taken",
+        "_told_of_overflow",
         "feed",
         "run",
         "stop_training",
@@ -247,6 +252,7 @@ class Model(Layer):
             "_declared",
             "_eager",
             "_output_sample",
+            "_told_of_overflow",
             "_training",
         }
         | {"epochs_trained", "objective", "optimizer", "run", "stop_training"}
@@ -503,6 +509,7 @@ class Model(Layer):
         self.loss_scaling = loss_scale or LossScale()
         self._training.optimizer = self._training.loss_scale = None
         self._compiled, self._eager, self._alters = {}, bool(run_eagerly), False
+        self._told_of_overflow = False
 
     @property
     def loss(self) -> losses.Loss | None:
@@ -666,6 +673,7 @@ class Model(Layer):
         if loader is not None:
             return self._pass_over(loader, owner, steps, finite)
         data = self._checked(owner, self._dataset(owner, *given, on=place(self.backend, *given)), finite)
+        require_weight(data, owner)
         size = batch_size or MEASURED_AT_ONCE
         return _Measurable(
             partial(self._first_batches, data, size, steps), length=_count(len(data), size, steps)
@@ -756,6 +764,12 @@ class Model(Layer):
             If the model was not compiled.
         ValueError, TypeError
             If the data are empty, of different lengths, not numbers, or do not fit the model or the loss.
+
+        Warns
+        -----
+        RuntimeWarning
+            After an epoch, where no sample had any weight; and once, where layers compute in float16 and numbers past
+            its largest, 65504, keep steps from changing anything.
         """
         batch_size = _optional_count("fit", "batch_size", batch_size)
         epochs = positive_integer("fit", "epochs", epochs)
@@ -785,6 +799,7 @@ class Model(Layer):
         )
         if validation_data is not None:
             validation = self._validation(validation_data, validation_size, validation_steps, check_finite)
+        self._told_of_overflow = False
         history = History()
         watchers = Callbacks([*reporter(verbose), *_listed(callbacks), history], self)
         self.stop_training = False
@@ -831,7 +846,7 @@ class Model(Layer):
         else:
             run.measured, run.within = self._no_metrics(), True
             watchers.epoch_begin(run.epoch)
-        batches = iter(() if stopped else run.feed)
+        batches, batch = iter(() if stopped else run.feed), None
         with whole_steps() as whole:
             for number, batch in enumerate(batches, run.feed.state()["batch"]):
                 watchers.batch_begin(number, batch)
@@ -842,6 +857,7 @@ class Model(Layer):
                     break
         self.epochs_trained += 1
         logs = self._numbers(run.measured)
+        self._look_at(f"epoch {run.epoch + 1}", logs["loss"], run.measured, batch)
         if validation is not None:
             watchers.test_begin()
             numbers = self._measure_all(validation.batches())
@@ -849,6 +865,13 @@ class Model(Layer):
             logs |= {f"val_{name}": value for name, value in numbers.items()}
         epoch, run.epoch, run.within, run.measured = run.epoch, run.epoch + 1, False, None
         watchers.epoch_end(epoch, logs)
+
+    def _look_at(self, when: str, loss: float, measured: Tree, batch: Batch | None) -> None:
+        """Warn where there is nothing to learn from, and once where float16 is too narrow."""
+        if not isfinite(loss):
+            warn_of_weights(when, loss, measured)
+        if self._scales_loss and not self._told_of_overflow and batch is not None:
+            self._told_of_overflow = warn_of_overflow(self, when, loss, batch)
 
     def _feed(
         self,
@@ -876,6 +899,7 @@ class Model(Layer):
             if class_weight is not None:
                 shape = self.compute_output_shape(sample_shape(data.x))
                 data = weigh_classes(data, class_weight, self._root_dtype(), "fit", shape, complete=True)
+            require_weight(data, "fit")
             seed = self.seed if shuffle else None
             size = batch_size or TRAINED_AT_ONCE
             return ArrayFeed(data, size, seed, self.epochs_trained, steps, self.backend), validation
@@ -1143,9 +1167,12 @@ class Model(Layer):
                 "train_on_batch",
                 self.compute_output_shape(sample_shape(data.x)),
             )
+        batch = data.on(self.backend)
         with whole_steps() as whole, whole:
-            measured = self._train(data.on(self.backend), self._no_metrics())
-        return self._numbers(measured)
+            measured = self._train(batch, self._no_metrics())
+        numbers = self._numbers(measured)
+        self._look_at("the batch", numbers["loss"], measured, batch)
+        return numbers
 
     def minimize(
         self,

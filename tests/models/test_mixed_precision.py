@@ -397,3 +397,61 @@ def test_replayed_steps_have_the_bits_of_the_step_as_written(eager, backend, flo
     assert_same(model.get_weights(), written.get_weights())
     assert_same(slots(model).values(), slots(written).values())
     assert model.loss_scale == written.loss_scale
+
+
+def too_large(backend: Any, where: str) -> tuple[Any, Any, Any]:
+    """Return a model in float16, inputs and targets, of which something passes the largest number."""
+    hidden = nn.Dense(4, kernel_initializer="ones", name="hidden")
+    model = nn.Sequential([hidden, nn.Dense(1)], backend=backend, dtype="mixed_float16", seed=0)
+    model.compile("sgd", "mse", loss_scale=nn.LossScale(2.0))
+    x = np.full((8, 3), {"inputs": 1e6, "outputs": 6e4, "data": np.nan}.get(where, 1.0))
+    return model, x, np.full(8, 1e9 if where == "gradients" else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (
+            "inputs",
+            r"the loss of epoch 1 is (nan|inf)\. Steps .*Inputs reach 1e\+06: bring them to about 1, as nn",
+        ),
+        (
+            "outputs",
+            r"first are in the output of Dense 'hidden'\. Make inputs and targets smaller, give the layer d",
+        ),
+        ("data", r"The first are in the data: x holds NaN or infinite values\. Remove or fill them\.$"),
+        (
+            "gradients",
+            r"its gradients are not finite even with a loss scale of 1\. .*in the gradient of the output of Dense",
+        ),
+    ],
+)
+def test_fit_says_once_what_passes_the_largest_number(where, message, backend, float16):
+    if backend.name == "jax" and where != "outputs":
+        pytest.skip("each case is compiled")
+    model, x, y = too_large(backend, where)
+    model.build((3,))
+    before = model.get_weights()
+    head = r"^Sequential 'sequential' computes in float16, whose largest number is 65504, and .*"
+    with pytest.warns(RuntimeWarning, match=head + message) as caught:
+        model.fit(x, y, epochs=3, batch_size=4, verbose=0)
+    assert len(caught) == 1
+    assert_same(model.get_weights(), before)
+    state = model._training
+    assert int(nn.to_numpy(state.random["step"])) == 6  # the step that was looked into is forgotten
+    assert int(nn.to_numpy(state.optimizer["step"])) == 0
+    with pytest.warns(RuntimeWarning, match=head):
+        model.fit(x, y, verbose=0)
+
+
+def test_train_on_batch_says_so_too(backend, float16):
+    model, x, y = too_large(backend, "inputs")
+    with pytest.warns(RuntimeWarning, match=r"and the loss of the batch is nan.*Inputs reach 1e\+06"):
+        model.train_on_batch(x, y)
+    assert np.isnan(model.train_on_batch(x, y)["loss"])
+
+
+def test_a_scale_that_only_came_down_is_no_reason_to_warn(backend, float16):
+    model = regression(backend)
+    model.fit(X, np.full((16, 1), 3e3), batch_size=4, epochs=2, verbose=0)  # warnings are errors
+    assert model.loss_scale < 2.0**15
