@@ -415,7 +415,7 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
         current = chosen()
         if current is not None and not options:
             return current
-        which = current.name if current is not None else os.environ.get(ENVIRONMENT_VARIABLE) or "numpy"
+        which = current.name if current is not None else _of_the_environment()
     elif not isinstance(which, str):
         raise TypeError(f"A backend is a name or a Backend, got {type(which).__name__}.")
     key = (which, tuple(sorted(options.items())))
@@ -437,6 +437,18 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
     return _instances[key]
 
 
+def _of_the_environment() -> str:
+    """Return the name that the environment gives, or NumPy's."""
+    name = os.environ.get(ENVIRONMENT_VARIABLE) or "numpy"
+    known = [*_BUILT_IN, *_foreign()] if name not in _BUILT_IN else [name]
+    if name not in known:
+        raise ValueError(
+            f"The environment variable {ENVIRONMENT_VARIABLE} names the unknown backend {name!r}; the known ones are "
+            f"{', '.join(known)}.{nearest(name, known)} Unset it for NumPy."
+        )
+    return name
+
+
 def _check_options(name: str, cls: type[Backend], options: Mapping[str, Any]) -> None:
     """Refuse options that a backend does not take."""
     parameters = inspect.signature(cls).parameters
@@ -445,9 +457,13 @@ def _check_options(name: str, cls: type[Backend], options: Mapping[str, Any]) ->
     for option in options:
         if option not in parameters:
             known = f"it takes {', '.join(parameters)}" if parameters else "it takes none"
-            raise TypeError(
-                f"The backend {name!r} has no option {option!r}; {known}.{nearest(option, parameters)}"
-            )
+            cure = nearest(option, parameters)
+            if option == "device":
+                having = [
+                    each for each in _BUILT_IN if "device" in inspect.signature(_class_of(each)).parameters
+                ]
+                cure = f" It has one device; those that choose theirs are {', '.join(having)}."
+            raise TypeError(f"The backend {name!r} has no option {option!r}; {known}.{cure}")
 
 
 def chosen() -> Backend | None:

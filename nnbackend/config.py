@@ -11,7 +11,7 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Self, TypeVar
@@ -150,7 +150,29 @@ class Configurable:
 
     @classmethod
     def _require_places(cls, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
-        """Refuse arguments that ``__init__`` has no place for, in better words than Python's."""
+        """Refuse arguments that ``__init__``, which may be that of a private class, has no place for."""
+        if not arguments and not options:  # a copy is made without any
+            return
+        signature = _signature_of(cls.__init__)
+        kind = inspect.Parameter
+        places = list(signature.parameters.values())[1:]
+        if all(place.kind is not kind.VAR_KEYWORD for place in places):
+            known = {place.name for place in places}
+            cls._refuse_unknown([name for name in options if name not in known], known)
+        try:
+            signature.bind(None, *arguments, **options)
+        except TypeError as error:
+            variable = (kind.VAR_KEYWORD, kind.VAR_POSITIONAL)
+            names = ", ".join(place.name for place in places if place.kind not in variable)
+            raise TypeError(
+                f"{cls.__name__}: {error}. Its arguments are {names or 'those of its bases'}."
+            ) from None
+
+    @classmethod
+    def _refuse_unknown(cls, unknown: Iterable[str], known: Iterable[str]) -> None:
+        """Refuse arguments that the class has not; `known` are those that it may have been meant to get."""
+        for argument in unknown:
+            raise TypeError(f"{cls.__name__} has no argument {argument!r}.{nearest(argument, sorted(known))}")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -236,6 +258,11 @@ class Configurable:
     def __repr__(self) -> str:
         inside = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"{type(self).__name__}({inside})"
+
+
+@functools.lru_cache(maxsize=1024)
+def _signature_of(make: Callable[..., None]) -> inspect.Signature:
+    return inspect.signature(make)
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from nnbackend import constraints, initializers, regularizers, tree
 from nnbackend.autodiff import Deferred, Operators, Reference, Tensor, is_floating
-from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, nearest, plain, to_numpy
+from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
 from nnbackend.config import Configurable, arguments_of, snake_case
 from nnbackend.elementwise import is_half
 from nnbackend.placement import copy_of, is_at_home
@@ -504,32 +504,6 @@ class Layer(Configurable):
         _structure += 1
         super().__delattr__(name)
 
-    @classmethod
-    def _require_places(cls, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
-        """Refuse arguments that its ``__init__``, which may be that of a private class, has no place for."""
-        if not arguments and not options:  # a copy is made without any
-            return
-        kind = inspect.Parameter
-        signature = inspect.signature(cls.__init__)
-        places = list(signature.parameters.values())[1:]
-        if all(place.kind is not kind.VAR_KEYWORD for place in places):
-            known = {place.name for place in places}
-            cls._refuse_unknown([name for name in options if name not in known], known)
-        try:
-            signature.bind(None, *arguments, **options)
-        except TypeError as error:
-            variable = (kind.VAR_KEYWORD, kind.VAR_POSITIONAL)
-            names = ", ".join(place.name for place in places if place.kind not in variable)
-            raise TypeError(
-                f"{cls.__name__}: {error}. Its arguments are {names or 'those of Layer'}."
-            ) from None
-
-    @classmethod
-    def _refuse_unknown(cls, unknown: Iterable[str], known: Iterable[str]) -> None:
-        """Refuse arguments that the class has not; `known` are those that it may have been meant to get."""
-        for argument in unknown:
-            raise TypeError(f"{cls.__name__} has no argument {argument!r}.{nearest(argument, sorted(known))}")
-
     def __getattr__(self, name: str) -> Any:
         """Explain what is missing where a subclass forgot the ``__init__`` of this class."""
         if "built" not in vars(self):
@@ -855,18 +829,23 @@ class Layer(Configurable):
         self._require_built("get_weights")
         return [p.numpy() for p in self.parameters]
 
-    def set_weights(self, weights: list[Any]) -> None:
+    def set_weights(self, weights: Sequence[Any]) -> None:
         """Set its parameters to copies of these values, in the order of `get_weights`.
 
         Raises
         ------
         RuntimeError
             If it has not been built.
-        ValueError
-            If the number of arrays or a shape does not fit; then nothing is changed.
+        ValueError, TypeError
+            If the number of arrays or a shape does not fit, or it is no list; then nothing is changed.
         """
         self._require_built("set_weights")
         parameters = self.parameters
+        if not isinstance(weights, (list, tuple)):
+            raise TypeError(
+                f"set_weights of {self.path!r} expects a list of arrays, as get_weights returns, got "
+                f"{type(weights).__name__}. Values by path are for model.set_parameters."
+            )
         if len(weights) != len(parameters):
             raise ValueError(f"{self.path!r} has {len(parameters)} weights, got {len(weights)} arrays.")
         if any(isinstance(w, Tensor) and not w.constant for w in weights):

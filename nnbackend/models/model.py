@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from nnbackend import losses, optimizers, tree
 from nnbackend import metrics as measures
-from nnbackend.arguments import positive_integer
+from nnbackend.arguments import named_arguments, positive_integer
 from nnbackend.autodiff import Operators
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, nearest, plain, to_numpy
 from nnbackend.callbacks import Callback, Callbacks, EpochLines, History
@@ -447,6 +447,7 @@ class Model(Layer):
 
     # Training
 
+    @named_arguments
     def compile(
         self,
         optimizer: str | optimizers.Optimizer = "adam",
@@ -691,6 +692,7 @@ class Model(Layer):
         batches = itertools.islice(data.batches(size), steps)
         return sent(batches, None if data.backend is self.backend else self.backend)
 
+    @named_arguments
     def fit(
         self,
         x: Any,
@@ -985,6 +987,7 @@ class Model(Layer):
             self._handles[path]._array = array
         return {**given, "parameters": {**given["parameters"], **carried}} if carried else given
 
+    @named_arguments
     def evaluate(
         self,
         x: Any,
@@ -1150,6 +1153,7 @@ class Model(Layer):
         """Put the outputs of batches together; one alone is copied, since it may be a layer's weight."""
         return copy_of(pieces[0]) if len(pieces) == 1 else self.backend.xp.concat(list(pieces), axis=0)
 
+    @named_arguments
     def train_on_batch(
         self, x: Any, y: Any, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None
     ) -> dict[str, float]:
@@ -1174,6 +1178,7 @@ class Model(Layer):
         self._look_at("the batch", numbers["loss"], measured, batch)
         return numbers
 
+    @named_arguments
     def minimize(
         self,
         x: Any,
@@ -1364,6 +1369,36 @@ class Model(Layer):
         from nnbackend.models.applying import set_parameters
 
         set_parameters(self, values)
+
+    def set_state(self, values: Mapping[str, Any]) -> None:
+        """Give running statistics and frozen weights copies of new values; those of other paths stay.
+
+        Parameters
+        ----------
+        values : mapping of str to array
+            By path, as of `get_state`, and as `apply` returns them; arrays of any backend.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        ValueError, TypeError
+            If a path is unknown, a shape differs, or a value is being differentiated; then nothing is changed.
+
+        Examples
+        --------
+        >>> import nnbackend as nn
+        >>> model = nn.Sequential([nn.BatchNormalization()], seed=0, input_shape=(1,))
+        >>> x = nn.get_backend("numpy").xp.asarray([[1.0], [3.0]])
+        >>> model.build((1,))
+        >>> y, state = model.apply(model.get_parameters(), x, state=model.get_state(), training=True)
+        >>> model.set_state(state)
+        >>> [value.shape for value in model.get_state().values()]
+        [(1,), (1,)]
+        """
+        from nnbackend.models.applying import set_parameters
+
+        set_parameters(self, values, "set_state")
 
     def apply(
         self,
