@@ -177,7 +177,7 @@ class Configurable:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
-            cls.__init__ = _making(cls.__init__)  # type: ignore[method-assign, misc]
+            cls.__init__ = _making(cls.__init__)  # type: ignore[method-assign]
         if cls.__module__.partition(".")[0] == "nnbackend" and not cls.__name__.startswith("_"):
             register(".".join(cls.__module__.split(".")[:2]))(
                 cls
@@ -200,7 +200,7 @@ class Configurable:
 
     def _is_option(self, name: str) -> bool:
         """Tell whether an attribute is an argument that it was made with, so that to set it is to ask for another."""
-        return name in _options_of(type(self))
+        return name in _options_of(type(self))  # type: ignore[arg-type]
 
     def _set_option(self, name: str, old: Any, value: Any) -> None:
         """Take note that an option was set; where something relies on the old one, refuse.
@@ -216,10 +216,11 @@ class Configurable:
                 f"{kind} keeps {name}={old!r}: a compiled model has read it. Make another {kind} "
                 f"with {name}={value!r}, and compile the model with it; the weights stay."
             )
-        if name not in arguments_of(type(self)):
+        known = arguments_of(type(self))  # type: ignore[arg-type]
+        if name not in known:
             raise TypeError(
                 f"{kind} keeps {name}={old!r}, which is no argument of its own, so that files could not tell another. "
-                f"Make another {kind}; its arguments are {', '.join(sorted(arguments_of(type(self))))}."
+                f"Make another {kind}; its arguments are {', '.join(sorted(known))}."
             )
         vars(self)["_set_since"] = {**self._set_since, name: value}
 
@@ -297,7 +298,7 @@ def _making(make: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(make)
     def __init__(self: Configurable, *arguments: Any, **options: Any) -> None:  # noqa: N807 - it stands for one
         make(self, *arguments, **options)
-        if type(self).__init__ is __init__:  # type: ignore[misc]
+        if type(self).__init__ is __init__:
             vars(self)["_made"] = True
 
     return __init__

@@ -484,7 +484,9 @@ class Layer(Configurable):
         """Tell whether an attribute is an argument; what a layer sets while it is built or called is its own affair."""
         frame = _frame.get()
         inside = frame is not None and frame.layer is self
-        return not inside and name not in self._kept_here and name in arguments_of(type(self))
+        if inside or name in self._kept_here:
+            return False
+        return name in arguments_of(type(self))  # type: ignore[arg-type]
 
     def __copy__(self) -> NoReturn:
         raise TypeError(

@@ -176,9 +176,16 @@ class Graph(Model):
         return listed and not self._are_rows(x)
 
     def _dataset(
-        self, owner: str, x: Any, y: Any = None, weight: Any = None, *, on: Backend | None = None
+        self,
+        owner: str,
+        x: Any,
+        y: Any = None,
+        weight: Any = None,
+        *,
+        on: Backend | None = None,
+        streamed: bool = False,
     ) -> Any:
-        return super()._dataset(owner, self._in_order(x), y, weight, on=on)
+        return super()._dataset(owner, self._in_order(x), y, weight, on=on, streamed=streamed)
 
     def _in_order(self, x: Any) -> Any:
         """Return data as they are taken: one array, or a list in the order of the inputs."""

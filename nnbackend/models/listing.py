@@ -35,7 +35,7 @@ class LayerTuple(tuple[Layer, ...]):
     def __delitem__(self, place: Any) -> NoReturn:
         raise TypeError(CURE)
 
-    def __iadd__(self, other: Any) -> NoReturn:
+    def __iadd__(self, other: Any) -> NoReturn:  # type: ignore[misc]
         raise TypeError(CURE)
 
 

@@ -592,10 +592,7 @@ class Model(Layer):
 
     def _takes_several(self, x: Any) -> bool:
         """Tell whether these inputs are several, rather than the rows of one."""
-        if isinstance(x, dict):
-            return True
-        listed = isinstance(x, (list, tuple)) and len(x) > 0 and all(is_array(item) for item in x)
-        return listed and not self._are_rows(x)
+        return isinstance(x, dict) or (_lists_arrays(x) and not self._are_rows(x))
 
     def _are_rows(self, x: Sequence[Any]) -> bool:
         """Tell whether arrays are samples of one input: where the model takes one, and they have as many axes."""
@@ -612,8 +609,16 @@ class Model(Layer):
         return self._root_dtype() if self.casts_input else None
 
     def _dataset(
-        self, owner: str, x: Any, y: Any = None, weight: Any = None, *, on: Backend | None = None
+        self,
+        owner: str,
+        x: Any,
+        y: Any = None,
+        weight: Any = None,
+        *,
+        on: Backend | None = None,
+        streamed: bool = False,
     ) -> Dataset:
+        """Return data on a backend; in what a stream yields, a list of arrays is several inputs and never rows."""
         return as_dataset(
             x,
             y,
@@ -622,7 +627,7 @@ class Model(Layer):
             input_dtype=self._input_dtypes(),
             dtype=self._root_dtype(),
             owner=owner,
-            several_inputs=self._takes_several(x),
+            several_inputs=self._takes_several(x) or (streamed and _lists_arrays(x)),
             several_outputs=self.objective is not None and self.objective.names is not None,
         )
 
@@ -652,7 +657,9 @@ class Model(Layer):
 
         def receive(batch: Batch) -> Batch:
             nonlocal seen
-            data = self._checked(owner, self._dataset(owner, *batch, on=host()), finite, prepare=not seen)
+            data = self._checked(
+                owner, self._dataset(owner, *batch, on=host(), streamed=True), finite, prepare=not seen
+            )
             seen = True
             if class_weight is not None:
                 shape = self.compute_output_shape(sample_shape(data.x))
@@ -1138,7 +1145,7 @@ class Model(Layer):
 
         def receive(batch: Batch) -> Batch:
             nonlocal seen
-            data = self._dataset("predict", batch.x, on=host())
+            data = self._dataset("predict", batch.x, on=host(), streamed=True)
             if finite:
                 require_finite(data, "predict")
             if not seen:
@@ -1627,6 +1634,10 @@ def _listed(callbacks: Sequence[Callback] | Callback | None) -> Sequence[Callbac
     if callbacks is None:
         return ()
     return (callbacks,) if isinstance(callbacks, Callback) else callbacks
+
+
+def _lists_arrays(x: Any) -> bool:
+    return isinstance(x, (list, tuple)) and len(x) > 0 and all(is_array(item) for item in x)
 
 
 def _on_a_device(given: Any) -> bool:

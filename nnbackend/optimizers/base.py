@@ -217,7 +217,6 @@ class Optimizer(Configurable):
             raise ValueError(
                 f"{type(self).__name__} clips in one way, got {' and '.join(given)}. Choose one of them."
             )
-        self._clipping = given[0] if given else None
         for name, value in limits.items():
             setattr(self, name, None if value is None else self._positive(name, value))
         self.gradient_accumulation_steps = self._count(
@@ -580,14 +579,15 @@ class Optimizer(Configurable):
 
     def _clip(self, gradients: list[Any]) -> list[Any]:
         """Shorten gradients as the options say."""
-        if self._clipping is None:
+        limits = ((name, getattr(self, name)) for name in ("clipnorm", "clipvalue", "global_clipnorm"))
+        way, limit = next((pair for pair in limits if pair[1] is not None), ("", None))
+        if limit is None:
             return gradients
-        limit = getattr(self, self._clipping)
-        if self._clipping == "clipvalue":
+        if way == "clipvalue":
             return [clipped(gradient, limit=limit) for gradient in gradients]
         xp = namespace(gradients[0])
         norms = [norm(gradient) for gradient in gradients]
-        if self._clipping == "global_clipnorm":
+        if way == "global_clipnorm":
             squares = norms[0] * norms[0]
             for length in norms[1:]:
                 squares = squares + length * length
