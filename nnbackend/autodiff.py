@@ -536,6 +536,10 @@ class Rule:
     def __repr__(self) -> str:
         return f"<rule {self.name}>"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Rule:
+        """Return itself, as for any function: what is looked up by a rule is found by its copy."""
+        return self
+
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Run the rule: recorded where an argument is a tensor, plainly where all are arrays."""
         if not self.variadic and (options or len(arguments) != len(self.arrays)):

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import array_api_compat
 
@@ -252,6 +252,20 @@ class Backend(ABC):
         """Return in words how the device's memory is used now; empty where the library does not tell."""
         return ""
 
+    def __copy__(self) -> Self:
+        """Return itself: it is what this process knows of a library, and stands there once."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself."""
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"The backend {self.name!r} is not pickled: it is what this process knows of a library. Send the name, and "
+            f"ask for it there: nn.get_backend({self.name!r})."
+        )
+
     def __repr__(self) -> str:
         return f"<{self.name} backend>"
 
@@ -405,7 +419,7 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
         current = chosen()
         if current is not None and not options:
             return current
-        which = current.name if current is not None else os.environ.get(ENVIRONMENT_VARIABLE) or "numpy"
+        which = current.name if current is not None else _of_the_environment()
     elif not isinstance(which, str):
         raise TypeError(f"A backend is a name or a Backend, got {type(which).__name__}.")
     key = (which, tuple(sorted(options.items())))
@@ -427,6 +441,18 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
     return _instances[key]
 
 
+def _of_the_environment() -> str:
+    """Return the name that the environment gives, or NumPy's."""
+    name = os.environ.get(ENVIRONMENT_VARIABLE) or "numpy"
+    known = [*_BUILT_IN, *_foreign()] if name not in _BUILT_IN else [name]
+    if name not in known:
+        raise ValueError(
+            f"The environment variable {ENVIRONMENT_VARIABLE} names the unknown backend {name!r}; the known ones are "
+            f"{', '.join(known)}.{nearest(name, known)} Unset it for NumPy."
+        )
+    return name
+
+
 def _check_options(name: str, cls: type[Backend], options: Mapping[str, Any]) -> None:
     """Refuse options that a backend does not take."""
     parameters = inspect.signature(cls).parameters
@@ -435,9 +461,13 @@ def _check_options(name: str, cls: type[Backend], options: Mapping[str, Any]) ->
     for option in options:
         if option not in parameters:
             known = f"it takes {', '.join(parameters)}" if parameters else "it takes none"
-            raise TypeError(
-                f"The backend {name!r} has no option {option!r}; {known}.{nearest(option, parameters)}"
-            )
+            cure = nearest(option, parameters)
+            if option == "device":
+                having = [
+                    each for each in _BUILT_IN if "device" in inspect.signature(_class_of(each)).parameters
+                ]
+                cure = f" It has one device; those that choose theirs are {', '.join(having)}."
+            raise TypeError(f"The backend {name!r} has no option {option!r}; {known}.{cure}")
 
 
 def chosen() -> Backend | None:

@@ -6,14 +6,15 @@ and the arguments to make it with.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from nnbackend.backend import nearest
 from nnbackend.typing import Json
@@ -126,12 +127,19 @@ def snake_case(name: str) -> str:
 class Configurable:
     """An object that is described by its class and the arguments it was made with.
 
-    The arguments of ``__init__`` are remembered when an object is made, so subclasses need no code for saving.
+    The arguments of ``__init__`` are remembered when an object is made, so subclasses need no code for saving. An
+    attribute that has the name of an argument and is set later is told in the place of that argument.
     """
 
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    #: Whether its ``__init__`` has come to its end: what is set from then on was set by who uses it.
+    _made: bool = False
+    #: The arguments that were set anew since it was made.
+    _set_since: Mapping[str, Any] = {}
     #: Whether the steps of a model are made of it.
     _in_use: bool = False
+    #: Attributes that a copy does without.
+    _not_copied: ClassVar[frozenset[str]] = frozenset({"_in_use"})
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Remember the arguments."""
@@ -142,10 +150,34 @@ class Configurable:
 
     @classmethod
     def _require_places(cls, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
-        """Refuse arguments that ``__init__`` has no place for, in better words than Python's."""
+        """Refuse arguments that ``__init__``, which may be that of a private class, has no place for."""
+        if not arguments and not options:  # a copy is made without any
+            return
+        signature = _signature_of(cls.__init__)
+        kind = inspect.Parameter
+        places = list(signature.parameters.values())[1:]
+        if all(place.kind is not kind.VAR_KEYWORD for place in places):
+            known = {place.name for place in places}
+            cls._refuse_unknown([name for name in options if name not in known], known)
+        try:
+            signature.bind(None, *arguments, **options)
+        except TypeError as error:
+            variable = (kind.VAR_KEYWORD, kind.VAR_POSITIONAL)
+            names = ", ".join(place.name for place in places if place.kind not in variable)
+            raise TypeError(
+                f"{cls.__name__}: {error}. Its arguments are {names or 'those of its bases'}."
+            ) from None
+
+    @classmethod
+    def _refuse_unknown(cls, unknown: Iterable[str], known: Iterable[str]) -> None:
+        """Refuse arguments that the class has not; `known` are those that it may have been meant to get."""
+        for argument in unknown:
+            raise TypeError(f"{cls.__name__} has no argument {argument!r}.{nearest(argument, sorted(known))}")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _making(cls.__init__)  # type: ignore[method-assign]
         if cls.__module__.partition(".")[0] == "nnbackend" and not cls.__name__.startswith("_"):
             register(".".join(cls.__module__.split(".")[:2]))(
                 cls
@@ -159,18 +191,50 @@ class Configurable:
                 value.put_to_use()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        old = getattr(self, name, None) if self._in_use else value
-        simple = isinstance(value, (bool, float, int, str))
-        if value is not old and not (simple and value == old) and name in _options_of(type(self)):  # type: ignore[arg-type]
-            kind = type(self).__name__
+        if (self._in_use or (self._made and name in vars(self))) and self._is_option(name):
+            old = getattr(self, name, None)
+            simple = isinstance(value, (bool, float, int, str))
+            if value is not old and not (simple and value == old):
+                self._set_option(name, old, value)
+        super().__setattr__(name, value)
+
+    def _is_option(self, name: str) -> bool:
+        """Tell whether an attribute is an argument that it was made with, so that to set it is to ask for another."""
+        return name in _options_of(type(self))  # type: ignore[arg-type]
+
+    def _set_option(self, name: str, old: Any, value: Any) -> None:
+        """Take note that an option was set; where something relies on the old one, refuse.
+
+        Raises
+        ------
+        TypeError
+            If compiled steps have read the option, or the class cannot be made with it.
+        """
+        kind = type(self).__name__
+        if self._in_use:
             raise TypeError(
                 f"{kind} keeps {name}={old!r}: a compiled model has read it. Make another {kind} "
                 f"with {name}={value!r}, and compile the model with it; the weights stay."
             )
-        super().__setattr__(name, value)
+        known = arguments_of(type(self))  # type: ignore[arg-type]
+        if name not in known:
+            raise TypeError(
+                f"{kind} keeps {name}={old!r}, which is no argument of its own, so that files could not tell another. "
+                f"Make another {kind}; its arguments are {', '.join(sorted(known))}."
+            )
+        vars(self)["_set_since"] = {**self._set_since, name: value}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy of it and of all that it holds; no compiled step has read the options of the copy."""
+        made = object.__new__(type(self))
+        memo[id(self)] = made
+        for name, value in vars(self).items():
+            if name not in self._not_copied:
+                vars(made)[name] = copy.deepcopy(value, memo)
+        return made
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an object like this one."""
+        """Return the arguments that make an object like this one as it is now."""
         arguments, options = self._arguments
         bound = inspect.signature(type(self)).bind(*arguments, **options)
         config: dict[str, Any] = {}
@@ -185,7 +249,7 @@ class Configurable:
                 )
             else:
                 config[name] = value
-        return config
+        return config | dict(self._set_since)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -195,6 +259,11 @@ class Configurable:
     def __repr__(self) -> str:
         inside = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"{type(self).__name__}({inside})"
+
+
+@functools.lru_cache(maxsize=1024)
+def _signature_of(make: Callable[..., None]) -> inspect.Signature:
+    return inspect.signature(make)
 
 
 @functools.cache
@@ -207,6 +276,32 @@ def _options_of(cls: type[Any]) -> frozenset[str]:
         for name in inspect.signature(vars(base)["__init__"]).parameters
     }
     return frozenset(name for name in names if not isinstance(getattr(cls, name, None), property))
+
+
+@functools.cache
+def arguments_of(cls: type[Any]) -> frozenset[str]:
+    """Return the names of the arguments that a class can be made with, those that it hands on to its bases included."""
+    found: set[str] = set()
+    for base in cls.__mro__:
+        if base is object or "__init__" not in vars(base):
+            continue
+        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        found.update(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break
+    return frozenset(found)
+
+
+def _making(make: Callable[..., None]) -> Callable[..., None]:
+    """Make the ``__init__`` of a class, where it is the outermost, end with the note that the object is made."""
+
+    @functools.wraps(make)
+    def __init__(self: Configurable, *arguments: Any, **options: Any) -> None:  # noqa: N807 - it stands for one
+        make(self, *arguments, **options)
+        if type(self).__init__ is __init__:
+            vars(self)["_made"] = True
+
+    return __init__
 
 
 def describe(thing: Any) -> Json:

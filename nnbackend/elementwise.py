@@ -449,6 +449,10 @@ class Elementwise:
         parameters = inspect.signature(function).parameters.values()
         self.arity = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Elementwise:
+        """Return itself, as for any function."""
+        return self
+
     def program(self, **static: Scalar) -> Program:
         """Return the program for these static arguments; each set is traced once, while `KEPT` of them suffice."""
         key = tuple((name, _identity(value)) for name, value in sorted(static.items()))

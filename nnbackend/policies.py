@@ -9,6 +9,7 @@ from typing import Any
 
 from nnbackend import tree
 from nnbackend.backend import Backend, backend_of, known_dtypes, namespace, nearest, plain
+from nnbackend.config import Configurable
 from nnbackend.elementwise import dtype_name
 from nnbackend.typing import Tree
 
@@ -144,13 +145,14 @@ def _portable(array: Any) -> Any:
         return backend.xp.astype(array, backend.xp.float32)
 
 
-class LossScale:
+class LossScale(Configurable):
     r"""Dynamic loss scaling: the largest factor of the loss whose gradients are still finite in float16.
 
     Gradients are those of :math:`s L`, so that small ones are not rounded to zero on their way, and are divided by
     :math:`s` in float32. A step in which one is not finite is left out and halves :math:`s`; `growth_interval` good
-    ones in a row double it. `Model.fit` does this by itself where layers compute in float16; a training loop written
-    by hand uses this class. The state is a tree of arrays; nothing waits for the device.
+    ones in a row double it. `Model.fit` does this by itself where layers compute in float16, as
+    ``compile(loss_scale=nn.LossScale(...))`` says; a training loop written by hand uses this class. The state is a tree
+    of arrays; nothing waits for the device.
 
     Parameters
     ----------
@@ -196,9 +198,6 @@ class LossScale:
             )
         self.initial = float(initial)
         self.growth_interval = growth_interval
-
-    def __repr__(self) -> str:
-        return f"LossScale(initial={self.initial}, growth_interval={self.growth_interval})"
 
     def init(self, backend: Backend) -> dict[str, Any]:
         """Return the state before the first step: ``scale`` (0-d float32) and ``good_steps`` (0-d int64)."""

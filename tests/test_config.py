@@ -57,10 +57,61 @@ def test_numbers_of_numpy_come_back_as_pythons():
 
 def test_an_object_is_described_by_the_arguments_it_was_made_with():
     thing = Thing(1, other=[2], extra=3)
-    thing.value = 99
     assert thing.get_config() == {"value": 1, "other": [2], "extra": 3}
     back = there_and_back(thing)
     assert (back.value, back.other, back.rest) == (1, [2], {"extra": 3})
+
+
+def test_an_argument_that_was_set_since_is_told_as_it_is_now():
+    thing = Thing(1, other=[2], extra=3)
+    thing.value, thing.note = 99, "no argument"
+    assert thing.get_config() == {"value": 99, "other": [2], "extra": 3}
+    assert there_and_back(thing).value == 99
+    assert repr(thing) == "Thing(value=99, other=[2], extra=3)"
+    thing.value = 1
+    assert thing.get_config()["value"] == 1
+
+
+def test_what_an_init_makes_of_its_arguments_is_not_told():
+    class Twice(Thing):
+        def __init__(self, value):
+            super().__init__(value=value)
+            self.value = 2 * value
+
+    thing = Twice(4)
+    assert thing.get_config() == {"value": 4}
+    assert type(thing).from_config(thing.get_config()).value == 8
+
+
+def test_an_argument_of_a_base_that_the_class_does_not_take_cannot_be_set():
+    class One(Thing):
+        def __init__(self):
+            super().__init__(1)
+
+    with pytest.raises(
+        TypeError, match=r"^One keeps value=1, which is no argument of its own.*Make another One; its arg"
+    ):
+        One().value = 2
+
+
+@pytest.mark.parametrize(
+    ("thing", "name", "value"),
+    [
+        (nn.optimizers.Adam(0.1), "beta_1", 0.5),
+        (nn.optimizers.Adam(0.1), "learning_rate", 0.2),
+        (nn.optimizers.SGD(0.1), "weight_decay", 0.25),
+        (nn.losses.Huber(), "delta", 3.0),
+        (nn.losses.MeanSquaredError(), "reduction", "sum"),
+        (nn.metrics.BinaryAccuracy(), "threshold", 0.25),
+        (nn.regularizers.L2(), "l2", 0.5),
+        (nn.Dropout(0.5), "rate", 0.25),
+        (nn.Dense(3), "activation", nn.functional.tanh),
+    ],
+)
+def test_options_of_the_library_that_are_set_are_told(thing, name, value):
+    setattr(thing, name, value)
+    assert thing.get_config()[name] == value
+    assert getattr(there_and_back(thing), name) == value
 
 
 def test_an_object_that_stands_twice_comes_back_as_one():

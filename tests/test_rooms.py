@@ -34,14 +34,14 @@ PARTS = MATHEMATICS | {
 #: room -> the rooms it may import besides itself; the rooms are the modules and packages right under nnbackend/.
 MAY_IMPORT = {
     "typing": set(),
-    "arguments": set(),
+    "arguments": {"backend"},
     "tree": {"typing"},
     "philox": {"typing"},
     "backend": {"philox", "typing"},
     "elementwise": {"backend", "typing"},
     "placement": {"backend", "typing"},
     "precision": {"backend"},
-    "policies": {"backend", "elementwise", "tree", "typing"},
+    "policies": {"backend", "config", "elementwise", "tree", "typing"},
     "random": {"backend", "elementwise", "tree", "typing"},
     "autodiff": {"backend", "elementwise", "tree", "typing"},
     "checking": {"autodiff", "backend", "random", "tree", "typing"},

@@ -141,6 +141,11 @@ class ModelCheckpoint(Callback):
         if self._every is None:
             self._save(logs, max(0, (self.model.run.feed.steps or 0) - 1))
 
+    def on_train_end(self) -> None:
+        """Warn where the number that "best" goes by never was one."""
+        if self.save_best_only:
+            self._monitor.warn_of_nan(self.best)
+
     def _save(self, logs: dict[str, float], batch: int) -> None:
         if self.save_best_only:
             value = self._monitor.read(logs)

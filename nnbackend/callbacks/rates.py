@@ -190,6 +190,11 @@ class ReduceLROnPlateau(_SetsRate):
             if self.wait >= self.patience:
                 self._reduce(epoch)
 
+    def on_train_end(self) -> None:
+        """Warn where the number never was one."""
+        super().on_train_end()
+        self._monitor.warn_of_nan(self.best)
+
     def _reduce(self, epoch: int) -> None:
         if self._rate > self.min_lr:
             rate = max(self._rate * self.factor, self.min_lr)

@@ -55,6 +55,11 @@ class EarlyStopping(Callback):
     ValueError
         If `mode`, `min_delta` or `patience` is out of its range; after the first epoch, if the number is not reported.
 
+    Warns
+    -----
+    RuntimeWarning
+        At the end of training, if the number was NaN in every epoch.
+
     Notes
     -----
     The same as in Keras. Training that is broken off by an error or Ctrl-C leaves the last weights.
@@ -121,7 +126,8 @@ class EarlyStopping(Callback):
                 )
 
     def on_train_end(self) -> None:
-        """Bring the best weights back."""
+        """Bring the best weights back; warn where the number never was one."""
+        self._monitor.warn_of_nan(self.best)
         if self.best_weights is not None and self.model.run.finished:
             self.model.set_weights(self.best_weights)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 from nnbackend.backend import nearest
@@ -48,6 +49,7 @@ class Monitor:
         if not min_delta >= 0.0:
             raise ValueError(f"{owner} expects min_delta to be zero or more, got {min_delta}.")
         self.owner, self.name, self.min_delta = owner, monitor, float(min_delta)
+        self._last = 0.0
         rises = mode == "max" or (mode == "auto" and _rises(monitor))
         self.sign = 1.0 if rises else -1.0
 
@@ -80,7 +82,25 @@ class Monitor:
             raise ValueError(
                 f"{self.owner} monitors {self.name!r}, which is not one number but an array of shape {value.shape}."
             )
-        return float(value)
+        self._last = float(value)
+        return self._last
+
+    def warn_of_nan(self, best: float) -> None:
+        """Warn at the end of training where the number was NaN throughout, so that nothing was the best.
+
+        Parameters
+        ----------
+        best : float
+            The best that was seen.
+        """
+        if math.isnan(self._last) and best == self.worst:
+            warnings.warn(
+                f"{self.owner} monitors {self.name!r}, which was NaN in every epoch, so that none was better than "
+                "another. Look for NaN in the data by fit(..., check_finite=True); nn.callbacks.TerminateOnNaN() names "
+                "the layer where it begins.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def better(self, value: float, best: float) -> bool:
         """Tell whether one number is better than another, by more than `min_delta`; NaN never is."""

@@ -23,6 +23,7 @@ __all__ = [
     "require_equal_lengths",
     "require_finite",
     "require_numbers",
+    "require_weight",
     "split",
     "split_at",
     "to_array",
@@ -93,6 +94,10 @@ def to_array(values: Any, name: str) -> Any:
     elif is_array(values):
         array = _native(values, name)
     else:
+        if isinstance(values, (list, tuple)) and any(
+            is_array(row) and not host().owns(row) for row in values
+        ):
+            values = [to_numpy(row) if is_array(row) else row for row in values]
         try:
             array = host().from_host(values)
             if str(array.dtype) == "object":  # columns of several dtypes: lists have the common one
@@ -260,9 +265,14 @@ def require_equal_lengths(owner: str, parts: list[tuple[str, Any]]) -> int:
                 f"of {first}. Put one for each row in a list."
             )
         if int(array.shape[0]) != count:
+            cure = (
+                " A list of arrays is several inputs; rows of one are numpy.stack(rows)."
+                if "[0]" in first
+                else ""
+            )
             raise ValueError(
                 f"{owner} expects {name} with one row for each row of {first}, got {int(array.shape[0])} rows of "
-                f"{name} for {count} of {first}."
+                f"{name} for {count} of {first}.{cure}"
             )
     return count
 
@@ -270,6 +280,22 @@ def require_equal_lengths(owner: str, parts: list[tuple[str, Any]]) -> int:
 def _check_weights(owner: str, weight: Any) -> None:
     if not bool(host().xp.all(weight >= 0)):
         raise ValueError(f"{owner} expects weights that are zero or more, got negative ones or NaN.")
+
+
+def require_weight(data: Dataset, owner: str) -> None:
+    """Refuse data of which no sample has any weight.
+
+    Raises
+    ------
+    ValueError
+        With the cure.
+    """
+    parts = tree.leaves(data.weight)
+    if parts and not any(bool(host().xp.any(to_numpy(part) > 0.0)) for part in parts):
+        raise ValueError(
+            f"{owner} expects a weight above zero for some sample, got 0 for all {len(data)}: there is nothing to "
+            "learn from or to measure. Look at sample_weight and class_weight."
+        )
 
 
 def weigh_classes(

@@ -7,6 +7,7 @@ and plain use, and no layer has a special case.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import itertools
@@ -15,12 +16,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from nnbackend import constraints, initializers, regularizers, tree
 from nnbackend.autodiff import Deferred, Operators, Reference, Tensor, is_floating
-from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, nearest, plain, to_numpy
-from nnbackend.config import Configurable, snake_case
+from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
+from nnbackend.config import Configurable, arguments_of, snake_case
 from nnbackend.elementwise import is_half
 from nnbackend.placement import copy_of, is_at_home
 from nnbackend.policies import POLICIES, DTypePolicy, policy_of, portable, require
@@ -198,6 +199,27 @@ class Parameter(Reference):
         """Move its current value to another backend."""
         self._array = backend.from_host(to_numpy(self._array), self._dtype)
         self.backend = backend
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        """Return another parameter, of the same place in the order of creation, with a copy of its value."""
+        made = Parameter(
+            self.path,
+            copy_of(self._array),
+            self._dtype,
+            self.backend,
+            trainable=self.trainable,
+            regularizer=copy.deepcopy(self._regularizer, memo),
+            constraint=copy.deepcopy(self._constraint, memo),
+        )
+        made.order = self.order
+        memo[id(self)] = made
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"The weight {self.path!r} is not pickled. Its value is: weight.numpy(). A model goes into a file, or to "
+            "another process, by model.save(path) and nn.load_model(path)."
+        )
 
     def __repr__(self) -> str:
         return f"<Parameter {self.path!r} {self._shape} {self._dtype}>"
@@ -381,6 +403,8 @@ class Layer(Configurable):
 
     #: False for layers that take integers as they are, such as indices.
     casts_input = True
+    #: Whether a list of arrays of one axis is the rows of its one input, also before it is built.
+    takes_rows: ClassVar[bool] = False
     #: The axes of a sample by name, such as ``"h w c"``; inputs of another rank are refused. Empty where any will do.
     expects: ClassVar[str] = ""
     #: Those of these axes whose lengths stay what they were when the layer was built.
@@ -396,7 +420,7 @@ class Layer(Configurable):
     _altered: int = 0
 
     #: Attributes in which no layer or parameter of its own stands.
-    _not_searched: ClassVar[frozenset[str]] = frozenset({"_arguments", "_child_names"})
+    _not_searched: ClassVar[frozenset[str]] = frozenset({"_arguments", "_child_names", "_set_since"})
     #: Attributes that this library sets on built layers, and which are no part of what a layer computes.
     _kept_here: ClassVar[frozenset[str]] = frozenset(
         {"_child_names", "_path", "built", "input_shape", "output_shape", "trainable"}
@@ -432,7 +456,7 @@ class Layer(Configurable):
         self.output_shape: Any = None
         self._path: str | None = None
         self._child_names: dict[Layer, str] = {}
-        self._draws = itertools.count()
+        self._draws = 0  # the calls outside of steps that drew random numbers
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -464,36 +488,31 @@ class Layer(Configurable):
             _structure += 1
         super().__setattr__(name, value)
 
+    def _is_option(self, name: str) -> bool:
+        """Tell whether an attribute is an argument; what a layer sets while it is built or called is its own affair."""
+        frame = _frame.get()
+        inside = frame is not None and frame.layer is self
+        if inside or name in self._kept_here:
+            return False
+        return name in arguments_of(type(self))  # type: ignore[arg-type]
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError(
+            f"copy.copy of {type(self).__name__} {self.path!r} would share its weights. copy.deepcopy makes a copy "
+            "with weights of its own."
+        )
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} {self.path!r} is not pickled, since reading a pickle runs what is in it. A model "
+            "goes into a file, or to another process, by model.save(path) and nn.load_model(path); copy.deepcopy makes "
+            "a copy in this one."
+        )
+
     def __delattr__(self, name: str) -> None:
         global _structure
         _structure += 1
         super().__delattr__(name)
-
-    @classmethod
-    def _require_places(cls, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
-        """Refuse arguments that its ``__init__``, which may be that of a private class, has no place for."""
-        if not arguments and not options:  # a copy is made without any
-            return
-        kind = inspect.Parameter
-        signature = inspect.signature(cls.__init__)
-        places = list(signature.parameters.values())[1:]
-        if all(place.kind is not kind.VAR_KEYWORD for place in places):
-            known = {place.name for place in places}
-            cls._refuse_unknown([name for name in options if name not in known], known)
-        try:
-            signature.bind(None, *arguments, **options)
-        except TypeError as error:
-            variable = (kind.VAR_KEYWORD, kind.VAR_POSITIONAL)
-            names = ", ".join(place.name for place in places if place.kind not in variable)
-            raise TypeError(
-                f"{cls.__name__}: {error}. Its arguments are {names or 'those of Layer'}."
-            ) from None
-
-    @classmethod
-    def _refuse_unknown(cls, unknown: Iterable[str], known: Iterable[str]) -> None:
-        """Refuse arguments that the class has not; `known` are those that it may have been meant to get."""
-        for argument in unknown:
-            raise TypeError(f"{cls.__name__} has no argument {argument!r}.{nearest(argument, sorted(known))}")
 
     def __getattr__(self, name: str) -> Any:
         """Explain what is missing where a subclass forgot the ``__init__`` of this class."""
@@ -550,11 +569,7 @@ class Layer(Configurable):
         if not self.expects:
             return
         axes = self.expects.split()
-        if isinstance(input_shape, (list, dict)):
-            raise TypeError(
-                f"{type(self).__name__} {self.path!r} expects one input of shape ({', '.join(['n', *axes])}), got a "
-                f"{type(input_shape).__name__} of {len(input_shape)}."
-            )
+        self._require_one(input_shape, ", ".join(["n", *axes]))
         came = ", ".join(["n", *map(str, input_shape)])
         if len(input_shape) != len(axes):
             cure = "Check the layer before it."
@@ -580,6 +595,15 @@ class Layer(Configurable):
                     f"{type(self).__name__} {self.path!r} was built for inputs of shape ({', '.join(['n', *wanted])}), "
                     f"got ({came}). Check the layer before it."
                 )
+
+    def _require_one(self, input_shape: Any, wanted: str) -> None:
+        """Refuse several inputs where one is taken."""
+        if isinstance(input_shape, (list, dict)):
+            raise TypeError(
+                f"{type(self).__name__} {self.path!r} expects one input of shape ({wanted}), got a "
+                f"{type(input_shape).__name__} of {len(input_shape)}. Give the array itself; where arrays are the rows "
+                "of one, put them together: numpy.stack(rows)."
+            )
 
     def check_values(self, x: Any) -> None:
         """Refuse inputs whose numbers the layer does not take; asked on the host, before data go into steps.
@@ -815,18 +839,23 @@ class Layer(Configurable):
         self._require_built("get_weights")
         return [p.numpy() for p in self.parameters]
 
-    def set_weights(self, weights: list[Any]) -> None:
+    def set_weights(self, weights: Sequence[Any]) -> None:
         """Set its parameters to copies of these values, in the order of `get_weights`.
 
         Raises
         ------
         RuntimeError
             If it has not been built.
-        ValueError
-            If the number of arrays or a shape does not fit; then nothing is changed.
+        ValueError, TypeError
+            If the number of arrays or a shape does not fit, or it is no list; then nothing is changed.
         """
         self._require_built("set_weights")
         parameters = self.parameters
+        if not isinstance(weights, (list, tuple)):
+            raise TypeError(
+                f"set_weights of {self.path!r} expects a list of arrays, as get_weights returns, got "
+                f"{type(weights).__name__}. Values by path are for model.set_parameters."
+            )
         if len(weights) != len(parameters):
             raise ValueError(f"{self.path!r} has {len(parameters)} weights, got {len(weights)} arrays.")
         if any(isinstance(w, Tensor) and not w.constant for w in weights):
@@ -869,7 +898,13 @@ class Layer(Configurable):
         if binding is not None:
             return binding.stream(path)
         frame = self._current_frame()
-        return Stream(frame.seed, path, next(self._draws), frame.backend)
+        return Stream(frame.seed, path, self.next_draw(), frame.backend)
+
+    def next_draw(self) -> int:
+        """Return the number of a call outside of steps, each of which draws other random numbers."""
+        number = self._draws
+        vars(self)["_draws"] = number + 1
+        return number
 
     # Calls
 
@@ -1109,8 +1144,9 @@ class Layer(Configurable):
     def _note(self, error: Exception, x: Any) -> None:
         """Add to an error in which layer it arose; the innermost speaks."""
         if not getattr(error, "__notes__", None):
-            shapes = map_arrays(lambda array: tuple(getattr(array, "shape", ())), x)
-            error.add_note(f"in {type(self).__name__} {self.path!r}, called on shape {shapes}")
+            shapes = map_arrays(lambda array: shown_shape(array) if hasattr(array, "shape") else "()", x)
+            shown = shapes if isinstance(shapes, str) else str(shapes).replace("'", "")
+            error.add_note(f"in {type(self).__name__} {self.path!r}, called on shape {shown}")
 
     def _receive(self, x: Any) -> Any:
         """Make arrays of what the outermost layer is called on."""
@@ -1120,7 +1156,7 @@ class Layer(Configurable):
 
     def _settle(self, frame: _Frame) -> None:
         """Remember what it was built with, so that it computes in the same way when called alone."""
-        self.dtype = frame.dtype
+        vars(self)["dtype"] = frame.dtype  # found, not asked for: a file goes on without it
 
 
 def _without_tape(y: Any) -> Any:
@@ -1159,6 +1195,14 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
 def sample_shape(y: Any) -> Any:
     """Return the shape of an output without the axis of samples; a list of them for several outputs."""
     return map_arrays(lambda array: tuple(getattr(array, "shape", ()))[1:], y)
+
+
+def shown_shape(x: Any) -> str:
+    """Return an input's shape in words: where a layer is tried on one sample of zeros, n stands for its data."""
+    shape, binding = tuple(x.shape), _binding.get()
+    if binding is not None and binding.builds:
+        return f"({', '.join(['n', *map(str, shape[1:])])})"
+    return str(shape)
 
 
 def _shapes_of(inputs: Sequence[Any]) -> list[Any]:
@@ -1227,7 +1271,7 @@ def _reset(before: list[tuple[Layer, dict[str, Any]]]) -> None:
 
 
 def _arguments_of(function: Callable[..., Any]) -> list[str]:
-    code = getattr(function, "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None)
     return [] if code is None else list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnbackend import activations, constraints, functional, initializers, regularizers
 from nnbackend.arguments import positive_integer
-from nnbackend.layers.base import Layer
+from nnbackend.layers.base import Layer, shown_shape
 from nnbackend.typing import Shape
 
 __all__ = ["Dense"]
@@ -89,6 +89,12 @@ class Dense(Layer):
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
 
+    takes_rows = True
+
+    def check_input(self, input_shape: Any) -> None:
+        """Refuse several inputs."""
+        self._require_one(input_shape, "n, ..., c")
+
     def build(self, input_shape: Shape) -> None:
         """Make kernel and bias for inputs of shape (..., n)."""
         if not input_shape:
@@ -123,7 +129,7 @@ class Dense(Layer):
 
     def forward(self, x: Any) -> Any:
         """Compute :math:`f(x W + b)`."""
-        self._check(tuple(x.shape[1:]), str(tuple(x.shape)))
+        self._check(tuple(x.shape[1:]), shown_shape(x))
         y = functional.dense(x, self.kernel, self.bias)
         return y if self.activation is functional.linear else self.activation(y)
 

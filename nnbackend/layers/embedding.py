@@ -75,6 +75,7 @@ class Embedding(Layer):
     """
 
     casts_input = False
+    takes_rows = True
     computes_wide = True  # the rows that were looked up are cast, rather than the table
 
     def __init__(

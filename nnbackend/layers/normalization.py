@@ -32,6 +32,7 @@ class _OverAxes(Layer):
 
     passes_mask = True
     computes_wide = True
+    takes_rows = True
     axis: Any
 
     def _axes(self, input_shape: Shape) -> tuple[int, ...]:
@@ -581,7 +582,7 @@ class _Alone(Binding):
             parameter.assign(value)
 
     def stream(self, path: str) -> Stream:
-        return Stream(self.seed, path, next(self.layer._draws), self.backend)
+        return Stream(self.seed, path, self.layer.next_draw(), self.backend)
 
 
 @contextmanager

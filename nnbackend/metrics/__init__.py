@@ -147,6 +147,7 @@ _BY_NAME: dict[str, Callable[..., Metric]] = {
 }
 _BY_NAME |= {
     "acc": accuracy.Accuracy,
+    "f1": confusion.F1Score,
     "bce": regression.BinaryCrossentropy,
     "kld": regression.KLDivergence,
     "logcosh": regression.LogCoshError,

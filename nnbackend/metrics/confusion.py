@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nnbackend.backend import Backend, backend_of, host, namespace, to_numpy
+from nnbackend.backend import Backend, backend_of, host, namespace, plain, to_numpy
 from nnbackend.metrics.base import (
     Logits,
     Metric,
@@ -55,16 +55,47 @@ def columns_of(y_true: Any, y_pred: Any) -> tuple[Any, Any, tuple[int, ...]]:
 
 
 def check_columns(owner: str, y: Any, output_shape: Shape) -> None:
-    """Refuse targets that are neither shaped like the outputs nor one label for each row of them."""
+    """Refuse targets that are neither shaped like the outputs, from 0 to 1, nor one label for each row of them."""
     shape, whole = tuple(y.shape[1:]), tuple(output_shape)
     rows = whole[:-1]
     single = not whole or whole[-1] == 1
     if shape in (whole, rows) or (not single and shape == (*rows, 1)):
+        if "bool" not in str(y.dtype) and 0 not in y.shape:
+            of_labels = not single and shape != whole
+            _check_range(owner, y, whole[-1] if of_labels else None)
         return
     raise ValueError(
         f"{owner} expects targets shaped like the outputs, {('n', *whole)}, or whole-number labels of shape "
         f"{('n', *rows)}, got {tuple(y.shape)}."
     )
+
+
+def _check_range(owner: str, y: Any, classes: int | None) -> None:
+    """Refuse targets that are not from 0 to 1, or labels of no class; negative ones are nobody's, as for accuracies."""
+    array = plain(y)
+    backend = backend_of(array)
+    with backend.scope():
+        xp = backend.xp
+        low, high = float(xp.min(array)), float(xp.max(array))
+        whole = "float" not in str(array.dtype) or bool(xp.all(xp.floor(array) == array))
+    if classes is None:
+        if low < 0.0 or high > 1.0:
+            cure = (
+                " For labels -1 and 1 use (y + 1) / 2."
+                if low == -1.0
+                else " For several classes give the last layer one unit for each."
+            )
+            raise ValueError(
+                f"{owner} expects targets from 0 to 1, got values from {low:g} to {high:g}.{cure}"
+            )
+        return
+    if not whole:
+        raise ValueError(f"{owner} expects whole-number labels, got fractions in {array.dtype}.")
+    if high >= classes:
+        raise ValueError(
+            f"{owner} expects labels from 0 to {classes - 1}, since the outputs have {classes} classes, got labels "
+            f"from {low:g} to {high:g}. Number the classes from 0, or give the last layer {int(high) + 1} units."
+        )
 
 
 def require_probabilities(owner: str, outputs: Any, weights: Any) -> None:
@@ -190,7 +221,8 @@ class _Decisions(Metric):
         return self.thresholds is None and several and (of_labels or self._takes_largest)
 
     def check_outputs(self, y_true: Any, y_pred: Any, weight: Any | None) -> None:
-        """Refuse what is no probability and is compared with a threshold."""
+        """Refuse targets that do not fit, and what is no probability and is compared with a threshold."""
+        self.check_targets(y_true, tuple(y_pred.shape[1:]))
         _, outputs, steps = columns_of(y_true, y_pred)
         of_labels = tuple(y_true.shape) != tuple(y_pred.shape)
         if self.top_k is None and not self._by_the_largest(outputs.shape[-1] > 1, of_labels):

@@ -97,7 +97,8 @@ class _Curve(Metric):
         return {"true": state["true"] + counts[:, :, 0], "untrue": state["untrue"] + counts[:, :, 1]}
 
     def check_outputs(self, y_true: Any, y_pred: Any, weight: Any | None) -> None:
-        """Refuse what is no probability."""
+        """Refuse targets that do not fit, and what is no probability."""
+        self.check_targets(y_true, tuple(y_pred.shape[1:]))
         _, outputs, steps = columns_of(y_true, y_pred)
         require_probabilities(f"The metric {self.name}", outputs, row_weights(steps, weight, y_pred))
 

@@ -49,12 +49,16 @@ class _OfMatrix(Metric):
             require_whole(f"The metric {self.name}", "num_classes", num_classes, 2)
         self.num_classes = num_classes
         self.ignore_class = ignore_class
-        self._classes = num_classes
+        self._found: int | None = None
+
+    @property
+    def _classes(self) -> int | None:
+        """How many classes there are: as was said, or as was found."""
+        return self._found if self.num_classes is None else self.num_classes
 
     def build(self, output_shape: Shape) -> None:
-        """Take note of how many classes there are, unless that was said."""
-        if self.num_classes is None:
-            self._classes = max(output_shape[-1], 2) if output_shape else 2
+        """Take note of how many classes there are."""
+        self._found = max(output_shape[-1], 2) if output_shape else 2
 
     def init(self, backend: Backend) -> Tree:
         """Return a matrix of zeros."""

@@ -28,14 +28,14 @@ def parameter_values(model: Model, what: str, *, trained: bool) -> dict[str, Any
     }
 
 
-def set_parameters(model: Model, values: Mapping[str, Any]) -> None:
+def set_parameters(model: Model, values: Mapping[str, Any], what: str = "set_parameters") -> None:
     """Give parameters copies of new values, by path, or change nothing; see `Model.set_parameters`."""
-    model._require_built("set_parameters")
+    model._require_built(what)
     handles = model.handles()
-    _require_fit("set_parameters", model, handles, values)
+    _require_fit(what, model, handles, values)
     if any(isinstance(value, Tensor) and not value.constant for value in values.values()):
         raise TypeError(
-            f"set_parameters of {model.path!r} got a tensor that is being differentiated, whose gradient would be "
+            f"{what} of {model.path!r} got a tensor that is being differentiated, whose gradient would be "
             "lost: parameters are kept as numbers. Call it outside of the function that is differentiated."
         )
     for path, value in values.items():

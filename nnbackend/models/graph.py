@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from nnbackend import functional
 from nnbackend.backend import Backend, plain
 from nnbackend.layers.base import Layer, Masked, cast
 from nnbackend.layers.graph import Node, Symbol, library_functions, replace_symbols, require_declared
+from nnbackend.models.listing import CURE, LayerTuple
 from nnbackend.models.model import Model
 from nnbackend.models.objective import in_order
 
@@ -66,15 +68,30 @@ class Graph(Model):
         self._input_keys = keys
         names = [symbol.name or f"input_{number}" for number, symbol in enumerate(self._inputs)]
         self.input_names: list[str] = _distinct(names) if keys is None else keys
+        self._count_uses()
+
+    def _count_uses(self) -> None:
         self._uses = Counter(id(source) for node in self._nodes for source in node.sources())
         self._uses.update(id(symbol) for symbol in self._outputs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
+        """Return a copy with layers, weights and calls of its own."""
+        for node in self._nodes:  # each after those that it needs: graphs may be deeper than Python's stack
+            copy.deepcopy(node, memo)
+        made = super().__deepcopy__(memo)
+        made._count_uses()
+        return made
 
     # Description
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> tuple[Layer, ...]:
         """The layers, in the order in which they are called first."""
-        return list(self._layers)
+        return LayerTuple(self._layers)
+
+    @layers.setter
+    def layers(self, value: object) -> NoReturn:
+        raise AttributeError(CURE)
 
     @property
     def output_names(self) -> list[str] | None:
@@ -155,12 +172,20 @@ class Graph(Model):
     def _takes_several(self, x: Any) -> bool:
         if not self._single:
             return True
-        return isinstance(x, (list, tuple)) and len(x) == 1 and hasattr(x[0], "shape")
+        listed = isinstance(x, (list, tuple)) and len(x) == 1 and hasattr(x[0], "shape")
+        return listed and not self._are_rows(x)
 
     def _dataset(
-        self, owner: str, x: Any, y: Any = None, weight: Any = None, *, on: Backend | None = None
+        self,
+        owner: str,
+        x: Any,
+        y: Any = None,
+        weight: Any = None,
+        *,
+        on: Backend | None = None,
+        streamed: bool = False,
     ) -> Any:
-        return super()._dataset(owner, self._in_order(x), y, weight, on=on)
+        return super()._dataset(owner, self._in_order(x), y, weight, on=on, streamed=streamed)
 
     def _in_order(self, x: Any) -> Any:
         """Return data as they are taken: one array, or a list in the order of the inputs."""

@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from math import isfinite
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from nnbackend import losses, optimizers, tree
 from nnbackend import metrics as measures
-from nnbackend.arguments import positive_integer
+from nnbackend.arguments import named_arguments, positive_integer
 from nnbackend.autodiff import Operators
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, nearest, plain, to_numpy
 from nnbackend.callbacks import Callback, Callbacks, EpochLines, History
@@ -29,6 +30,7 @@ from nnbackend.data import (
     move,
     place,
     require_finite,
+    require_weight,
     sent,
     split,
     to_array,
@@ -49,6 +51,7 @@ from nnbackend.layers.base import (
 )
 from nnbackend.models.interrupts import whole_steps
 from nnbackend.models.objective import Objective
+from nnbackend.models.overflow import warn_of_overflow, warn_of_weights
 from nnbackend.models.prompt import Prompt
 from nnbackend.models.reporting import reporter, watched, watcher_of
 from nnbackend.models.run import Run
@@ -101,6 +104,8 @@ class Model(Layer):
         The seed in use.
     optimizer : Optimizer or None
         What `compile` was given.
+    loss_scaling : LossScale
+        How the loss is scaled where layers compute in float16.
     stop_training : bool
         A callback sets it to end `fit`: after the epoch, whose other batches are left out if a batch was at hand.
     run : Run or None
@@ -158,19 +163,25 @@ class Model(Layer):
         key_words(self.seed)  # refuses what is no seed
         self.optimizer: optimizers.Optimizer | None = None
         self.objective: Objective | None = None
-        self.stop_training = False
-        self.feed: Feed | None = None
-        self.run: Run | None = None
+        self.loss_scaling = LossScale()
         self.epochs_trained = 0
         self._output_sample: Any = None
         self._training = TrainingState()
+        self._eager = False
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Forget what was made for steps, and where `fit` stands."""
+        self.stop_training = False
+        self.feed: Feed | None = None
+        self.run: Run | None = None
         self._averaged = False
+        self._told_of_overflow = False
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._compiled_at = (0, 0)
         self._members: tuple[Layer, ...] = ()
         self._scales_loss = False
         self._alters = False  # whether its layers set attributes while they compute
-        self._eager = False
         self._taken: Any = None  # what inputs were like that a step could take as they are
         self._prompt: Prompt | None = None
         # what `_prepare` found; steps rely on it, and nothing else does
@@ -182,6 +193,16 @@ class Model(Layer):
         ) = None
         self._prepared: tuple[int, str | None, list[tuple[Any, list[Any]]]] | None = None
         self._never_called: list[Layer] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy that predicts the same, and trains on by itself from where this one stands.
+
+        It has copies of layers, weights, optimizer and the state of training, and the same seed, on the same backend.
+        Where this one is within `fit`, the copy is not; within `averaged_weights`, the averages are the copy's weights.
+        """
+        made = super().__deepcopy__(memo)
+        made._begin_anew()
+        return made
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a model like this one; where it lives is not among them."""
@@ -207,6 +228,26 @@ class Model(Layer):
         "_switches",
         "_taken",
     }
+    _not_copied = Layer._not_copied | {  # what `_begin_anew` sets
+        "_alters",
+        "_averaged",
+        "_compiled",
+        "_compiled_at",
+        "_handles",
+        "_members",
+        "_never_called",
+        "_parts",
+        "_placed",
+        "_prepared",
+        "_prompt",
+        "_scales_loss",
+        "_switches",
+        "_taken",
+        "_told_of_overflow",
+        "feed",
+        "run",
+        "stop_training",
+    }
     _kept_here = (
         Layer._kept_here
         | _not_searched
@@ -217,6 +258,7 @@ class Model(Layer):
             "_declared",
             "_eager",
             "_output_sample",
+            "_told_of_overflow",
             "_training",
         }
         | {"epochs_trained", "objective", "optimizer", "run", "stop_training"}
@@ -411,6 +453,7 @@ class Model(Layer):
 
     # Training
 
+    @named_arguments
     def compile(
         self,
         optimizer: str | optimizers.Optimizer = "adam",
@@ -418,6 +461,7 @@ class Model(Layer):
         metrics: Any = (),
         *,
         loss_weights: Any = None,
+        loss_scale: LossScale | None = None,
         run_eagerly: bool = False,
     ) -> None:
         """Say how the model is trained and measured.
@@ -433,6 +477,8 @@ class Model(Layer):
             sequence of metrics alone, is for each of them.
         loss_weights : list or dict of float, optional
             For several outputs, how much each loss counts in the sum that is made small.
+        loss_scale : LossScale, optional
+            How the loss is scaled where layers compute in float16; elsewhere it is not.
         run_eagerly : bool
             Whether every step runs as the Python that it is written in, so that one may print in it and look into it.
             Otherwise the backend may repeat what it did in the first steps: NumPy records the second and third step
@@ -459,11 +505,18 @@ class Model(Layer):
         """
         if loss is None:
             raise TypeError("compile expects a loss, such as loss='mean_squared_error'.")
+        if not isinstance(loss_scale, LossScale | None):
+            raise TypeError(
+                "compile expects loss_scale to be a LossScale, such as nn.LossScale(initial=1024.0), got "
+                f"{loss_scale!r}."
+            )
         objective = Objective(loss, metrics, loss_weights, self.output_names)
         self.optimizer = optimizers.get(optimizer)
         self.objective = objective
+        self.loss_scaling = loss_scale or LossScale()
         self._training.optimizer = self._training.loss_scale = None
         self._compiled, self._eager, self._alters = {}, bool(run_eagerly), False
+        self._told_of_overflow = False
 
     @property
     def loss(self) -> losses.Loss | None:
@@ -505,7 +558,7 @@ class Model(Layer):
 
     def _put_to_use(self) -> None:
         """Let what steps are made of keep its options."""
-        used: list[Any] = [self.optimizer]
+        used: list[Any] = [self.optimizer, self.loss_scaling]
         if self.objective is not None:
             used += [*self.objective.losses, *(m for chosen in self.objective.metrics for m in chosen)]
         used += [layer.activity_regularizer for layer in self._members]
@@ -545,17 +598,33 @@ class Model(Layer):
 
     def _takes_several(self, x: Any) -> bool:
         """Tell whether these inputs are several, rather than the rows of one."""
-        return isinstance(x, dict) or (
-            isinstance(x, (list, tuple)) and len(x) > 0 and all(is_array(item) for item in x)
-        )
+        return isinstance(x, dict) or (_lists_arrays(x) and not self._are_rows(x))
+
+    def _are_rows(self, x: Sequence[Any]) -> bool:
+        """Tell whether arrays are samples of one input: where the model takes one, and they have as many axes."""
+        axes = self._sample_axes()
+        return axes is not None and all(len(item.shape) == axes for item in x)
+
+    def _sample_axes(self) -> int | None:
+        """Return how many axes a sample has; None where there are several inputs, or it is not known yet."""
+        shape = self.input_shape if self.built else self.declared_shape()
+        return len(shape) if isinstance(shape, tuple) else None
 
     def _input_dtypes(self) -> Any:
         """Return what inputs are cast to: a dtype, None to leave integers, or a list or dict of them."""
         return self._root_dtype() if self.casts_input else None
 
     def _dataset(
-        self, owner: str, x: Any, y: Any = None, weight: Any = None, *, on: Backend | None = None
+        self,
+        owner: str,
+        x: Any,
+        y: Any = None,
+        weight: Any = None,
+        *,
+        on: Backend | None = None,
+        streamed: bool = False,
     ) -> Dataset:
+        """Return data on a backend; in what a stream yields, a list of arrays is several inputs and never rows."""
         return as_dataset(
             x,
             y,
@@ -564,7 +633,7 @@ class Model(Layer):
             input_dtype=self._input_dtypes(),
             dtype=self._root_dtype(),
             owner=owner,
-            several_inputs=self._takes_several(x),
+            several_inputs=self._takes_several(x) or (streamed and _lists_arrays(x)),
             several_outputs=self.objective is not None and self.objective.names is not None,
         )
 
@@ -594,7 +663,9 @@ class Model(Layer):
 
         def receive(batch: Batch) -> Batch:
             nonlocal seen
-            data = self._checked(owner, self._dataset(owner, *batch, on=host()), finite, prepare=not seen)
+            data = self._checked(
+                owner, self._dataset(owner, *batch, on=host(), streamed=True), finite, prepare=not seen
+            )
             seen = True
             if class_weight is not None:
                 shape = self.compute_output_shape(sample_shape(data.x))
@@ -616,6 +687,7 @@ class Model(Layer):
         if loader is not None:
             return self._pass_over(loader, owner, steps, finite)
         data = self._checked(owner, self._dataset(owner, *given, on=place(self.backend, *given)), finite)
+        require_weight(data, owner)
         size = batch_size or MEASURED_AT_ONCE
         return _Measurable(
             partial(self._first_batches, data, size, steps), length=_count(len(data), size, steps)
@@ -633,6 +705,7 @@ class Model(Layer):
         batches = itertools.islice(data.batches(size), steps)
         return sent(batches, None if data.backend is self.backend else self.backend)
 
+    @named_arguments
     def fit(
         self,
         x: Any,
@@ -658,10 +731,11 @@ class Model(Layer):
         Parameters
         ----------
         x, y : array, list or table of shape (n, ...)
-            Inputs and targets, one row for each sample; arrays of any backend. Memory-mapped arrays stay in their
+            Inputs and targets, one row for each sample; arrays of any backend. A list of arrays is several inputs,
+            unless each is of the shape of one sample: then it is the rows of one. Memory-mapped arrays stay in their
             files, and only the rows of a batch are read. Instead of both, a `nnbackend.data.DataLoader`, or a stream of
             batches ``(x, y)`` or ``(x, y, sample_weight)``: an iterable, a function that returns an iterator, or an
-            iterator such as a generator. Batches are tuples; a list is several inputs.
+            iterator such as a generator. Batches are tuples.
         batch_size : int, optional
             Samples of a step, 32 without it; the last batch of an epoch has what is left. Loaders and streams have
             their own.
@@ -705,6 +779,12 @@ class Model(Layer):
             If the model was not compiled.
         ValueError, TypeError
             If the data are empty, of different lengths, not numbers, or do not fit the model or the loss.
+
+        Warns
+        -----
+        RuntimeWarning
+            After an epoch, where no sample had any weight; and once, where layers compute in float16 and numbers past
+            its largest, 65504, keep steps from changing anything.
         """
         batch_size = _optional_count("fit", "batch_size", batch_size)
         epochs = positive_integer("fit", "epochs", epochs)
@@ -734,6 +814,7 @@ class Model(Layer):
         )
         if validation_data is not None:
             validation = self._validation(validation_data, validation_size, validation_steps, check_finite)
+        self._told_of_overflow = False
         history = History()
         watchers = Callbacks([*reporter(verbose), *_listed(callbacks), history], self)
         self.stop_training = False
@@ -780,7 +861,7 @@ class Model(Layer):
         else:
             run.measured, run.within = self._no_metrics(), True
             watchers.epoch_begin(run.epoch)
-        batches = iter(() if stopped else run.feed)
+        batches, batch = iter(() if stopped else run.feed), None
         with whole_steps() as whole:
             for number, batch in enumerate(batches, run.feed.state()["batch"]):
                 watchers.batch_begin(number, batch)
@@ -791,6 +872,7 @@ class Model(Layer):
                     break
         self.epochs_trained += 1
         logs = self._numbers(run.measured)
+        self._look_at(f"epoch {run.epoch + 1}", logs["loss"], run.measured, batch)
         if validation is not None:
             watchers.test_begin()
             numbers = self._measure_all(validation.batches())
@@ -798,6 +880,13 @@ class Model(Layer):
             logs |= {f"val_{name}": value for name, value in numbers.items()}
         epoch, run.epoch, run.within, run.measured = run.epoch, run.epoch + 1, False, None
         watchers.epoch_end(epoch, logs)
+
+    def _look_at(self, when: str, loss: float, measured: Tree, batch: Batch | None) -> None:
+        """Warn where there is nothing to learn from, and once where float16 is too narrow."""
+        if not isfinite(loss):
+            warn_of_weights(when, loss, measured)
+        if self._scales_loss and not self._told_of_overflow and batch is not None:
+            self._told_of_overflow = warn_of_overflow(self, when, loss, batch)
 
     def _feed(
         self,
@@ -825,6 +914,7 @@ class Model(Layer):
             if class_weight is not None:
                 shape = self.compute_output_shape(sample_shape(data.x))
                 data = weigh_classes(data, class_weight, self._root_dtype(), "fit", shape, complete=True)
+            require_weight(data, "fit")
             seed = self.seed if shuffle else None
             size = batch_size or TRAINED_AT_ONCE
             return ArrayFeed(data, size, seed, self.epochs_trained, steps, self.backend), validation
@@ -863,7 +953,7 @@ class Model(Layer):
         step = self._step("train", frozen)
         assert self.optimizer is not None
         self._training.start_random(self.seed, self.backend)
-        self._training.start_loss_scale(self._scales_loss, self.backend)
+        self._training.start_loss_scale(self.loss_scaling if self._scales_loss else None, self.backend)
         self._training.start_optimizer(self.optimizer, trained, self.backend, fixed)
         state, _ = self._take(step, self._training.gather(trained, fixed, measured), batch)
         return self._training.keep(state, trained, fixed)
@@ -905,6 +995,7 @@ class Model(Layer):
             self._handles[path]._array = array
         return {**given, "parameters": {**given["parameters"], **carried}} if carried else given
 
+    @named_arguments
     def evaluate(
         self,
         x: Any,
@@ -1064,7 +1155,7 @@ class Model(Layer):
 
         def receive(batch: Batch) -> Batch:
             nonlocal seen
-            data = self._dataset("predict", batch.x, on=host())
+            data = self._dataset("predict", batch.x, on=host(), streamed=True)
             if finite:
                 require_finite(data, "predict")
             if not seen:
@@ -1079,6 +1170,7 @@ class Model(Layer):
         """Put the outputs of batches together; one alone is copied, since it may be a layer's weight."""
         return copy_of(pieces[0]) if len(pieces) == 1 else self.backend.xp.concat(list(pieces), axis=0)
 
+    @named_arguments
     def train_on_batch(
         self, x: Any, y: Any, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None
     ) -> dict[str, float]:
@@ -1096,10 +1188,14 @@ class Model(Layer):
                 "train_on_batch",
                 self.compute_output_shape(sample_shape(data.x)),
             )
+        batch = data.on(self.backend)
         with whole_steps() as whole, whole:
-            measured = self._train(data.on(self.backend), self._no_metrics())
-        return self._numbers(measured)
+            measured = self._train(batch, self._no_metrics())
+        numbers = self._numbers(measured)
+        self._look_at("the batch", numbers["loss"], measured, batch)
+        return numbers
 
+    @named_arguments
     def minimize(
         self,
         x: Any,
@@ -1162,13 +1258,19 @@ class Model(Layer):
             self._handles[path].assign(array)
         return found
 
+    def _count_rows(self, x: Any) -> int:
+        """Return how many samples these inputs are."""
+        while isinstance(x, (list, tuple, dict)) and self._takes_several(x):
+            x = next(iter(x.values() if isinstance(x, dict) else x))
+        return int(x.shape[0]) if hasattr(x, "shape") and len(x.shape) else len(x)
+
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Return loss and metrics of these samples."""
-        return self.evaluate(x, y, sample_weight=sample_weight, batch_size=max(1, _rows(x)))
+        return self.evaluate(x, y, sample_weight=sample_weight, batch_size=max(1, self._count_rows(x)))
 
     def predict_on_batch(self, x: Any) -> Any:
         """Return the outputs for these samples, computed at once."""
-        return self.predict(x, batch_size=max(1, _rows(x)))
+        return self.predict(x, batch_size=max(1, self._count_rows(x)))
 
     @property
     def current_learning_rate(self) -> float:
@@ -1187,12 +1289,13 @@ class Model(Layer):
         """What the loss is multiplied by in the next training step; None where no layer computes in float16.
 
         It begins at 32768. A step whose gradients are not all finite changes nothing but halves it, and 2000 good
-        steps in a row double it (`nnbackend.LossScale`). Reading it waits for the device.
+        steps in a row double it, unless `compile` was given another `nnbackend.LossScale`. Reading it waits for the
+        device.
         """
         held = self._training.loss_scale
         if held is not None:
             return float(to_numpy(held["scale"]))
-        return LossScale().initial if _scales_loss(self.family()) else None
+        return self.loss_scaling.initial if _scales_loss(self.family()) else None
 
     @contextmanager
     def averaged_weights(self) -> Iterator[Model]:
@@ -1283,6 +1386,36 @@ class Model(Layer):
         from nnbackend.models.applying import set_parameters
 
         set_parameters(self, values)
+
+    def set_state(self, values: Mapping[str, Any]) -> None:
+        """Give running statistics and frozen weights copies of new values; those of other paths stay.
+
+        Parameters
+        ----------
+        values : mapping of str to array
+            By path, as of `get_state`, and as `apply` returns them; arrays of any backend.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has not been built.
+        ValueError, TypeError
+            If a path is unknown, a shape differs, or a value is being differentiated; then nothing is changed.
+
+        Examples
+        --------
+        >>> import nnbackend as nn
+        >>> model = nn.Sequential([nn.BatchNormalization()], seed=0, input_shape=(1,))
+        >>> x = nn.get_backend("numpy").xp.asarray([[1.0], [3.0]])
+        >>> model.build((1,))
+        >>> y, state = model.apply(model.get_parameters(), x, state=model.get_state(), training=True)
+        >>> model.set_state(state)
+        >>> [value.shape for value in model.get_state().values()]
+        [(1,), (1,)]
+        """
+        from nnbackend.models.applying import set_parameters
+
+        set_parameters(self, values, "set_state")
 
     def apply(
         self,
@@ -1513,6 +1646,10 @@ def _listed(callbacks: Sequence[Callback] | Callback | None) -> Sequence[Callbac
     return (callbacks,) if isinstance(callbacks, Callback) else callbacks
 
 
+def _lists_arrays(x: Any) -> bool:
+    return isinstance(x, (list, tuple)) and len(x) > 0 and all(is_array(item) for item in x)
+
+
 def _on_a_device(given: Any) -> bool:
     """Tell whether data, or the first of several arrays, are in another library than the host's."""
     while isinstance(given, (list, tuple, dict)) and given:
@@ -1529,9 +1666,3 @@ def _class_of_arrays(backend: Backend) -> type:
 
 def _optional_count(owner: str, name: str, value: Any) -> int | None:
     return None if value is None else positive_integer(owner, name, value)
-
-
-def _rows(x: Any) -> int:
-    if isinstance(x, dict) or (isinstance(x, (list, tuple)) and all(is_array(part) for part in x)):
-        x = next(iter(x.values() if isinstance(x, dict) else x))
-    return int(x.shape[0]) if hasattr(x, "shape") and len(x.shape) else len(x)

@@ -195,6 +195,7 @@ class Run:
             "model": described(model),
             "optimizer": described(model.optimizer),
             **{name: described(argument) for name, argument in arguments.items()},
+            "loss scale": described(model.loss_scaling),
             "epochs trained before": self.trained_before,
             "steps": self.feed.steps,
             "samples": self.feed.samples,

@@ -169,6 +169,7 @@ def _description(model: Model) -> dict[str, Json]:
         training = {
             "optimizer": config.describe(model.optimizer),
             **{name: config.describe(argument) for name, argument in model.objective.arguments().items()},
+            "loss_scale": config.describe(model.loss_scaling),
         }
     return {"model": config.describe(model), "training": training}
 
@@ -381,7 +382,7 @@ def _restore(
     with use_backend(target):
         model: Model = _expect(Model, config.restore(metadata["model"], custom_objects), path)
     model.backend = target
-    model.dtype = metadata["dtype"]
+    vars(model)["dtype"] = metadata["dtype"]  # told beside the arguments that it was made with
     model.seed = int(metadata["seed"])
     if metadata["input_shape"] is not None:
         model.build(_shape_of(metadata["input_shape"]))
@@ -393,11 +394,13 @@ def _restore(
             _expect(losses.Loss, loss, path)
         for metric in tree.leaves(parts["metrics"]):
             _expect(metrics.Metric, metric, path)
+        scaling = parts.get("loss_scale")
         model.compile(
             _expect(optimizers.Optimizer, parts["optimizer"], path),
             parts["loss"],
             parts["metrics"],
             loss_weights=parts.get("loss_weights"),
+            loss_scale=None if scaling is None else _expect(LossScale, scaling, path),
         )
     return model
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from nnbackend.layers.base import Layer, Masked
 from nnbackend.layers.graph import Input, Symbol, require_declared, typical_shape
+from nnbackend.models.listing import CURE, LayerTuple
 from nnbackend.models.model import Model
 
 __all__ = ["Sequential"]
@@ -54,13 +55,17 @@ class Sequential(Model):
             self.add(layer)
 
     @property
-    def layers(self) -> list[Layer]:
-        """The layers, in order."""
-        return list(self._layers)
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, in order; `add` adds one, before the model is built."""
+        return LayerTuple(self._layers)
+
+    @layers.setter
+    def layers(self, value: object) -> NoReturn:
+        raise AttributeError(CURE)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a model like this one, with the layers it has now."""
-        return super().get_config() | {"layers": self.layers, "input_shape": self._declared}
+        return super().get_config() | {"layers": list(self._layers), "input_shape": self._declared}
 
     def declared_shape(self) -> Any:
         """Return the shape of one sample, where it was given."""
@@ -118,10 +123,18 @@ class Sequential(Model):
                     raise
                 raise TypeError(
                     f"{type(self).__name__} {self.path!r} got {len(shape)} inputs, of which {type(layer).__name__} "
-                    f"{layer.path!r} takes one. Where a stream yields lists [x, y], yield tuples: (x, y)."
+                    f"{layer.path!r} takes one. Give the array itself; where arrays are the rows of one, put them "
+                    "together: numpy.stack(rows). Where a stream yields lists [x, y], yield tuples: (x, y)."
                 ) from error
             shape = layer.output_shape
         self._output_sample = shape
+
+    def _sample_axes(self) -> int | None:
+        known = super()._sample_axes()
+        if known is not None or self.built or not self._layers:
+            return known
+        first = self._layers[0]
+        return len(first.expects.split()) if first.expects else 1 if first.takes_rows else None
 
     def check_values(self, x: Any) -> None:
         """Refuse data whose numbers the first layer does not take."""

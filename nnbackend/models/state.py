@@ -39,6 +39,16 @@ class TrainingState:
         self.random: dict[str, Any] | None = None
         self._rate: float | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrainingState:
+        """Return copies of all of it, on the device."""
+        made = TrainingState()
+        made.optimizer, made.random, made.loss_scale = tree.map(
+            copy_of, [self.optimizer, self.random, self.loss_scale]
+        )
+        made._rate = self._rate
+        memo[id(self)] = made
+        return made
+
     def start_random(self, seed: int, backend: Backend) -> dict[str, Any]:
         """Return key and step of the random streams; at first those of the seed."""
         if self.random is None:
@@ -47,12 +57,12 @@ class TrainingState:
             self.random = {"seed": backend.from_host(words), "step": backend.from_host(0, "int64")}
         return self.random
 
-    def start_loss_scale(self, scales: bool, backend: Backend) -> None:
-        """Make the state of the loss scale where one is needed and there is none."""
-        if not scales:
+    def start_loss_scale(self, scaling: LossScale | None, backend: Backend) -> None:
+        """Make the state of the loss scale where the loss is scaled and there is none."""
+        if scaling is None:
             self.loss_scale = None
         elif self.loss_scale is None:
-            self.loss_scale = LossScale().init(backend)
+            self.loss_scale = scaling.init(backend)
 
     def start_optimizer(
         self,

@@ -20,7 +20,6 @@ from nnbackend.models.objective import Objective
 from nnbackend.optimizers import Optimizer
 from nnbackend.optimizers.base import chosen
 from nnbackend.placement import copy_of
-from nnbackend.policies import LossScale
 from nnbackend.typing import Tree
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def make_train_step(
     model: Model, handles: Handles, objective: Objective, optimizer: Optimizer
 ) -> Callable[[Tree, Batch], tuple[Tree, Tree]]:
     """Return the training step of a model."""
-    scaling = LossScale()
+    scaling = model.loss_scaling
 
     def train_step(state: Tree, batch: Batch) -> tuple[Tree, Tree]:
         logits: list[Logits] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
@@ -216,7 +217,6 @@ class Optimizer(Configurable):
             raise ValueError(
                 f"{type(self).__name__} clips in one way, got {' and '.join(given)}. Choose one of them."
             )
-        self._clipping = given[0] if given else None
         for name, value in limits.items():
             setattr(self, name, None if value is None else self._positive(name, value))
         self.gradient_accumulation_steps = self._count(
@@ -320,7 +320,7 @@ class Optimizer(Configurable):
                 f"{type(self).__name__} expects {name} to be patterns of paths or a function of a path, got {which!r}."
             )
         self._patterns[name] = found = [re.compile(pattern) for pattern in patterns]
-        return lambda path: any(pattern.search(path) for pattern in found)
+        return functools.partial(_is_found_in, found)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an optimizer like this one as it is now."""
@@ -579,14 +579,15 @@ class Optimizer(Configurable):
 
     def _clip(self, gradients: list[Any]) -> list[Any]:
         """Shorten gradients as the options say."""
-        if self._clipping is None:
+        limits = ((name, getattr(self, name)) for name in ("clipnorm", "clipvalue", "global_clipnorm"))
+        way, limit = next((pair for pair in limits if pair[1] is not None), ("", None))
+        if limit is None:
             return gradients
-        limit = getattr(self, self._clipping)
-        if self._clipping == "clipvalue":
+        if way == "clipvalue":
             return [clipped(gradient, limit=limit) for gradient in gradients]
         xp = namespace(gradients[0])
         norms = [norm(gradient) for gradient in gradients]
-        if self._clipping == "global_clipnorm":
+        if way == "global_clipnorm":
             squares = norms[0] * norms[0]
             for length in norms[1:]:
                 squares = squares + length * length
@@ -741,6 +742,11 @@ _ELSEWHERE = {
     "betas": "beta_1",
     "wd": "weight_decay",
 }
+
+
+def _is_found_in(patterns: Sequence[re.Pattern[str]], path: str) -> bool:
+    """Tell whether one of the patterns is found in a path."""
+    return any(pattern.search(path) for pattern in patterns)
 
 
 def _no_such_option(kind: type[Optimizer], name: str) -> str:

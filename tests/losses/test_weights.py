@@ -277,3 +277,34 @@ def test_sample_weights_of_yes_or_no_are_pytorch_s(put, rng, steps):
     loss = losses.BinaryCrossentropy(from_logits=True, reduction="sum")
     given = put(y[..., None]), put(z[..., None]), put(weights)
     assert number(loss(*given)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_weights_that_are_all_zero_are_refused(light):
+    model = nn.Sequential([nn.Dense(1)], backend=light, seed=0)
+    model.compile("sgd", "mse")
+    x, y, zero = np.ones((4, 3)), np.ones(4), np.zeros(4)
+    match = (
+        "expects a weight above zero for some sample, got 0 for all 4.*Look at sample_weight and class_weight"
+    )
+    with pytest.raises(ValueError, match=f"^fit {match}"):
+        model.fit(x, y, sample_weight=zero, verbose=0)
+    with pytest.raises(ValueError, match=f"^fit {match}"):
+        model.fit(x, np.ones(4, dtype=int), class_weight={1: 0.0}, verbose=0)
+    with pytest.raises(ValueError, match=f"^evaluate {match}"):
+        model.evaluate(x, y, sample_weight=zero)
+    with pytest.raises(ValueError, match=f"^validation_data {match}"):
+        model.fit(x, y, validation_data=(x, y, zero), verbose=0)
+    zero[1] = 1.0
+    model.fit(x, y, sample_weight=zero, verbose=0)
+
+
+def test_an_epoch_without_any_weight_is_told(light):
+    model = nn.Sequential([nn.Dense(1)], backend=light, seed=0)
+    model.compile("sgd", "mse")
+    batch = np.ones((4, 3)), np.ones(4), np.zeros(4)
+    with pytest.warns(
+        RuntimeWarning, match=r"^epoch 1: every sample has weight 0.*the loss is NaN. Look at the"
+    ):
+        model.fit(lambda: iter([batch]), verbose=0)
+    with pytest.warns(RuntimeWarning, match=r"^the batch: every sample has weight 0"):
+        model.train_on_batch(*batch)

@@ -69,7 +69,11 @@ def test_sums_are_kept_in_float64(backend, put):
 
 
 def test_short_names_stay_as_they_were_written():
-    for short, kind in (("acc", metrics.Accuracy), ("mse", metrics.MeanSquaredError)):
+    for short, kind in (
+        ("acc", metrics.Accuracy),
+        ("mse", metrics.MeanSquaredError),
+        ("f1", metrics.F1Score),
+    ):
         metric = metrics.get(short)
         assert isinstance(metric, kind)
         assert metric.name == short
@@ -128,3 +132,46 @@ def test_by_hand_logits_are_taken_where_the_largest_decides(put):
     assert metrics.Precision()(put([1, 0]), z) == 1.0
     assert metrics.Recall(top_k=1)(put([[0, 1], [1, 0]]), z) == 1.0
     np.testing.assert_array_equal(metrics.F1Score()(put([[0, 1], [1, 0]]), z), [1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["auc", "f1_score", "precision", "recall", "true_positives"])
+@pytest.mark.parametrize(
+    ("units", "y", "message"),
+    [
+        (
+            1,
+            [-1, 1, 1, -1],
+            r"expects targets from 0 to 1, got values from -1 to 1. For labels -1 and 1 use \(y \+",
+        ),
+        (
+            1,
+            [0, 7, 1, 1],
+            "expects targets from 0 to 1, got values from 0 to 7. For several classes give the last",
+        ),
+        (
+            3,
+            [0, 7, 1, 1],
+            "expects labels from 0 to 2, since .* got labels from 0 to 7. Number .* last layer 8 units",
+        ),
+        (3, [0.0, 0.5, 1.0, 1.0], "expects whole-number labels, got fractions in .*float"),
+        (3, [[0.0, 2.0, 1.0]] * 4, "expects targets from 0 to 1, got values from 0 to 2"),
+    ],
+)
+def test_targets_out_of_range_are_refused(name, units, y, message, light):
+    def loss(y_true, y_pred):
+        return nn.functional.sum(y_pred, axis=-1)
+
+    model = nn.Sequential([nn.Dense(units, activation="sigmoid")], backend=light, seed=0)
+    model.compile("sgd", loss, metrics=[name])
+    x, targets = np.ones((4, 2)), np.asarray(y)
+    for call in (model.fit, model.evaluate, model.train_on_batch):
+        with pytest.raises(ValueError, match=f"^The metric {name} {message}"):
+            call(x, targets)
+    with pytest.raises(ValueError, match=message):
+        metrics.get(name)(targets, np.full((4, units), 0.5))
+
+
+def test_labels_of_padding_are_nobodys(light):
+    outputs = np.eye(3)[[0, 1, 2, 2]]
+    weights = np.asarray([1.0, 1.0, 1.0, 0.0])
+    assert metrics.Precision()(np.asarray([0, 1, 2, -1]), outputs, weights) == 1.0

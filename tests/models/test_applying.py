@@ -200,3 +200,16 @@ def test_a_gradient_by_handles_is_refused(of, backend):
         of(lambda parameters: nn.functional.sum(model(X)))(model.parameters)
     with pytest.raises(TypeError, match="handle of 'dense/kernel'"):
         nn.gradcheck(lambda parameters: nn.functional.sum(model(X)), model.parameters)
+
+
+def test_state_is_set_as_it_was_got(light):
+    model = nn.Sequential([nn.BatchNormalization(), nn.Dense(1)], backend=light, seed=0)
+    model.build((2,))
+    state = model.get_state()
+    model.set_state({path: value + 1.0 for path, value in state.items()})
+    for path, value in model.get_state().items():
+        np.testing.assert_array_equal(nn.to_numpy(value), nn.to_numpy(state[path]) + 1.0)
+    with pytest.raises(ValueError, match="^set_state got a value for 'other', which Sequential"):
+        model.set_state({"other": state["batch_normalization/moving_mean"]})
+    with pytest.raises(TypeError, match=r"^set_state expects a dict of arrays by path"):
+        model.set_state([1.0])

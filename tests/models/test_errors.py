@@ -409,3 +409,56 @@ def test_options_that_compiled_steps_have_read_stay_what_they_are(part, name, va
     setattr(parts[part], name, kept)
     parts["optimizer"].learning_rate = 0.2
     assert getattr(parts[part], name) == kept
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.fit(X, Y, epoch=3), r"^fit has no argument 'epoch'\. Did you mean 'epochs'\?$"),
+        (
+            lambda m: m.compile("sgd", "mse", metric=["mae"]),
+            r"^compile has no argument 'metric'\. Did you mean 'metrics'",
+        ),
+        (
+            lambda m: m.evaluate(X, Y, batchsize=2),
+            "^evaluate has no argument 'batchsize'. Did you mean 'batch_size'",
+        ),
+        (
+            lambda m: m.fit(X, Y, zzz=3),
+            "^fit has no argument 'zzz'. Its arguments are x, y, batch_size, epochs, verb",
+        ),
+        (lambda m: nn.losses.Huber(detla=3.0), r"^Huber has no argument 'detla'\. Did you mean 'delta'\?$"),
+        (
+            lambda m: nn.metrics.AUC(num_treshold=3),
+            "^AUC has no argument 'num_treshold'. Did you mean 'num_thresholds'",
+        ),
+        (
+            lambda m: nn.LossScale(1.0, 2, 3),
+            "^LossScale: too many positional arguments. Its arguments are initial, gro",
+        ),
+        (
+            lambda m: m.set_weights(None),
+            r"^set_weights of 'sequential' expects a list of arrays, .* got NoneType.*set_param",
+        ),
+        (
+            lambda m: m.set_weights(np.ones(4)),
+            "^set_weights of 'sequential' expects a list of arrays, as get_weights returns, got nd",
+        ),
+        (
+            lambda m: nn.get_backend("numpy", device="cuda:0"),
+            r"no option 'device'.*those that choose theirs are cupy, to",
+        ),
+    ],
+)
+def test_arguments_that_are_misspelt_or_of_the_wrong_kind_say_what_was_meant(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(built("numpy"))
+
+
+def test_an_environment_that_names_no_backend_says_so(monkeypatch):
+    monkeypatch.setenv("NNBACKEND", "nunpy")
+    with pytest.raises(
+        ValueError,
+        match=r"^The environment variable NNBACKEND names the unknown .*Did you mean 'numpy'\? Unset",
+    ):
+        nn.get_backend()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -238,6 +239,43 @@ def test_a_scale_that_has_moved_is_saved_with_its_count(backend, float16, tmp_pa
     assert model.loss_scale == 2.0**15
 
 
+def test_compile_says_how_the_loss_is_scaled(backend, float16, tmp_path):
+    model = regression(backend)
+    model.compile("sgd", "mse", loss_scale=nn.LossScale(initial=8.0, growth_interval=2))
+    assert model.loss_scale == 8.0
+    seen = []
+    for _ in range(4):
+        model.train_on_batch(X, X[:, :1])
+        seen.append(model.loss_scale)
+    assert seen == [8.0, 16.0, 16.0, 32.0]
+    with pytest.raises(TypeError, match="LossScale keeps growth_interval=2: a compiled model has read it"):
+        model.loss_scaling.growth_interval = 3
+    model.save(tmp_path / "model.safetensors")
+    loaded = nn.load_model(tmp_path / "model.safetensors", backend=backend)
+    for each in (model, loaded, copy.deepcopy(model)):
+        assert each.loss_scaling.get_config() == {"initial": 8.0, "growth_interval": 2}
+        for _ in range(2):
+            each.train_on_batch(X, X[:, :1])
+        assert each.loss_scale == 64.0
+    model.compile("sgd", "mse")
+    assert model.loss_scale == 2.0**15
+
+
+def test_a_model_in_float32_has_no_scale_whatever_compile_was_told(light):
+    model = nn.Sequential([nn.Dense(1)], backend=light, seed=0)
+    model.compile("sgd", "mse", loss_scale=nn.LossScale(8.0))
+    model.train_on_batch(X, X[:, :1])
+    assert model.loss_scale is None
+
+
+@pytest.mark.parametrize("wrong", [1024.0, nn.LossScale])
+def test_a_loss_scale_that_is_none_is_refused(wrong):
+    with pytest.raises(
+        TypeError, match=r"expects loss_scale to be a LossScale, such as nn.LossScale\(initial="
+    ):
+        nn.Sequential([nn.Dense(1)]).compile("sgd", "mse", loss_scale=wrong)
+
+
 def test_a_moved_model_takes_its_scale_along(backend, float16):
     model = regression(backend)
     model.train_on_batch(X, np.full((16, 1), 1e5))
@@ -359,3 +397,61 @@ def test_replayed_steps_have_the_bits_of_the_step_as_written(eager, backend, flo
     assert_same(model.get_weights(), written.get_weights())
     assert_same(slots(model).values(), slots(written).values())
     assert model.loss_scale == written.loss_scale
+
+
+def too_large(backend: Any, where: str) -> tuple[Any, Any, Any]:
+    """Return a model in float16, inputs and targets, of which something passes the largest number."""
+    hidden = nn.Dense(4, kernel_initializer="ones", name="hidden")
+    model = nn.Sequential([hidden, nn.Dense(1)], backend=backend, dtype="mixed_float16", seed=0)
+    model.compile("sgd", "mse", loss_scale=nn.LossScale(2.0))
+    x = np.full((8, 3), {"inputs": 1e6, "outputs": 6e4, "data": np.nan}.get(where, 1.0))
+    return model, x, np.full(8, 1e9 if where == "gradients" else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (
+            "inputs",
+            r"the loss of epoch 1 is (nan|inf)\. Steps .*Inputs reach 1e\+06: bring them to about 1, as nn",
+        ),
+        (
+            "outputs",
+            r"first are in the output of Dense 'hidden'\. Make inputs and targets smaller, give the layer d",
+        ),
+        ("data", r"The first are in the data: x holds NaN or infinite values\. Remove or fill them\.$"),
+        (
+            "gradients",
+            r"its gradients are not finite even with a loss scale of 1\. .*in the gradient of the output of Dense",
+        ),
+    ],
+)
+def test_fit_says_once_what_passes_the_largest_number(where, message, backend, float16):
+    if backend.name == "jax" and where != "outputs":
+        pytest.skip("each case is compiled")
+    model, x, y = too_large(backend, where)
+    model.build((3,))
+    before = model.get_weights()
+    head = r"^Sequential 'sequential' computes in float16, whose largest number is 65504, and .*"
+    with pytest.warns(RuntimeWarning, match=head + message) as caught:
+        model.fit(x, y, epochs=3, batch_size=4, verbose=0)
+    assert len(caught) == 1
+    assert_same(model.get_weights(), before)
+    state = model._training
+    assert int(nn.to_numpy(state.random["step"])) == 6  # the step that was looked into is forgotten
+    assert int(nn.to_numpy(state.optimizer["step"])) == 0
+    with pytest.warns(RuntimeWarning, match=head):
+        model.fit(x, y, verbose=0)
+
+
+def test_train_on_batch_says_so_too(backend, float16):
+    model, x, y = too_large(backend, "inputs")
+    with pytest.warns(RuntimeWarning, match=r"and the loss of the batch is nan.*Inputs reach 1e\+06"):
+        model.train_on_batch(x, y)
+    assert np.isnan(model.train_on_batch(x, y)["loss"])
+
+
+def test_a_scale_that_only_came_down_is_no_reason_to_warn(backend, float16):
+    model = regression(backend)
+    model.fit(X, np.full((16, 1), 3e3), batch_size=4, epochs=2, verbose=0)  # warnings are errors
+    assert model.loss_scale < 2.0**15

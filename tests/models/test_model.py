@@ -408,6 +408,41 @@ def test_get_layer_finds_by_name_path_and_index(backend):
         model.get_layer()
 
 
+CHANGES = {
+    "append": lambda model: model.layers.append(nn.Dense(1)),
+    "insert": lambda model: model.layers.insert(0, nn.Dense(1)),
+    "pop": lambda model: model.layers.pop(),
+    "set": lambda model: model.layers.__setitem__(0, nn.Dense(1)),
+    "delete": lambda model: model.layers.__delitem__(0),
+    "assign": lambda model: setattr(model, "layers", [nn.Dense(1)]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("kind", ["sequential", "graph"])
+def test_the_layers_of_a_model_cannot_be_changed_in_silence(change, kind):
+    x = nn.Input((3,))
+    model = nn.Sequential([nn.Dense(2)]) if kind == "sequential" else nn.Model(x, nn.Dense(2)(x))
+    with pytest.raises(
+        (AttributeError, TypeError),
+        match=r"^model.layers cannot be changed. Make another model: nn.Seq.*model.add",
+    ):
+        CHANGES[change](model)
+    with pytest.raises(TypeError, match=r"^model.layers cannot be changed"):
+        model.layers += [nn.Dense(1)]
+    assert len(model.layers) == 1
+    assert not hasattr(model.layers, "append")
+
+
+def test_another_model_of_the_layers_shares_their_weights(backend):
+    model = nn.Sequential([nn.Dense(2)], backend=backend, input_shape=(3,))
+    model.build((3,))
+    longer = nn.Sequential([*model.layers, nn.Dense(1)], backend=backend)
+    longer.build((3,))
+    assert longer.layers[0].kernel is model.layers[0].kernel
+    assert model.layers == (longer.layers[0],)
+
+
 @pytest.mark.parametrize("call", ["evaluate", "predict"])
 def test_measuring_and_predicting_show_what_verbose_says(call, backend, capsys):
     model = small(backend)

@@ -477,3 +477,18 @@ def test_an_option_that_there_is_not_is_refused_by_the_optimizers_name(make, mes
 def test_arguments_that_make_no_sense_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_clipping_that_is_set_takes_effect_and_is_told(backend, put):
+    optimizer = nn.optimizers.SGD(1.0)
+    optimizer.clipnorm = 0.5
+    assert optimizer.get_config() == {"learning_rate": 1.0, "clipnorm": 0.5}
+    parameters = {"w": put([0.0, 0.0])}
+    found, _ = optimizer.update({"w": put([3.0, 4.0])}, optimizer.init(parameters), parameters)
+    np.testing.assert_allclose(nn.to_numpy(found["w"]), [-0.3, -0.4])
+
+
+def test_classes_that_are_set_are_counted():
+    metric = nn.metrics.MeanIoU(num_classes=2)
+    metric.num_classes = 3
+    assert metric.init(nn.get_backend("numpy"))["matrix"].shape == (3, 3)
