@@ -1,4 +1,4 @@
-"""CUDA source for elementwise and rowwise programs, and for the random stream.
+"""CUDA source for elementwise and rowwise programs, for copies of many pieces, and for the random stream.
 
 Nothing here imports CuPy or needs a GPU: the sources are plain text that the tests compile and run anywhere.
 
@@ -37,6 +37,9 @@ from nnbackend.elementwise import (
 )
 
 __all__ = [
+    "MOVE_PIECES",
+    "MOVE_SOURCES",
+    "MOVE_THREADS",
     "OPTIONS",
     "PHILOX_NAME",
     "PHILOX_SOURCE",
@@ -48,6 +51,7 @@ __all__ = [
     "broadcast",
     "classify",
     "elementwise_source",
+    "move_name",
     "output_dtype",
     "output_groups",
     "per_row_outputs",
@@ -629,6 +633,51 @@ def _to_float32(value: float) -> float:
         return math.copysign(math.inf, value)
     return rounded
 
+
+#: Pieces of memory that one launch of a copying kernel takes, and threads of its blocks.
+MOVE_PIECES = 16
+MOVE_THREADS = 256
+
+
+def move_name(unit: int) -> str:
+    """Return the name of the kernel that copies words of so many bytes."""
+    return f"nn_move_{unit}"
+
+
+def _move(unit: int, word: str) -> str:
+    """Write the kernel that copies pieces made of words: `blocks` blocks for each, one piece after the other."""
+    pieces = range(MOVE_PIECES)
+    parameters = ", ".join(
+        f"{word}* target_{i}, const {word}* source_{i}, const long long count_{i}" for i in pieces
+    )
+    cases = "\n".join(
+        f"        case {i}: target = target_{i}; source = source_{i}; count = count_{i}; break;"
+        for i in pieces
+    )
+    return f"""
+extern "C" __global__ void {move_name(unit)}({parameters}, const long long blocks) {{
+    {word}* target = nullptr;
+    const {word}* source = nullptr;
+    long long count = 0;
+    switch (blockIdx.x / blocks) {{
+{cases}
+    }}
+    const long long first = (blockIdx.x % blocks) * blockDim.x + threadIdx.x;
+    for (long long i = first; i < count; i += blocks * blockDim.x) target[i] = source[i];
+}}
+"""
+
+
+#: Bytes of a word -> the kernel that copies such words.
+MOVE_SOURCES = {
+    unit: _move(unit, word)
+    for unit, word in {
+        1: "unsigned char",
+        2: "unsigned short",
+        4: "unsigned int",
+        8: "unsigned long long",
+    }.items()
+}
 
 PHILOX_NAME = "nn_philox"
 #: Threads of a block of the random kernel; each makes one block of four 64-bit words.
