@@ -49,10 +49,14 @@ class CupyBackend(Backend):
         not, for heads of multiples of 8 numbers, without a mask, a bias, dropout and returned scores. The last bits
         differ here, too.
 
+    bias_gradient : {"product"}, optional
+        What sums the gradient of a dense layer's bias. Without it, a kernel of its own; with "product", the product
+        that gives the gradient of the weights, where cuBLASLt has an algorithm for both. The last bits differ.
+
     Raises
     ------
     ValueError
-        If there is no such device, a number is none of these, or nothing that convolves or attends has that name.
+        If there is no such device, a number is none of these, or nothing that convolves, attends or sums has that name.
     BackendUnavailableError
         If cuDNN is asked for and is not installed.
 
@@ -79,6 +83,7 @@ class CupyBackend(Backend):
         data_on_device: float = 0.5,
         convolution: str | None = None,
         attention: str | None = None,
+        bias_gradient: str | None = None,
     ) -> None:
         import cupy
         import numpy
@@ -97,10 +102,15 @@ class CupyBackend(Backend):
         self._philox = cupy.RawKernel(kernels.PHILOX_SOURCE, kernels.PHILOX_NAME, options=kernels.OPTIONS)
         self._number = None if device is None else device_number(device, self.probe().devices)
         self.convolution, self.attention = convolution, attention
-        self._chooses = convolution is not None or attention is not None
+        self.bias_gradient = bias_gradient
+        self._chooses = convolution is not None or attention is not None or bias_gradient is not None
         self.scoped = self._number is not None or self._chooses
         _check_library("convolution", "convolves", convolution)
         _check_library("attention", "attends", attention)
+        if bias_gradient not in (None, "product"):
+            raise ValueError(
+                f"The cupy backend sums gradients of biases with 'product' or without a word, got {bias_gradient!r}."
+            )
         if not 0.0 <= data_on_device <= 1.0:
             raise ValueError(
                 f"The cupy backend expects data_on_device as a fraction from 0 to 1, got {data_on_device!r}."
@@ -254,7 +264,11 @@ class CupyBackend(Backend):
         self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
     def __repr__(self) -> str:
-        given = {"convolution": self.convolution, "attention": self.attention}
+        given = {
+            "convolution": self.convolution,
+            "attention": self.attention,
+            "bias_gradient": self.bias_gradient,
+        }
         options = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
         return f"<cupy backend{options}>"
 

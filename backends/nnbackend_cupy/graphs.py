@@ -167,9 +167,10 @@ class CudaRecorder:
         return _present.scope is not None
 
     def choices(self) -> Hashable:
-        """Return how exactly matrices are multiplied, what convolves, and what attends."""
+        """Return how exactly matrices are multiplied, what sums gradients of biases, what convolves, and attends."""
         return (
             get_matmul_precision(),
+            matmul.bias_gradients(),
             cudnn_launch.in_force("convolution"),
             cudnn_launch.in_force("attention"),
         )

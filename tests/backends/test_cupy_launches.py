@@ -85,6 +85,12 @@ def test_all_of_a_small_network_is_updated_by_one_kernel(name: str, work: Any) -
     assert not found["setitem"]
 
 
+def test_products_that_sum_gradients_of_biases_save_a_launch_for_each_dense_layer(work: Any) -> None:
+    usual, saving = (Counter(work["steps"][name]) for name in ("W2", "W2, sums on the way"))
+    assert usual - saving == Counter({"sum": 3})
+    assert not saving - usual
+
+
 @pytest.mark.parametrize(("name", "most"), [("W1", 37), ("W2", 37), ("W4", 51), ("W6", 107)])
 def test_a_captured_step_launches_no_more_than_this(name: str, most: int, work: Any) -> None:
     found = work["steps"][name]
