@@ -32,9 +32,16 @@ def _kernel(device: int, unit: int) -> Any:
 
 
 def prepare() -> None:
-    """Compile the kernels for the current device: before a stream is captured, which may not load code."""
+    """Load the kernels onto the current device: before a stream is captured, which may not load code."""
+    _load(cupy.cuda.runtime.getDevice())
+
+
+@functools.cache
+def _load(device: int) -> None:
+    """Launch each kernel once, to copy nothing."""
+    nothing = [np.uint64(0), np.uint64(0), np.int64(0)] * MOVE_PIECES
     for unit in MOVE_SOURCES:
-        _kernel(cupy.cuda.runtime.getDevice(), unit).compile()
+        _kernel(device, unit)((1,), (1,), (*nothing, np.int64(1)))
 
 
 def move(pieces: Iterable[tuple[int, int, int]]) -> None:

@@ -239,9 +239,6 @@ class _Kernel:
             for target, source, count in zip(*(numbers[i::3] for i in range(3)), strict=True):
                 ctypes.memmove(int(target), int(source), int(count) * int(self.name[len("nn_move_") :]))
 
-    def compile(self) -> None:
-        """Compile, which is not the device's work."""
-
 
 class _Pool:
     def __init__(self, allocator: Any = None) -> None:

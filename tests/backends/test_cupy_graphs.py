@@ -21,7 +21,7 @@ cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 
 import nnbackend as nn  # noqa: E402 - needs nothing of CuPy, but the tests do
 from nnbackend.backend import Availability, Backend  # noqa: E402
-from nnbackend_cupy import CupyBackend, availability, graphs, moving  # noqa: E402
+from nnbackend_cupy import CupyBackend, availability, graphs, kernels, moving  # noqa: E402
 from nnbackend_cupy.capture import CapturedStep, NotCapturableError  # noqa: E402
 from nnbackend_cupy.graphs import CudaRecorder, Scope  # noqa: E402
 from nnbackend_cupy.lanes import CudaLanes  # noqa: E402
@@ -395,6 +395,15 @@ def test_pieces_of_memory_are_copied_by_one_kernel_of_the_widest_words(
         assert not target[:offset].any()
         assert not target[offset + count :].any()
     assert (len(moves), names) == (1, [name])
+
+
+def test_the_kernels_that_copy_are_loaded_once_for_a_device(moves: list[Any]) -> None:
+    moving._load.cache_clear()
+    moving.prepare()
+    assert len(moves) == len(kernels.MOVE_SOURCES)
+    moving.prepare()
+    assert len(moves) == len(kernels.MOVE_SOURCES)
+    moving._load.cache_clear()
 
 
 def test_more_pieces_than_a_kernel_takes_are_copied_by_several(
