@@ -222,21 +222,24 @@ def product_and_sums(first: Any, second: Any) -> tuple[Any, Any] | None:
     """
     if not (first.size and second.size):
         return None
-    factors = (products.Laid(a.shape, tuple(s // a.itemsize for s in a.strides)) for a in (first, second))
+    left, right = (
+        products.Laid(each.shape, tuple(step // each.itemsize for step in each.strides))
+        for each in (first, second)
+    )
     out = products.contiguous((first.shape[0], second.shape[1]))
-    found = products.arrange(*factors, out)
+    found = products.arrange(left, right, out)
     if not isinstance(found, products.Arrangement):
         return None
     made, sums = cupy.empty(out.shape, first.dtype), cupy.empty(out.shape[1:], first.dtype)
     device, stream = place()
     addresses = [first.data.ptr, second.data.ptr, made.data.ptr]
     aligned = (*map(_alignment, addresses[:2]), _alignment(addresses[2] | sums.data.ptr))
-    matrices = (
+    matrices = [
         matrix._replace(alignment=most)
         for matrix, most in zip((found.first, found.second, found.out), aligned, strict=True)
-    )
+    ]
     wanted = Product(
-        found.rows, found.columns, found.summed, found.batch, *matrices,
+        found.rows, found.columns, found.summed, found.batch, matrices[0], matrices[1], matrices[2],
         dtype=first.dtype.name, precision=get_matmul_precision(), sums=True,
     )  # fmt: skip
     own = handle(device)
