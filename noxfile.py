@@ -225,7 +225,10 @@ def cupy_no_device(session: nox.Session) -> None:
         "numpy",
         *(
             session.posargs
-            or [f"tests/backends/test_cupy_{name}.py" for name in ("no_device", "kernels", "cudnn")]
+            or [
+                f"tests/backends/test_cupy_{name}.py"
+                for name in ("no_device", "kernels", "cudnn", "launches")
+            ]
         ),
         env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": "-1"},
     )
