@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "backend": {"philox", "typing"},
     "elementwise": {"backend", "typing"},
     "placement": {"backend", "typing"},
+    "compiling": set(),
     "precision": {"backend"},
     "policies": {"backend", "config", "elementwise", "tree", "typing"},
     "random": {"backend", "elementwise", "tree", "typing"},
@@ -130,6 +131,7 @@ OWN_LIBRARIES = {
 PROTOCOL = {
     "nnbackend.backend",
     "nnbackend.elementwise",
+    "nnbackend.compiling",  # what recorded and captured steps share
     "nnbackend.philox",
     "nnbackend.precision",  # how exactly products are wanted
     "nnbackend.tree",  # what a step that is compiled takes and gives

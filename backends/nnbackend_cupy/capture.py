@@ -6,31 +6,26 @@ the one for a GPU.
 
 from __future__ import annotations
 
-import functools
 import logging
-import threading
 from bisect import bisect
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from nnbackend.compiling import KEPT, NOTED, LearnedStep
 from nnbackend.tree import Outline, flatten, unflatten
 
 __all__ = ["CapturedStep", "Graph", "NotCapturableError", "Recorder"]
 
 T = TypeVar("T")
 
-#: How many graphs a step keeps, one for each set of shapes; further shapes run as they are written.
-KEPT = 16
-#: How many sets of shapes are remembered to have come once, and of how many of them the arrays are held.
-NOTED, HELD = 64, 4
+#: Of how many sets of shapes that have come once the arrays are held.
+HELD = 4
 #: How often a graph is captured anew because an array that it read in place was replaced; then they are copied in.
 REBOUND = 8
 #: Arrays of the state of at most as many bytes get memory of the graph's own: who made them may still have them.
 SMALL = 1 << 12
-
-_log = logging.getLogger("nnbackend.cupy")
 
 
 class NotCapturableError(RuntimeError):
@@ -88,7 +83,7 @@ class Recorder(Protocol):
         """
 
 
-class CapturedStep:
+class CapturedStep(LearnedStep["_Known"]):
     """A step that is run as it is for the first batch of each shape, captured with the second, and launched then.
 
     The first run compiles kernels, chooses algorithms and fills the memory pools. The bits are the same each way. The
@@ -115,36 +110,29 @@ class CapturedStep:
         Why the step is not captured, if it cannot be.
     """
 
+    deed = "captured"
+    log = logging.getLogger("nnbackend.cupy")
+
     def __init__(self, step: Callable[..., Any], recorder: Callable[[], Recorder]) -> None:
-        functools.update_wrapper(self, step)
-        self.reason: str | None = None
-        self._step = step
+        super().__init__(step)
         self._recorder = recorder()
-        self._known: list[_Known] = []
         self._states: list[_State] = []
         self._trials: dict[Hashable, _Trial] = {}
         self._rebound: dict[Hashable, int] = {}
         self._full = False
-        self._lock = threading.Lock()  # another thread runs the step as it is, in memory of its own
 
     @property
     def count(self) -> int:
         return len(self._known)
 
     def __call__(self, state: Any, *rest: Any) -> Any:
-        if self.reason is not None or self._recorder.capturing or not self._lock.acquire(blocking=False):
-            return self._step(state, *rest)
-        try:
-            return self._run(state, rest)
-        finally:
-            self._lock.release()
+        return self._step(state, *rest) if self._recorder.capturing else super().__call__(state, *rest)
+
+    def _repeat(self, held: Sequence[Any], given: Sequence[Any]) -> Any:
+        with self._recorder.on((held or given)[0]):
+            return super()._repeat(held, given)
 
     def _run(self, state: Any, rest: tuple[Any, ...]) -> Any:
-        if self._known:
-            again = self._known[0].leaves_of(state, rest)
-            if again is not None:
-                with self._recorder.on((again[0] or again[1])[0]):
-                    return self._known[0].run(*again)
         (held, outline), (given, shape) = flatten(state), flatten(rest)
         leaves = held or given
         if not leaves or self._recorder.form(leaves[0]) is None:
@@ -165,9 +153,7 @@ class CapturedStep:
                 del self._known[index]
                 self._rebound[known.key] = self._rebound.get(known.key, 0) + 1
                 return None
-            if index:
-                self._known.insert(0, self._known.pop(index))
-            return known
+            return self._came_forward(index)
         return None
 
     def _learn(
@@ -181,7 +167,7 @@ class CapturedStep:
             if not self._full:
                 self._full = True
                 words = "%s is captured for %d sets of shapes; for further ones it runs as it is written."
-                _log.info(words, self._step.__name__, KEPT)
+                self.log.info(words, self._step.__name__, KEPT)
             return self._step(state, *rest)
         key = (repr(structure), self._recorder.choices(), *forms)
         trial = self._trials.pop(key, None)
@@ -196,7 +182,7 @@ class CapturedStep:
         except Exception as error:
             # an error of the step itself comes again; in what only capturing cannot do, it goes on without
             outcome = self._step(state, *rest)
-            self._give_up(error)
+            self._fail(error)
             return outcome
         self._known.insert(0, known)
         return outcome
@@ -209,11 +195,10 @@ class CapturedStep:
         for trial in list(self._trials.values())[:-HELD]:
             trial.held = []
 
-    def _give_up(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         words = str(error).partition("\n")[0].rstrip(".")
-        self.reason = words if isinstance(error, NotCapturableError) else f"{type(error).__name__}: {words}"
         self._known, self._states, self._trials = [], [], {}
-        _log.info("%s runs as it is written, not captured: %s.", self._step.__name__, self.reason)
+        self._give_up(words if isinstance(error, NotCapturableError) else f"{type(error).__name__}: {words}")
 
     def _capture(
         self, structure: Any, held: list[Any], given: list[Any], key: Hashable, trial: _Trial

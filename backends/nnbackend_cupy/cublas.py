@@ -9,8 +9,15 @@ Nothing here imports CuPy or needs a GPU: memory is known by its addresses, and 
 The library counts rows first, so a row-major matrix is its transposed one to it. Hence the operands change places,
 :math:`C^T = B^T A^T`, and a bias that is added to every row of C belongs to the rows of what the library computes.
 
-A bias is added on the way. The library's activations are not used: that its ReLU keeps NaN is promised nowhere, and its
-GELU is the approximation by tanh.
+A bias is added on the way. Its gradient can be summed on the way, too: the product x^T dy that gives the gradient of
+the weights reads dy anyway, and sums its columns beside (``BGRADA``, A being the library's first factor, which is our
+second). That saves a launch and a pass over dy; the order of the sum is the library's. What it saves in time was not
+measured, so that it is done only where it is asked for.
+
+The library's activations are not used. ``RELU_BIAS`` would save a launch and two passes over y, but ``max(x, 0)`` is
+all that the header says of it, so that NaN may become 0; ours keeps it. ``DRELU`` reads a mask of bits that only
+``RELU_AUX_BIAS`` writes, and its product belongs to the layer above, whose rule knows nothing of the activation below.
+``GELU`` is the approximation by tanh.
 
 Every call gives the same bits on the same GPU: an algorithm is chosen once for a product, and among those that split
 a sum only such are let in as add their parts up in a workspace, in the type they are computed in.
@@ -61,6 +68,7 @@ CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES = 7
 CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES = 8
 CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE = 2
 CUBLASLT_EPILOGUE_BIAS = 4
+CUBLASLT_EPILOGUE_BGRADA = 256
 
 #: What float32 may be multiplied in, the best first: the next one where the GPU has no such product.
 _FLOAT32: dict[MatmulPrecision, tuple[int, ...]] = {
@@ -108,6 +116,9 @@ class Product(NamedTuple):
         How float32 is multiplied.
     bias : bool
         Whether a row of numbers is added to every row of the product; it is aligned like `out`, at least.
+    sums : bool
+        Whether the columns of the second factor are summed as well, into a row that is aligned like `out`, at least.
+        Not both.
     """
 
     rows: int
@@ -120,6 +131,7 @@ class Product(NamedTuple):
     dtype: str
     precision: MatmulPrecision = "highest"
     bias: bool = False
+    sums: bool = False
 
 
 class Algorithm(ctypes.Structure):
@@ -237,10 +249,10 @@ class CublasLt:
         return self._plans[product]
 
     def multiply(self, plan: Plan, first: int, second: int, out: int, *, stream: int, bias: int = 0) -> None:
-        """Launch a product of the matrices at these addresses."""
+        """Launch a product of the matrices at these addresses; `bias` is that of the bias, or of the sums."""
         workspace = self.reserve(stream)
         with plan.lock:
-            if plan.product.bias:
+            if plan.product.bias or plan.product.sums:
                 self._set(plan.operation, "MatmulDesc", CUBLASLT_MATMUL_DESC_BIAS_POINTER, c_void_p(bias))
             status = self._library.cublasLtMatmul(
                 self._handle, plan.operation,
@@ -270,8 +282,8 @@ class CublasLt:
         ):
             way = c_int32(CUBLAS_OP_T if matrix.transposed else CUBLAS_OP_N)
             self._set(operation, "MatmulDesc", attribute, way)
-        if product.bias:
-            epilogue = c_uint32(CUBLASLT_EPILOGUE_BIAS)
+        if product.bias or product.sums:
+            epilogue = c_uint32(CUBLASLT_EPILOGUE_BIAS if product.bias else CUBLASLT_EPILOGUE_BGRADA)
             self._set(operation, "MatmulDesc", CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue)
             # which one it is changes; an algorithm is chosen by what this address is a multiple of
             aligned = c_void_p(product.out.alignment)

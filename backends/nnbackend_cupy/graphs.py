@@ -13,7 +13,7 @@ import cupy
 import numpy as np
 
 from nnbackend.precision import get_matmul_precision
-from nnbackend_cupy import matmul
+from nnbackend_cupy import matmul, moving
 from nnbackend_cupy.capture import NotCapturableError
 from nnbackend_cupy.options import in_force
 
@@ -148,8 +148,13 @@ class CudaRecorder:
         return cupy.ndarray(array.shape, array.dtype, memory, array.strides)
 
     def copy(self, pairs: Sequence[tuple[Any, Any]]) -> None:
-        """Copy bytes; neighbours that go to neighbours go together."""
-        for target, source, count in _runs(pairs):
+        """Copy bytes; neighbours that go to neighbours go together, and in a graph small runs of them by one kernel."""
+        runs = list(_runs(pairs))
+        small = [run for run in runs if run[2] <= moving.FEW] if self.capturing else []
+        if len(small) > 1:
+            moving.move((target.ptr, source.ptr, count) for target, source, count in small)
+            runs = [run for run in runs if run[2] > moving.FEW]
+        for target, source, count in runs:
             target.copy_from_device_async(source, count)
 
     def on(self, array: Any) -> AbstractContextManager[Any]:
@@ -188,6 +193,7 @@ class CudaRecorder:
         found = Scope(state)
         with cupy.cuda.using_allocator(self._pool.malloc), _without_host_copies(), stream:
             matmul.prepare()  # the workspace of this stream
+            moving.prepare()
             stream.begin_capture()
             _present.scope = found
             try:

@@ -12,6 +12,7 @@ import numpy as np
 
 from nnbackend.typing import Namespace
 from nnbackend_cupy.graphs import Scope, bring, scope
+from nnbackend_cupy.moving import FEW, move
 
 __all__ = ["FUNCTIONS"]
 
@@ -66,7 +67,7 @@ def _are_pieces(arrays: Sequence[Any], present: Scope) -> bool:
 
 
 def _joined(arrays: Sequence[Any], axis: int) -> Any:
-    """Copy arrays one by one to their places."""
+    """Copy arrays to their places: small ones that lie in one piece by one kernel, others one by one."""
     axis = axis % arrays[0].ndim
     lengths = [array.shape[axis] for array in arrays]
     first = arrays[0].shape
@@ -74,10 +75,16 @@ def _joined(arrays: Sequence[Any], axis: int) -> Any:
         return compat.concat(arrays, axis=axis)  # its own error
     shape = (*first[:axis], sum(lengths), *first[axis + 1 :])
     joined = cupy.empty(shape, cupy.result_type(*arrays))
-    start = 0
+    start, pieces = 0, []
     for array, length in zip(arrays, lengths, strict=True):
-        joined[(slice(None),) * axis + (slice(start, start + length),)] = array
+        part = joined[(slice(None),) * axis + (slice(start, start + length),)]
+        dense = part.flags.c_contiguous and array.flags.c_contiguous and array.dtype == joined.dtype
+        if dense and array.nbytes <= FEW:
+            pieces.append((part.data.ptr, array.data.ptr, array.nbytes))
+        else:
+            part[...] = array
         start += length
+    move(pieces)
     return joined
 
 

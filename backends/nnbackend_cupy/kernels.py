@@ -1,4 +1,4 @@
-"""CUDA source for elementwise and rowwise programs, and for the random stream.
+"""CUDA source for elementwise and rowwise programs, for copies of many pieces, and for the random stream.
 
 Nothing here imports CuPy or needs a GPU: the sources are plain text that the tests compile and run anywhere.
 
@@ -22,7 +22,7 @@ import re
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from nnbackend.elementwise import (
     COMPARISONS,
@@ -38,17 +38,23 @@ from nnbackend.elementwise import (
 )
 
 __all__ = [
+    "C_TYPES",
+    "MOVE_PIECES",
+    "MOVE_SOURCES",
+    "MOVE_THREADS",
     "OPTIONS",
     "PHILOX_NAME",
     "PHILOX_SOURCE",
     "PHILOX_THREADS",
     "PREAMBLE",
+    "CType",
     "ElementwiseSource",
     "Kind",
     "RowwiseSource",
     "broadcast",
     "classify",
     "elementwise_source",
+    "move_name",
     "output_dtype",
     "output_groups",
     "per_row_outputs",
@@ -66,18 +72,35 @@ _MOST_THREADS = 1024
 Kind: TypeAlias = Literal["full", "row", "column", "scalar"]
 Shape: TypeAlias = tuple[int, ...]
 
-#: dtype -> the dtype CuPy passes it as, its C type in memory, the C type it is computed in
-_TYPES = {
-    "bool": ("bool", "bool", "bool"),
-    "uint8": ("uint8", "unsigned char", "unsigned char"),
-    "int8": ("int8", "signed char", "signed char"),
-    "int16": ("int16", "short", "short"),
-    "int32": ("int32", "int", "int"),
-    "int64": ("int64", "long long", "long long"),
-    "float16": ("uint16", "unsigned short", "float"),
-    "bfloat16": ("uint16", "unsigned short", "float"),
-    "float32": ("float32", "float", "float"),
-    "float64": ("float64", "double", "double"),
+
+class CType(NamedTuple):
+    """What a dtype is in CUDA.
+
+    Attributes
+    ----------
+    passed : str
+        The dtype CuPy passes it as.
+    stored, computed : str
+        The C types that it has in memory and that it is computed in.
+    """
+
+    passed: str
+    stored: str
+    computed: str
+
+
+#: By the dtype's name.
+C_TYPES = {
+    "bool": CType("bool", "bool", "bool"),
+    "uint8": CType("uint8", "unsigned char", "unsigned char"),
+    "int8": CType("int8", "signed char", "signed char"),
+    "int16": CType("int16", "short", "short"),
+    "int32": CType("int32", "int", "int"),
+    "int64": CType("int64", "long long", "long long"),
+    "float16": CType("uint16", "unsigned short", "float"),
+    "bfloat16": CType("uint16", "unsigned short", "float"),
+    "float32": CType("float32", "float", "float"),
+    "float64": CType("float64", "double", "double"),
 }
 #: C type -> the least value it holds
 _LOWEST = {
@@ -331,8 +354,8 @@ def elementwise_source(program: Program, dtypes: Sequence[str], outputs: Sequenc
     lines = [body.load(index, f"x{index}") for index in arguments]
     lines += [body.define(index) for index in sorted(needed) if index >= program.arity]
     lines += [f"y{number} = {body.stored(number)};" for number in outputs]
-    inputs = tuple((*_TYPES[dtypes[index]][:2], f"x{index}") for index in arguments)
-    results = tuple((*_TYPES[body.output_dtype(number)][:2], f"y{number}") for number in outputs)
+    inputs = tuple((*C_TYPES[dtypes[index]][:2], f"x{index}") for index in arguments)
+    results = tuple((*C_TYPES[body.output_dtype(number)][:2], f"y{number}") for number in outputs)
     return ElementwiseSource(_identifier(program.name), arguments, inputs, results, "\n".join(lines))
 
 
@@ -447,8 +470,8 @@ def rowwise_source(
         lines += [f"    y{number}[row] = {body.stored(number)};" for number in per_row]
         lines.append("}")
     parameters = (
-        *(f"const {_TYPES[dtypes[index]][1]}* x{index}" for index in arguments),
-        *(f"{_TYPES[body.output_dtype(number)][1]}* y{number}" for number in outputs),
+        *(f"const {C_TYPES[dtypes[index]].stored}* x{index}" for index in arguments),
+        *(f"{C_TYPES[body.output_dtype(number)].stored}* y{number}" for number in outputs),
         "const long long rows",
         "const long long width",
     )
@@ -478,7 +501,7 @@ class _Body:
         return self.program.instructions[index - self.program.arity]
 
     def ctype(self, index: int) -> str:
-        return _TYPES[self.dtypes[index]][2]
+        return C_TYPES[self.dtypes[index]].computed
 
     def needed(self, targets: Iterable[Operand], stop: frozenset[int] = frozenset()) -> set[int]:
         """Return the values from which the targets are computed, themselves included; those in `stop` are at hand."""
@@ -509,7 +532,7 @@ class _Body:
     def stored(self, number: int) -> str:
         """Return an output as it is written to memory."""
         dtype = self.output_dtype(number)
-        value = self._operand(self.program.outputs[number], _TYPES[dtype][2])
+        value = self._operand(self.program.outputs[number], C_TYPES[dtype].computed)
         return f"nn_store_{dtype}({value})" if dtype in HALVES else value
 
     def identity(self, index: int) -> str:
@@ -550,7 +573,7 @@ class _Body:
             return f"{condition} ? {chosen} : {otherwise}"
         names = [self.dtypes[operand.index] for operand in operands if isinstance(operand, Value)]
         dtype = promote(*names) if names else self.dtypes[index]
-        ctype = _TYPES[dtype][2]
+        ctype = C_TYPES[dtype].computed
         self._check(operation, dtype)
         return self._written(operation, ctype, [self._operand(operand, ctype) for operand in operands])
 
@@ -630,6 +653,51 @@ def _to_float32(value: float) -> float:
         return math.copysign(math.inf, value)
     return rounded
 
+
+#: Pieces of memory that one launch of a copying kernel takes, and threads of its blocks.
+MOVE_PIECES = 16
+MOVE_THREADS = 256
+
+
+def move_name(unit: int) -> str:
+    """Return the name of the kernel that copies words of so many bytes."""
+    return f"nn_move_{unit}"
+
+
+def _move(unit: int, word: str) -> str:
+    """Write the kernel that copies pieces made of words: `blocks` blocks for each, one piece after the other."""
+    pieces = range(MOVE_PIECES)
+    parameters = ", ".join(
+        f"{word}* target_{i}, const {word}* source_{i}, const long long count_{i}" for i in pieces
+    )
+    cases = "\n".join(
+        f"        case {i}: target = target_{i}; source = source_{i}; count = count_{i}; break;"
+        for i in pieces
+    )
+    return f"""
+extern "C" __global__ void {move_name(unit)}({parameters}, const long long blocks) {{
+    {word}* target = nullptr;
+    const {word}* source = nullptr;
+    long long count = 0;
+    switch (blockIdx.x / blocks) {{
+{cases}
+    }}
+    const long long first = (blockIdx.x % blocks) * blockDim.x + threadIdx.x;
+    for (long long i = first; i < count; i += blocks * blockDim.x) target[i] = source[i];
+}}
+"""
+
+
+#: Bytes of a word -> the kernel that copies such words.
+MOVE_SOURCES = {
+    unit: _move(unit, word)
+    for unit, word in {
+        1: "unsigned char",
+        2: "unsigned short",
+        4: "unsigned int",
+        8: "unsigned long long",
+    }.items()
+}
 
 PHILOX_NAME = "nn_philox"
 #: Threads of a block of the random kernel; each makes one block of four 64-bit words.

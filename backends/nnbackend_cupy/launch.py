@@ -63,6 +63,8 @@ class Evaluator:
         """Evaluate a program; where an argument is a Python number, or nothing is to do, by its plain expression."""
         if not all(isinstance(argument, cupy.ndarray) for argument in arguments):
             return program.plain(*arguments)
+        if program.rowwise:
+            arguments = _thinned(program, arguments)
         plans: dict[Any, list[_Launch]] = program.keep((self, "plans"), dict)
         key = tuple((argument.dtype, argument.shape) for argument in arguments)
         if key not in plans:
@@ -161,6 +163,24 @@ class Evaluator:
         else:
             inputs = [_rows(array, launch.lead) for array in inputs]
             launch.kernel(launch.grid, launch.block, (*inputs, *outputs, *launch.sizes))
+
+
+def _thinned(program: Program, arguments: Sequence[Any]) -> Sequence[Any]:
+    """Take one number in place of one for each row that are all the same, such as the gradient of a mean.
+
+    A kernel over rows would have them laid out first. The results' shapes must not depend on it.
+    """
+    repeats = [a.size > 1 and a.shape[-1] == 1 and not any(a.strides[:-1]) for a in arguments]
+    if not any(repeats):
+        return arguments
+    thinned = [
+        cupy.ndarray((1,) * a.ndim, a.dtype, a.data) if again else a
+        for a, again in zip(arguments, repeats, strict=True)
+    ]
+    before, after = (
+        kernels.output_groups(program, [a.shape for a in given]) for given in (arguments, thinned)
+    )
+    return thinned if before == after else arguments
 
 
 def _output_dtypes(program: Program, arguments: Sequence[Any], outputs: Sequence[int]) -> tuple[Any, ...]:

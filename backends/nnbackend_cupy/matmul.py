@@ -23,8 +23,20 @@ from nnbackend.precision import get_matmul_precision
 from nnbackend.typing import Backward
 from nnbackend_cupy import cublas, products
 from nnbackend_cupy.cublas import DTYPES, CublasLt, Plan, Product
+from nnbackend_cupy.options import in_force
 
-__all__ = ["FUNCTIONS", "dense", "matmul", "multiplies", "prepare", "product", "tensordot", "vecdot"]
+__all__ = [
+    "FUNCTIONS",
+    "bias_gradients",
+    "dense",
+    "matmul",
+    "multiplies",
+    "prepare",
+    "product",
+    "product_and_sums",
+    "tensordot",
+    "vecdot",
+]
 
 #: Products whose arrangement and plans are kept; ever new shapes must not fill the memory with them.
 _KEPT = 4096
@@ -201,6 +213,44 @@ def _laid_anew(array: Any, lead: tuple[int, ...]) -> Any:
     return cupy.ascontiguousarray(array)
 
 
+def product_and_sums(first: Any, second: Any) -> tuple[Any, Any] | None:
+    """Multiply two matrices of one floating dtype, and sum the columns of the second one on the way.
+
+    Returns
+    -------
+    pair of cupy.ndarray of shapes (n, m) and (m,), or None
+        The product and the sums; None where no algorithm gives both.
+    """
+    if not (first.size and second.size):
+        return None
+    left, right = (
+        products.Laid(each.shape, tuple(step // each.itemsize for step in each.strides))
+        for each in (first, second)
+    )
+    out = products.contiguous((first.shape[0], second.shape[1]))
+    found = products.arrange(left, right, out)
+    if not isinstance(found, products.Arrangement):
+        return None
+    made, sums = cupy.empty(out.shape, first.dtype), cupy.empty(out.shape[1:], first.dtype)
+    device, stream = place()
+    addresses = [first.data.ptr, second.data.ptr, made.data.ptr]
+    aligned = (*map(_alignment, addresses[:2]), _alignment(addresses[2] | sums.data.ptr))
+    matrices = [
+        matrix._replace(alignment=most)
+        for matrix, most in zip((found.first, found.second, found.out), aligned, strict=True)
+    ]
+    wanted = Product(
+        found.rows, found.columns, found.summed, found.batch, matrices[0], matrices[1], matrices[2],
+        dtype=first.dtype.name, precision=get_matmul_precision(), sums=True,
+    )  # fmt: skip
+    own = handle(device)
+    plan = own.plan(wanted)
+    if plan is None:
+        return None
+    own.multiply(plan, *addresses, stream=stream, bias=sums.data.ptr)
+    return made, sums
+
+
 def tensordot(x1: Any, x2: Any, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Any:
     """Contract axes of one array with axes of another, as the standard defines it."""
     if isinstance(axes, int):
@@ -255,4 +305,19 @@ def dense(x: Any, kernel: Any, bias: Any = None) -> tuple[Any, Backward]:
     y = product(rows, kernel, bias=bias)
     if x.ndim != 2:
         y = y.reshape((*x.shape[:-1], kernel.shape[1]))
-    return y, dense_backward(x, rows, kernel, bias)
+    generic = dense_backward(x, rows, kernel, bias)
+
+    def backward(dy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        both = needs[1] and needs[2] and bias_gradients() == "product"
+        fits = both and isinstance(dy, cupy.ndarray) and multiplies(dy, kernel)
+        found = product_and_sums(rows.T, dy.reshape((-1, dy.shape[-1]))) if fits else None
+        if found is None:
+            return generic(dy, needs)
+        return generic(dy, (needs[0], False, False))[0], *found
+
+    return y, backward
+
+
+def bias_gradients() -> str | None:
+    """Return what sums the gradients of biases, an option of the backend in force."""
+    return in_force().bias_gradient

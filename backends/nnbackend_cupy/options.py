@@ -22,11 +22,14 @@ class Options(NamedTuple):
         What convolves and what attends.
     deterministic : bool
         Whether sums have one order.
+    bias_gradient : {"product"}, optional
+        What sums the gradients of biases.
     """
 
     convolution: str | None = None
     attention: str | None = None
     deterministic: bool = True
+    bias_gradient: str | None = None
 
 
 def in_force() -> Options:

@@ -13,18 +13,20 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from nnbackend.elementwise import HALVES
-from nnbackend_cupy.kernels import PREAMBLE
+from nnbackend_cupy.kernels import C_TYPES, PREAMBLE
 
 __all__ = ["ATOMIC", "DTYPES", "THREADS", "axes", "source"]
 
+#: What long sums are taken in, and whole numbers computed in; 16-bit floating numbers in what they are computed in.
+_LONG = {"float32": "double", "float64": "double", "int32": "long long", "int64": "long long"}
 #: dtype -> the C type in memory, the one it is computed in, the one that long sums are taken in
 DTYPES = {
-    "float16": ("unsigned short", "float", "float"),
-    "bfloat16": ("unsigned short", "float", "float"),
-    "float32": ("float", "float", "double"),
-    "float64": ("double", "double", "double"),
-    "int32": ("int", "long long", "long long"),
-    "int64": ("long long", "long long", "long long"),
+    dtype: (
+        C_TYPES[dtype].stored,
+        _LONG[dtype] if "int" in dtype else C_TYPES[dtype].computed,
+        _LONG.get(dtype, C_TYPES[dtype].computed),
+    )
+    for dtype in (*HALVES, *_LONG)
 }
 
 #: dtype -> the dtype in which atomics add it up, where that is another

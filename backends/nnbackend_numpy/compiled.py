@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from nnbackend.compiling import KEPT, NOTED, LearnedStep
 from nnbackend.tree import Outline, flatten, unflatten
 from nnbackend_numpy.blocks import Evaluator
 from nnbackend_numpy.layout import Arena
@@ -18,15 +17,8 @@ from nnbackend_numpy.replay import Replay
 
 __all__ = ["CompiledStep", "Prepared"]
 
-#: How many recordings a step keeps, one for each set of shapes. With more it runs as it is.
-KEPT = 16
-#: How many sets of shapes are remembered to have come before.
-NOTED = 64
 
-_log = logging.getLogger("nnbackend.numpy")
-
-
-class CompiledStep:
+class CompiledStep(LearnedStep["_Known"]):
     """A step that is run as it is for the first batch of each shape, recorded with the next two, and replayed then.
 
     The two recordings must say the same: a step that draws random numbers of its own, or counts, does not.
@@ -42,34 +34,21 @@ class CompiledStep:
         Why it is not recorded, if it cannot be.
     """
 
+    deed = "recorded"
+    log = logging.getLogger("nnbackend.numpy")
+
     def __init__(self, step: Callable[..., Any], evaluator: Evaluator) -> None:
-        functools.update_wrapper(self, step)
+        super().__init__(step)
         self.count = 0
-        self.reason: str | None = None
-        self._step = step
         self._evaluator = evaluator
         self._arena = Arena()
-        self._known: list[_Known] = []
         self._trials: dict[Any, tuple[Recording, list[Any]] | None] = {}
-        self._lock = threading.Lock()  # another thread runs the step as it is, in memory of its own
-
-    def __call__(self, state: Any, *rest: Any) -> Any:
-        if self.reason is not None or not self._lock.acquire(blocking=False):
-            return self._step(state, *rest)
-        try:
-            return self._run(state, rest)
-        finally:
-            self._lock.release()
 
     def prepared(self, given: Any) -> Prepared | None:
         """Return a function of `x` with the results of the step on no state and ``(given, x)``, once it is replayed."""
         return Prepared(self, given) if self._known else None
 
     def _run(self, state: Any, rest: tuple[Any, ...]) -> Any:
-        if self._known:
-            again = self._known[0].leaves_of(state, rest)
-            if again is not None:
-                return self._known[0].run(*again)
         given, shape = flatten(rest)
         held, outline = flatten(state)
         if not all(isinstance(leaf, (np.ndarray, np.generic)) for leaf in (*held, *given)):
@@ -77,8 +56,7 @@ class CompiledStep:
         structure = (outline, shape)
         for index, known in enumerate(self._known):
             if known.structure == structure and known.replay.fits(held, given):
-                if index:
-                    self._known.insert(0, self._known.pop(index))
+                self._came_forward(index)
                 if not known.replay.goes_on(held):
                     known.replay.bind(held)
                 return known.run(held, given)
@@ -101,10 +79,6 @@ class CompiledStep:
                 str(error) if isinstance(error, NotRecordableError) else f"{type(error).__name__}: {error}"
             )
             return outcome
-
-    def _give_up(self, reason: str) -> None:
-        self.reason = reason
-        _log.info("%s runs as it is written, not recorded: %s.", self._step.__name__, reason)
 
     def _record(self, held: list[Any], given: list[Any], structure: Any, key: Any) -> Any:
         """Run the step on recorded arrays, and keep the recording once a second one has said the same."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from nnbackend.autodiff import differentiable
 from nnbackend.backend import namespace
+from nnbackend.elementwise import elementwise
 from nnbackend.functional.activations import sigmoid
 from nnbackend.functional.rules import common_namespace, unbroadcast
 from nnbackend.typing import Array, Backward
@@ -256,11 +257,16 @@ def cosh(x: Array) -> tuple[Array, Backward]:
     return namespace(x).cosh(x), lambda dy, needs: (dy * namespace(dy).sinh(x),)
 
 
+@elementwise
+def _tanh_gradient(y: Array, dy: Array) -> Any:
+    return dy * (1.0 - y * y)
+
+
 @differentiable
 def tanh(x: Array) -> tuple[Array, Backward]:
     r"""Hyperbolic tangent:  :math:`y = \tanh x`, with :math:`y' = 1 - y^2`."""
     y = namespace(x).tanh(x)
-    return y, lambda dy, needs: (dy * (1.0 - y * y),)
+    return y, lambda dy, needs: (_tanh_gradient(y, dy),)
 
 
 @differentiable

@@ -29,13 +29,6 @@ _CURE = "Take the gradient of the same tree, and the state that init or the step
 #: The shape of a slot that a parameter does without.
 NOTHING: Shape = (0,)
 
-#: Parameters with fewer elements are updated together where arrays are writable (not on JAX, whose compiler joins them
-#: by itself): they are copied into one buffer that lives within the step, and what comes out is cut into views of it.
-#: (A step that NumPy replays keeps them in one buffer, and copies nothing: `nnbackend_numpy.replay`.) A program costs
-#: 7 us on NumPy however small its arrays are, and a kernel on a GPU. Measured on NumPy without a replay, Adam: an
-#: update of a network 2-64-64-3 takes 0.75 of the time that it takes one by one, one of ten layers of 32 units 0.5.
-SMALL = 1 << 13
-
 
 @elementwise
 def clipped(gradient: Any, *, limit: float) -> Any:
@@ -625,6 +618,7 @@ class Optimizer(Configurable):
     ) -> list[list[Any]]:
         """Return the lists of new parameters and of each slot: those with the same options are treated alike."""
         new = [list(flat), *map(list, columns)]
+        joins_in_place = backend_of(flat[0]).joins_in_place
         for (kind, factor, decays), members in self._groups(flat, structure).items():
             xp = namespace(now.rate)
             rate = now.rate if factor == 1.0 else now.rate * factor
@@ -640,7 +634,7 @@ class Optimizer(Configurable):
                     _joined([array[place] for place in places]) if together else array[places[0]]
                     for array in (flat, slopes, *columns)
                 )
-                donated = donate and not together
+                donated = donate and (joins_in_place or not together)
                 if decay and coupled:
                     slope = decayed(slope, parameter, decay=decay)
                 if kept is not None:
@@ -671,7 +665,8 @@ class Optimizer(Configurable):
         """Yield the places to be updated together: all small ones, and each of the others alone."""
         small: list[int] = []
         if self.elementwise and backend_of(flat[0]).writable:
-            small = [place for place in members if math.prod(flat[place].shape) < SMALL]
+            most = backend_of(flat[0]).joins_below
+            small = [place for place in members if math.prod(flat[place].shape) < most]
         if len(small) > 1:
             yield small
             members = [place for place in members if place not in set(small)]
@@ -696,8 +691,14 @@ class Optimizer(Configurable):
 
 def correction(beta: float, step: Any) -> Any:
     r"""Return  :math:`1 - \beta^{i+1}`  as  :math:`-\mathrm{expm1}((i + 1) \ln \beta)`."""
-    xp = namespace(step)
-    return xp.ones_like(step) if beta == 0.0 else -xp.expm1((step + 1.0) * math.log(beta))
+    if beta == 0.0:
+        return namespace(step).ones_like(step)
+    return _correction(step, log_beta=math.log(beta))
+
+
+@elementwise
+def _correction(step: Any, *, log_beta: float) -> Any:
+    return -namespace(step).expm1((step + 1.0) * log_beta)
 
 
 def norm(array: Any) -> Any:

@@ -138,7 +138,7 @@ class CublasLtOnCpu:
         assert isinstance(alpha._obj, factor)
         assert (alpha._obj.value, beta._obj.value) == (1.0, 0.0)
         assert workspace % 256 == 0
-        assert wanted["epilogue"] in (1, 4)
+        assert wanted["epilogue"] in (1, 4, 256)
         assert size >= wishes["workspace"]
         for name, address in {"A": a, "B": b, "C": c, "D": d}.items():
             assert address % wishes[name] == 0, "less aligned than was said"
@@ -154,6 +154,12 @@ class CublasLtOnCpu:
             one = {"dtype": layouts[2]["dtype"], "rows": out.shape[1], "columns": 1, "batch": 1, "apart": 0}
             bias = _values(_stack(wanted["bias"], one | {"leading": out.shape[1]}), one)
             product = product + bias
+        if wanted["epilogue"] == 256:  # the sums of the first factor over what the product sums over
+            assert wanted["bias"] % wishes["bias"] == 0, "sums less aligned than was said"
+            one = {"dtype": layouts[2]["dtype"], "rows": out.shape[1], "columns": 1, "batch": 1, "apart": 0}
+            sums = left.sum(axis=2)[0][:, None]
+            place = _stack(wanted["bias"], one | {"leading": out.shape[1]})
+            place[...] = to_bfloat16(sums) if layouts[2]["dtype"] == 14 else sums
         out[...] = to_bfloat16(product) if layouts[2]["dtype"] == 14 else product
         return 0
 

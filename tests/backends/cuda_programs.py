@@ -46,6 +46,7 @@ LIBRARY_ARGUMENTS = {
     "beyond": Given({"boundary": 1.0, "value": 0.5}, ("float64", "float64")),
     "chosen": Given({}, ("bool", "float32", "float32")),
     "clipped": Given({"limit": 0.5}),
+    "correction": Given({"log_beta": -0.1}),
     "cosine": Given({"initial": 0.1, "steps": 1.5, "alpha": 0.1}, _STEP),
     "cosine_restarts": Given({"initial": 0.1, "steps": 0.5, "t_mul": 2.0, "m_mul": 0.9, "alpha": 0.1}, _STEP),
     "cyclic": Given(

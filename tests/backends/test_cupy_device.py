@@ -63,6 +63,45 @@ def test_programs_compute_what_the_plain_expression_does(
         assert_within(actual, wanted, units=32, scale=4.0)
 
 
+@pytest.mark.parametrize("unit", [1, 2, 4, 8])
+def test_many_pieces_of_memory_are_copied(unit: int, backend: Backend, rng: np.random.Generator) -> None:
+    from nnbackend_cupy import moving
+
+    counts = [unit * count for count in (*range(1, 20), 3000, 100_001)]
+    sources = [backend.from_host(np.frombuffer(rng.bytes(count + 8), np.uint8)) for count in counts]
+    targets = [backend.from_host(np.zeros(count + 8, np.uint8)) for count in counts]
+    moving.move(
+        (target.data.ptr + 8 - unit, source.data.ptr + 8 - unit, count)
+        for target, source, count in zip(targets, sources, counts, strict=True)
+    )
+    for target, source, count in zip(targets, sources, counts, strict=True):
+        moved, wanted = backend.to_host(target), backend.to_host(source)
+        np.testing.assert_array_equal(moved[8 - unit : 8 - unit + count], wanted[8 - unit : 8 - unit + count])
+        assert not moved[: 8 - unit].any()
+        assert not moved[8 - unit + count :].any()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_product_that_sums_the_gradient_of_a_bias_agrees_with_the_sum(
+    dtype: str, backend: Backend, rng: np.random.Generator
+) -> None:
+    from nnbackend_cupy import matmul
+
+    for rows, width, units in ((128, 784, 128), (100, 64, 3), (7, 5, 3), (512, 1024, 1024)):
+        x, dy = (rng.standard_normal(shape).astype(dtype) for shape in ((rows, width), (rows, units)))
+        found = matmul.product_and_sums(backend.from_host(x).T, backend.from_host(dy))
+        if found is None:
+            continue  # the rule goes on by itself
+        wanted = dy.astype(np.float64).sum(axis=0)
+        unit = float(np.finfo(dtype).eps) * np.abs(dy.astype(np.float64)).sum(axis=0).max()
+        np.testing.assert_allclose(
+            backend.to_host(found[1]).astype(np.float64), wanted, rtol=0, atol=2 * unit
+        )
+        again = matmul.product_and_sums(backend.from_host(x).T, backend.from_host(dy))
+        for one, other in zip(found, again, strict=True):
+            np.testing.assert_array_equal(backend.to_host(one), backend.to_host(other))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_sums_products_quotients_and_roots_have_the_bits_of_numpy(
     dtype: str, backend: Backend, rng: np.random.Generator

@@ -21,7 +21,7 @@ cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 
 import nnbackend as nn  # noqa: E402 - needs nothing of CuPy, but the tests do
 from nnbackend.backend import Availability, Backend  # noqa: E402
-from nnbackend_cupy import CupyBackend, availability, graphs  # noqa: E402
+from nnbackend_cupy import CupyBackend, availability, graphs, kernels, moving  # noqa: E402
 from nnbackend_cupy.capture import CapturedStep, NotCapturableError  # noqa: E402
 from nnbackend_cupy.graphs import CudaRecorder, Scope  # noqa: E402
 from nnbackend_cupy.lanes import CudaLanes  # noqa: E402
@@ -29,6 +29,7 @@ from nnbackend_cupy.memory import MemoryUse, bytes_of, device_number  # noqa: E4
 from nnbackend_cupy.namespace import xp  # noqa: E402
 from nnbackend_cupy.options import in_force  # noqa: E402
 from nnbackend_cupy.transfers import Feeder  # noqa: E402
+from tests.backends.cupy_on_cpu import KernelOnCpu  # noqa: E402
 from tests.backends.test_cupy_no_device import _contents, _fake, cupy_backend  # noqa: E402, F401
 
 
@@ -164,6 +165,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[_Stream]]:
     monkeypatch.setattr(cupy.cuda, "alloc_pinned_memory", lambda size: allocators[-1](size))
     monkeypatch.setattr(cupy.cuda, "set_pinned_memory_allocator", allocators.append)
     monkeypatch.setattr(cupy.cuda, "Stream", _Stream)
+    monkeypatch.setattr(graphs.moving, "prepare", lambda: None)
     monkeypatch.setattr(graphs.matmul, "prepare", lambda: _Stream.made[-1].calls.append("prepare"))
     monkeypatch.setattr(cupy.cuda, "using_allocator", using)
     monkeypatch.setattr(cupy.cuda.runtime, "getDevice", lambda: 0)
@@ -302,31 +304,137 @@ def test_pieces_of_the_state_are_joined_without_a_copy(monkeypatch: pytest.Monke
     assert taken == [2] * 5
 
 
-class _Target:
-    """Stands for an array that is written to: notes where."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        self.host = np.zeros(shape, dtype)
+class _Target(cupy.ndarray):
+    """An array whose elements can be set without a device."""
 
     def __setitem__(self, key: Any, array: Any) -> None:
-        self.host[key] = _contents(array)
+        assert not self.flags.c_contiguous or self.dtype != array.dtype  # else a kernel does it
+        _contents(self)[key] = _contents(array)
 
 
-@pytest.mark.parametrize("axis", [0, 1, -1, None])
-def test_many_arrays_are_joined_one_by_one_while_capturing(
-    axis: int | None, monkeypatch: pytest.MonkeyPatch
+def _target(shape: tuple[int, ...], dtype: Any) -> Any:
+    return _Target(shape, dtype, _allocate(int(np.prod(shape)) * np.dtype(dtype).itemsize))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture
+def moves(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[Any]:
+    """Compile the kernels that copy for the CPU; return a list that gets the grid of each launch."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+    launches: list[Any] = []
+
+    class Noting(KernelOnCpu):
+        def __call__(self, grid: Any, *arguments: Any) -> None:
+            launches.append(grid)
+            super().__call__(grid, *arguments)
+
+    monkeypatch.setattr(KernelOnCpu, "folder", folder)
+    monkeypatch.setattr(cupy, "RawKernel", Noting)
+    monkeypatch.setattr(cupy.cuda.runtime, "getDevice", lambda: 0)
+    monkeypatch.setattr(moving, "MOVE_THREADS", 8)
+    moving._kernel.cache_clear()
+    return launches
+
+
+@pytest.mark.parametrize(
+    ("axis", "launches"), [(0, 1), (1, 0), (-1, 0), (None, 1)], ids=["rows", "columns", "last", "flat"]
+)
+def test_many_arrays_are_joined_while_capturing_by_one_kernel_where_they_lie_in_one_piece(
+    axis: int | None, launches: int, monkeypatch: pytest.MonkeyPatch, moves: list[Any]
 ) -> None:
     arrays = [np.full((2, 2), float(number), np.float32) for number in range(12)]
-    arrays[3] = arrays[3].astype(np.float64)
-    monkeypatch.setattr(cupy, "empty", _Target)
+    monkeypatch.setattr(cupy, "empty", _target)
     _within([], monkeypatch)
-    joined = xp.concat([_fake(array) for array in arrays], axis=axis).host
-    wanted = np.concatenate(arrays, axis=axis)
-    np.testing.assert_array_equal(joined, wanted)
-    assert joined.dtype == wanted.dtype
-    if axis is not None:
-        stacked = xp.stack([_fake(array) for array in arrays], axis=axis).host
-        np.testing.assert_array_equal(stacked, np.stack(arrays, axis=axis))
+    for mixed in (False, True):
+        if mixed:
+            arrays[3] = arrays[3].astype(np.float64)
+        moves.clear()
+        joined = _contents(xp.concat([_fake(array) for array in arrays], axis=axis))
+        wanted = np.concatenate(arrays, axis=axis)
+        np.testing.assert_array_equal(joined, wanted)
+        assert joined.dtype == wanted.dtype
+        assert len(moves) == launches
+        if axis is not None:
+            stacked = _contents(xp.stack([_fake(array) for array in arrays], axis=axis))
+            np.testing.assert_array_equal(stacked, np.stack(arrays, axis=axis))
+
+
+@pytest.mark.parametrize(
+    ("counts", "offset", "name"),
+    [
+        ([8, 800, 16], 0, "nn_move_8"),
+        ([4, 12, 400], 4, "nn_move_4"),
+        ([6, 2], 2, "nn_move_2"),
+        ([1, 77, 0, 3], 1, "nn_move_1"),
+    ],
+)
+def test_pieces_of_memory_are_copied_by_one_kernel_of_the_widest_words(
+    counts: list[int],
+    offset: int,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    moves: list[Any],
+    rng: np.random.Generator,
+) -> None:
+    names: list[str] = []
+    named = moving.move_name
+    monkeypatch.setattr(moving, "move_name", lambda unit: names.append(named(unit)) or named(unit))
+    sources = [np.frombuffer(rng.bytes(1024), np.uint8) for _ in counts]
+    targets = [np.zeros(1024, np.uint8) for _ in counts]
+    assert not any((array.ctypes.data) % 8 for array in (*sources, *targets))
+    moving.move(
+        (t.ctypes.data + offset, s.ctypes.data + offset, n)
+        for t, s, n in zip(targets, sources, counts, strict=True)
+    )
+    for target, source, count in zip(targets, sources, counts, strict=True):
+        np.testing.assert_array_equal(target[offset : offset + count], source[offset : offset + count])
+        assert not target[:offset].any()
+        assert not target[offset + count :].any()
+    assert (len(moves), names) == (1, [name])
+
+
+def test_the_kernels_that_copy_are_loaded_once_for_a_device(moves: list[Any]) -> None:
+    moving._load.cache_clear()
+    moving.prepare()
+    assert len(moves) == len(kernels.MOVE_SOURCES)
+    moving.prepare()
+    assert len(moves) == len(kernels.MOVE_SOURCES)
+    moving._load.cache_clear()
+
+
+def test_more_pieces_than_a_kernel_takes_are_copied_by_several(
+    moves: list[Any], rng: np.random.Generator
+) -> None:
+    source, target = rng.standard_normal(40), np.zeros(40)
+    moving.move((target.ctypes.data + 8 * i, source.ctypes.data + 8 * i, 8) for i in range(40))
+    np.testing.assert_array_equal(target, source)
+    assert len(moves) == 3
+    moving.move([])
+    assert len(moves) == 3
+
+
+def test_small_arrays_are_copied_by_one_kernel_while_capturing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noted: list[Any] = []
+    moved: list[Any] = []
+    monkeypatch.setattr(moving, "move", lambda pieces: moved.extend(pieces))
+    pairs = [
+        (_array(100 * n, count, object(), noted), _array(5000 + 100 * n, count, object(), noted))
+        for n, count in enumerate((8, 4, moving.FEW + 8))
+    ]
+    _within([], monkeypatch)
+    _recorder().copy(pairs)
+    assert moved == [(0, 5000, 8), (100, 5100, 4)]
+    assert noted == [(200, 5200, moving.FEW + 8)]
+    moved.clear()
+    _recorder().copy(pairs[:1])
+    assert (moved, noted[1:]) == ([], [(0, 5000, 8)])
 
 
 def test_the_namespace_is_that_of_cupy() -> None:

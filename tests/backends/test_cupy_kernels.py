@@ -91,7 +91,8 @@ PREAMBLE = kernels.RowwiseSource("", (), (), "").preamble
 
 
 def _translation_unit() -> str:
-    return PREAMBLE + "\n".join(kernel.code for kernel in (*KERNELS.values(), PHILOX))
+    others = (PHILOX.code, *kernels.MOVE_SOURCES.values())
+    return PREAMBLE + "\n".join([*(kernel.code for kernel in KERNELS.values()), *others])
 
 
 def _launcher(kernel: Kernel) -> str:

@@ -386,6 +386,17 @@ def _attention(scores, mask, bias, scale):
     return e / total, total, bias * 2.0
 
 
+@rowwise
+def _weighted(scores, weight):
+    xp = namespace(scores)
+    return scores * weight, xp.sum(scores * weight, axis=-1, keepdims=True)
+
+
+@rowwise
+def _total(weight):
+    return namespace(weight).sum(weight, axis=-1, keepdims=True)
+
+
 def test_a_rowwise_program_runs_on_arguments_of_every_shape(
     on_cpu: Backend, rng: np.random.Generator
 ) -> None:
@@ -395,6 +406,22 @@ def test_a_rowwise_program_runs_on_arguments_of_every_shape(
     for actual, wanted in zip(results, _attention.function(scores.T, mask, bias, scale), strict=True):
         assert actual.shape == wanted.shape
         np.testing.assert_allclose(_contents(actual), wanted, rtol=1e-13)
+
+
+@pytest.mark.parametrize(("width", "laid_out"), [(1, (1, 1)), (6, (5, 6))])
+def test_a_number_for_each_row_that_is_the_same_for_all_is_read_where_it_is(
+    width: int, laid_out: Any, on_cpu: Backend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, one, shapes = rng.standard_normal((5, 6)), np.asarray([[0.25]]), []
+    copied = cupy.ascontiguousarray
+    monkeypatch.setattr(cupy, "ascontiguousarray", lambda a: shapes.append(a.shape) or copied(a))
+    spread = cupy.broadcast_to(_fake(one), (5, width))
+    results = _weighted(_fake(scores), spread)
+    for actual, expected in zip(results, _weighted.function(scores, np.full((5, width), 0.25)), strict=True):
+        np.testing.assert_allclose(_contents(actual), expected, rtol=1e-13)
+    assert shapes == [(5, 6), laid_out]
+    alone = _total(spread)  # its shape is that of the result
+    np.testing.assert_allclose(_contents(alone), np.full((5, 1), 0.25 * width))
 
 
 def test_a_rowwise_program_takes_over_donated_memory(on_cpu: Backend, rng: np.random.Generator) -> None:

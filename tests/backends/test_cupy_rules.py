@@ -256,6 +256,57 @@ def test_dense_is_the_generic_rule(
     _close(dkernel, rows.T @ slopes, dtype)
 
 
+@pytest.mark.parametrize("shape", [(7, 3), (2, 5, 3), (1, 3), (4, 1, 3)], ids=str)
+@_dtypes
+def test_the_gradient_of_a_bias_is_summed_on_the_way_where_that_is_asked_for(
+    shape: tuple[int, ...], dtype: str, library: CublasLtOnCpu, rng: np.random.Generator
+) -> None:
+    x, kernel, bias = (rng.standard_normal(size).astype(dtype) for size in (shape, (3, 4), (4,)))
+    y, backward = matmul.dense(fake(x), fake(kernel), fake(bias))
+    dy = rng.standard_normal(y.shape).astype(dtype)
+    library.launched.clear()
+    with nn.use_backend(CupyBackend(bias_gradient="product")):
+        dx, dkernel, dbias = backward(fake(dy), (True, True, True))
+        assert backward(fake(dy), (False, True, True))[0] is None
+    assert [each["epilogue"] for each in library.launched[:2]] == [cublas.CUBLASLT_EPILOGUE_BGRADA, 1]
+    rows, slopes = _wide(x).reshape(-1, 3), _wide(dy).reshape(-1, 4)
+    _close(dx, (slopes @ _wide(kernel).T).reshape(shape), dtype)
+    _close(dkernel, rows.T @ slopes, dtype)
+    _close(dbias, slopes.sum(axis=0), dtype)
+
+
+def test_sums_of_another_order_are_left_alone_without_being_asked_for(
+    library: CublasLtOnCpu, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, kernel, bias, dy = (rng.standard_normal(size) for size in ((7, 3), (3, 4), 4, (7, 4)))
+    _, backward = matmul.dense(fake(x), fake(kernel), fake(bias))
+    monkeypatch.setattr(
+        matmul, "product_and_sums", lambda *factors: pytest.fail("they were summed on the way")
+    )
+    backward(fake(dy), (True, True, False))
+    with nn.use_backend(CupyBackend(bias_gradient="product")):
+        backward(fake(dy), (True, True, False))  # nor where nobody wants them
+
+
+def test_what_no_algorithm_sums_on_the_way_is_left_to_the_rule(
+    library: CublasLtOnCpu, rng: np.random.Generator
+) -> None:
+    first, second = fake(rng.standard_normal((3, 7))), fake(rng.standard_normal((7, 4)))
+    library.refused = {cublas.CUBLASLT_EPILOGUE_BGRADA}
+    assert matmul.product_and_sums(first, second) is None
+    library.refused = set()
+    assert matmul.product_and_sums(first, cupy.broadcast_to(second[:1], (7, 4))) is None
+    assert matmul.product_and_sums(first[:, :0], second[:0]) is None
+
+
+def test_what_sums_gradients_of_biases_is_checked() -> None:
+    with pytest.raises(
+        ValueError, match="sums gradients of biases with 'product' or without a word, got 'cublas'"
+    ):
+        CupyBackend(bias_gradient="cublas")
+    assert repr(CupyBackend(bias_gradient="product")) == "<cupy backend, bias_gradient='product'>"
+
+
 def test_a_bias_may_lie_anywhere(library: CublasLtOnCpu, rng: np.random.Generator) -> None:
     x, kernel, parameters = (rng.standard_normal(size) for size in ((7, 3), (3, 4), 20))
     for start in range(4):
