@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,26 +14,49 @@ from nnbackend.optimizers.schedules import Schedule
 __all__ = ["Adam", "AdamW", "Adamax", "Nadam", "RAdam"]
 
 
+def corrected(rate: Any, step: Any, *, beta_1: float, beta_2: float, epsilon: float) -> tuple[Any, Any]:
+    r"""Return what stands before :math:`m` and beside the root where Adam's corrections are drawn out of both.
+
+    .. math::
+        \eta\, \frac{m / c_1}{\sqrt{v / c_2} + \varepsilon}
+        = \frac{\eta \sqrt{c_2} / c_1}{\sqrt v + \varepsilon \sqrt{c_2}}\, m
+
+    so that nothing is corrected element by element, as the paper proposes at the end of its section 2.
+    """
+    logs = {f"log_beta_{number}": _log(beta) for number, beta in enumerate((beta_1, beta_2), 1)}
+    found: tuple[Any, Any] = _corrected(rate, step, **logs, epsilon=epsilon)
+    return found
+
+
+@elementwise
+def _corrected(rate: Any, step: Any, *, log_beta_1: float, log_beta_2: float, epsilon: float) -> Any:
+    xp = namespace(rate)
+    number = step + 1.0
+    root = xp.sqrt(-xp.expm1(number * log_beta_2))
+    return rate * root / -xp.expm1(number * log_beta_1), root * epsilon
+
+
+def _log(beta: float) -> float:
+    return math.log(beta) if beta else -1e9  # of which any multiple has an expm1 of -1
+
+
 @elementwise
 def adam_update(
     parameter: Any,
     gradient: Any,
     first: Any,
     second: Any,
-    rate: Any,
-    correction_1: Any,
-    correction_2: Any,
+    size: Any,
+    epsilon: Any,
     *,
     beta_1: float,
     beta_2: float,
-    epsilon: float,
 ) -> Any:
-    """M := b1 m + (1 - b1) g;  v := b2 v + (1 - b2) g^2;  w := w - (lr/c1) / (sqrt(v/c2) + epsilon) m."""
+    """M := b1 m + (1 - b1) g;  v := b2 v + (1 - b2) g^2;  w := w - size / (sqrt(v) + epsilon) m."""
     xp = namespace(parameter)
     first = beta_1 * first + (1.0 - beta_1) * gradient
     second = beta_2 * second + (1.0 - beta_2) * (gradient * gradient)
-    size = rate / correction_1 / (xp.sqrt(second / correction_2) + epsilon)
-    return parameter - size * first, first, second
+    return parameter - size / (xp.sqrt(second) + epsilon) * first, first, second
 
 
 @elementwise
@@ -42,21 +66,18 @@ def amsgrad_update(
     first: Any,
     second: Any,
     largest: Any,
-    rate: Any,
-    correction_1: Any,
-    correction_2: Any,
+    size: Any,
+    epsilon: Any,
     *,
     beta_1: float,
     beta_2: float,
-    epsilon: float,
 ) -> Any:
-    """Moments of Adam;  u := max(u, v);  w := w - (lr/c1) / (sqrt(u/c2) + epsilon) m."""
+    """Moments of Adam;  u := max(u, v);  w := w - size / (sqrt(u) + epsilon) m."""
     xp = namespace(parameter)
     first = beta_1 * first + (1.0 - beta_1) * gradient
     second = beta_2 * second + (1.0 - beta_2) * (gradient * gradient)
     largest = xp.maximum(largest, second)
-    size = rate / correction_1 / (xp.sqrt(largest / correction_2) + epsilon)
-    return parameter - size * first, first, second, largest
+    return parameter - size / (xp.sqrt(largest) + epsilon) * first, first, second, largest
 
 
 @elementwise
@@ -65,14 +86,12 @@ def adamw_update(
     gradient: Any,
     first: Any,
     second: Any,
-    rate: Any,
-    correction_1: Any,
-    correction_2: Any,
+    size: Any,
+    epsilon: Any,
     kept: Any,
     *,
     beta_1: float,
     beta_2: float,
-    epsilon: float,
 ) -> Any:
     """W := (1 - lr lambda) w, then Adam: one pass over memory."""
     return adam_update(
@@ -80,12 +99,10 @@ def adamw_update(
         gradient,
         first,
         second,
-        rate,
-        correction_1,
-        correction_2,
+        size,
+        epsilon,
         beta_1=beta_1,
         beta_2=beta_2,
-        epsilon=epsilon,
     )
 
 
@@ -121,8 +138,8 @@ class Adam(Optimizer):
     -----
     Epsilon is 1e-7 as in Keras and the book; PyTorch has 1e-8 at the same place, while Keras adds it to the
     uncorrected root. The corrections are computed as :math:`-\mathrm{expm1}((i + 1) \ln \beta)` in double precision,
-    since :math:`1 - \beta^t` loses five digits in float32. AMSGrad takes the largest of the uncorrected moments, as
-    Keras and PyTorch do.
+    since :math:`1 - \beta^t` loses five digits in float32, and drawn out of both moments, so that they cost no pass
+    over memory. AMSGrad takes the largest of the uncorrected moments, as Keras and PyTorch do.
 
     References
     ----------
@@ -158,8 +175,8 @@ class Adam(Optimizer):
         self.slots = ("first_moment", "second_moment", *(("largest_moment",) if self.amsgrad else ()))
 
     def scalars(self, now: Now) -> tuple[Any, ...]:
-        """Return learning rate and bias corrections."""
-        return now.rate, correction(self.beta_1, now.step), correction(self.beta_2, now.step)
+        """Return size and epsilon of the step, with the bias corrections in them."""
+        return corrected(now.rate, now.step, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon)
 
     def update_parameter(
         self, parameter: Any, gradient: Any, slots: tuple[Any, ...], scalars: tuple[Any, ...], donate: bool
@@ -174,7 +191,6 @@ class Adam(Optimizer):
             donate=(0, 2, 3, 4)[: len(slots) + 1] if donate else (),
             beta_1=self.beta_1,
             beta_2=self.beta_2,
-            epsilon=self.epsilon,
         )
         return updated
 
@@ -245,7 +261,7 @@ class AdamW(Adam):
             )
 
     def scalars(self, now: Now) -> tuple[Any, ...]:
-        """Return learning rate, bias corrections and what weight decay leaves."""
+        """Return size and epsilon of the step, and what weight decay leaves."""
         shared = super().scalars(now)
         return (*shared, 1.0 - now.rate * now.decay) if self.decays_itself else shared
 
@@ -263,7 +279,6 @@ class AdamW(Adam):
             donate=(0, 2, 3) if donate else (),
             beta_1=self.beta_1,
             beta_2=self.beta_2,
-            epsilon=self.epsilon,
         )
         return updated
 

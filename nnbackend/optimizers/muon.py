@@ -8,8 +8,8 @@ from typing import Any
 
 from nnbackend.backend import namespace
 from nnbackend.elementwise import elementwise
-from nnbackend.optimizers.adam import adam_update
-from nnbackend.optimizers.base import NOTHING, Now, Optimizer, correction
+from nnbackend.optimizers.adam import adam_update, corrected
+from nnbackend.optimizers.base import NOTHING, Now, Optimizer
 from nnbackend.optimizers.schedules import Schedule
 from nnbackend.optimizers.sgd import sgd_update
 from nnbackend.typing import Shape
@@ -177,12 +177,16 @@ class Muon(Optimizer):
         return NOTHING if slot == "second_moment" and by_muon else shape
 
     def scalars(self, now: Now) -> tuple[Any, ...]:
-        """Return the learning rates, and Adam's bias corrections."""
+        """Return the learning rate, and size and epsilon of Adam's step."""
         return (
             now.rate,
-            now.rate * self.adam_ratio,
-            correction(self.adam_beta_1, now.step),
-            correction(self.adam_beta_2, now.step),
+            *corrected(
+                now.rate * self.adam_ratio,
+                now.step,
+                beta_1=self.adam_beta_1,
+                beta_2=self.adam_beta_2,
+                epsilon=self.epsilon,
+            ),
         )
 
     def update_parameter(
@@ -201,7 +205,6 @@ class Muon(Optimizer):
                 donate=(0, 2, 3) if donate else (),
                 beta_1=self.adam_beta_1,
                 beta_2=self.adam_beta_2,
-                epsilon=self.epsilon,
             )
             return updated
         xp = namespace(parameter)

@@ -29,6 +29,7 @@ class Given:
 #: Schedules run on float64 steps.
 _STEP = ("float64",)
 _MOMENTS = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+_BETAS = {"beta_1": 0.9, "beta_2": 0.999}
 _MEAN_SQUARE = {"rho": 0.9, "epsilon": 1e-7}
 
 _LABELS: tuple[kernels.Kind, ...] = ("full", "row", "column")
@@ -38,14 +39,15 @@ _LABELLED = ("float32", "int64", "int64")
 LIBRARY_ARGUMENTS = {
     "adadelta_update": Given(_MEAN_SQUARE),
     "adagrad_update": Given({"epsilon": 1e-7}),
-    "adam_update": Given(_MOMENTS),
+    "adam_update": Given(_BETAS),
     "adamax_update": Given(_MOMENTS),
-    "adamw_update": Given(_MOMENTS),
-    "amsgrad_update": Given(_MOMENTS),
+    "adamw_update": Given(_BETAS),
+    "amsgrad_update": Given(_BETAS),
     "annealed": Given({"begin": 0.0, "end": 1.5, "start": 0.1, "stop": 1.0, "straight": False}, _STEP),
     "beyond": Given({"boundary": 1.0, "value": 0.5}, ("float64", "float64")),
     "chosen": Given({}, ("bool", "float32", "float32")),
     "clipped": Given({"limit": 0.5}),
+    "corrected": Given({"log_beta_1": -0.1, "log_beta_2": -0.001, "epsilon": 1e-7}),
     "correction": Given({"log_beta": -0.1}),
     "cosine": Given({"initial": 0.1, "steps": 1.5, "alpha": 0.1}, _STEP),
     "cosine_restarts": Given({"initial": 0.1, "steps": 0.5, "t_mul": 2.0, "m_mul": 0.9, "alpha": 0.1}, _STEP),

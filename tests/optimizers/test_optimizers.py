@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nnbackend as nn
+from nnbackend.optimizers.adam import corrected
 from nnbackend.optimizers.base import correction
 
 OPTIMIZERS = {
@@ -656,3 +657,15 @@ def test_a_state_of_other_parameters_is_refused(put):
     ):
         with pytest.raises(ValueError, match="Adam.update expects the slot 'first_moment' (struc|shap)"):
             optimizer.update(parameters, optimizer.init(others), parameters)
+
+
+@pytest.mark.parametrize("beta_1", [0.0, 0.9])
+@pytest.mark.parametrize("beta_2", [0.0, 0.999])
+@pytest.mark.parametrize("step", [0.0, 1.0, 999.0, 1e12])
+def test_adam_s_corrections_before_and_beside_the_root(backend, put, beta_1, beta_2, step):
+    rate, now = put(0.01, "float64"), put(step, "float64")
+    with backend.scope():
+        size, epsilon = corrected(rate, now, beta_1=beta_1, beta_2=beta_2, epsilon=1e-7)
+    root = math.sqrt(1.0 - beta_2 ** (step + 1.0))
+    assert float(nn.to_numpy(size)) == pytest.approx(0.01 * root / (1.0 - beta_1 ** (step + 1.0)), rel=1e-12)
+    assert float(nn.to_numpy(epsilon)) == pytest.approx(1e-7 * root, rel=1e-12)
