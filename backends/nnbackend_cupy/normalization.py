@@ -52,8 +52,8 @@ def standardize(
     def backward(gradients: tuple[Any, ...], needs: tuple[bool, ...]) -> tuple[Any, ...]:
         if not all(isinstance(each, cupy.ndarray) and each.dtype == x.dtype for each in gradients):
             return tuple(rule()[1](gradients, needs))
-        dy, *of_statistics = gradients
-        shares = generic._shares(*(each.reshape((-1, 1)) for each in of_statistics), rows.shape[1])
+        dy, by_mean, by_variance = gradients
+        shares = generic._shares(by_mean.reshape((-1, 1)), by_variance.reshape((-1, 1)), rows.shape[1])
         dx, dgamma, dbeta = generic._standardized_rows_gradients(
             rows, scale, _rows(dy), *shares, epsilon=epsilon
         )

@@ -151,11 +151,9 @@ def test_channels_are_standardised_as_rows(
 ) -> None:
     shape = (*lead, 5)
     x = (rng.standard_normal(shape) + 3).astype(dtype)
-    parameters = [rng.standard_normal((*lead, shape[-1])).astype(dtype) for _ in given]
-    slopes = [
-        rng.standard_normal(size).astype(dtype) for size in (shape, (1, 1, shape[-1]), (1, 1, shape[-1]))
-    ]
-    needs = (True, *(number in given for number in range(2)), False)
+    parameters = [rng.standard_normal(size).astype(dtype) for size in given]
+    slopes = [rng.standard_normal(size).astype(dtype) for size in (shape, (1, 1, 5), (1, 1, 5))]
+    needs = (True, len(given) > 0, len(given) > 1, False)
     found, backward = normalization.standardize(fake(x), *map(fake, parameters), axis=(1, 0), epsilon=0.1)
     wanted, pull = generic_normalization.standardize.function(
         _wide(x), *map(_wide, parameters), axis=(0, 1), epsilon=0.1
@@ -186,6 +184,7 @@ def test_channels_far_from_zero_keep_their_digits(rng: np.random.Generator) -> N
         ((normalization.LONGEST + 1, 2), {"axis": 0}),
         ((4, normalization.MOST // 4 + 1), {"axis": 0}),
         ((4, 5, 3), {"axis": (0, 2)}),
+        ((4, 5, 3), {"axis": (0, 0)}),
         ((4, 3), {"axis": 1}),
         ((0, 3), {"axis": 0}),
         ((4, 3), {"axis": 0, "mask": np.ones((4, 1), bool)}),
@@ -193,7 +192,7 @@ def test_channels_far_from_zero_keep_their_digits(rng: np.random.Generator) -> N
         ((4, 3), {"axis": 0, "gamma": np.ones((1,), "float32")}),
         ((4, 3), {"axis": 0, "beta": np.ones((3,), "float64")}),
     ],
-    ids=["long channels", "many numbers", "other axes", "rows", "nothing", "mask", "scale of all", "one", "dtype"],
+    ids=["long channels", "many numbers", "other axes", "twice", "rows", "none", "mask", "of all", "one", "dtype"],
 )  # fmt: skip
 def test_what_is_no_row_for_each_channel_is_left_to_the_rule(
     shape: tuple[int, ...], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
