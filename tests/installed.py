@@ -24,6 +24,9 @@ def check_files() -> None:
         assert any(path.parts == (package, "py.typed") for path in installed), f"{package} lacks py.typed."
     assert version("nnbackend") == nn.__version__
     checkout = Path(__file__).resolve().parents[1]
+    sources = {path.name for path in installed if path.parts[:2] == ("nnbackend_cupy", "cuda")}
+    missing = {path.name for path in (checkout / "backends/nnbackend_cupy/cuda").iterdir()} - sources
+    assert not missing, f"The wheel lacks the CUDA sources {sorted(missing)}."
     assert checkout not in Path(nn.__file__).resolve().parents, "The checkout was imported, not the wheel."
 
 

@@ -152,6 +152,10 @@ RULE_EDGES = {
     "backends/nnbackend_cupy/matmul.py": {
         "nnbackend.functional.linear": "what has no faster form, and gradients, are generic",
     },
+    "backends/nnbackend_cupy/normalization.py": {
+        "nnbackend.functional.normalization": "the programs over rows, and what has no faster form, are generic",
+        "nnbackend.functional.rules": "axes are counted as generic rules count them",
+    },
     "backends/nnbackend_cupy/pooling.py": {
         "nnbackend.functional.pooling": "what has no faster form, and gradients of gradients, are generic",
     },

@@ -8,6 +8,7 @@ from typing import Any
 from nnbackend_cupy.attention import scaled_dot_product_attention
 from nnbackend_cupy.convolution import conv, conv_kernel_gradient, conv_transpose
 from nnbackend_cupy.matmul import dense
+from nnbackend_cupy.normalization import standardize
 from nnbackend_cupy.pooling import average_pool, max_pool
 from nnbackend_cupy.scatter import embedding, scatter_add
 
@@ -23,4 +24,5 @@ NATIVE_RULES: Mapping[str, Callable[..., Any]] = {
     "max_pool": max_pool,
     "scaled_dot_product_attention": scaled_dot_product_attention,
     "scatter_add": scatter_add,
+    "standardize": standardize,
 }

@@ -47,11 +47,10 @@ def _standardized_rows(x: Array, gamma: Array, beta: Array, *, epsilon: float) -
     return y, mean + rest, variance
 
 
-@rowwise
-def _standardized_rows_gradient(
-    x: Array, gamma: Array, dy: Array, by_mean: Array, by_variance: Array, *, epsilon: float
-) -> Any:
-    """Return the gradient of x, and the elements of that of gamma."""
+def _row_slopes(
+    x: Array, gamma: Array, dy: Array, by_mean: Array, by_variance: Array, epsilon: float
+) -> tuple[Array, Array]:
+    """Return the gradient of x, and the elements of that of gamma; for programs over rows."""
     xp = namespace(dy)
     mean = xp.mean(x, axis=-1, keepdims=True)
     rest = xp.mean(x - mean, axis=-1, keepdims=True)
@@ -62,6 +61,28 @@ def _standardized_rows_gradient(
     along = xp.mean(g * z, axis=-1, keepdims=True)
     dx = r * (g - xp.mean(g, axis=-1, keepdims=True) - z * along) + (by_mean + centred * by_variance)
     return dx, dy * z
+
+
+@rowwise
+def _standardized_rows_gradient(
+    x: Array, gamma: Array, dy: Array, by_mean: Array, by_variance: Array, *, epsilon: float
+) -> Any:
+    return _row_slopes(x, gamma, dy, by_mean, by_variance, epsilon)
+
+
+@rowwise
+def _standardized_rows_gradients(
+    x: Array, gamma: Array, dy: Array, by_mean: Array, by_variance: Array, *, epsilon: float
+) -> Any:
+    """Return the gradients of x, and of a scale and an offset that have one number for each row."""
+    xp = namespace(dy)
+    dx, product = _row_slopes(x, gamma, dy, by_mean, by_variance, epsilon)
+    return dx, xp.sum(product, axis=-1, keepdims=True), xp.sum(dy, axis=-1, keepdims=True)
+
+
+def _shares(by_mean: Any, by_variance: Any, width: int) -> tuple[Any, Any]:
+    """Return what the gradients of the statistics of a row are to each of its elements, for `_row_slopes`."""
+    return by_mean * (1.0 / width), by_variance * (2.0 / width)
 
 
 @elementwise
@@ -220,9 +241,8 @@ def _over_rows(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[tuple[Any
         dy, by_mean, by_variance = gradients
         dx = dgamma = dbeta = None
         if needs[0] or needs[1]:
-            dx, product = _standardized_rows_gradient(
-                x, scale, dy, by_mean * (1.0 / width), by_variance * (2.0 / width), epsilon=epsilon
-            )
+            shares = _shares(by_mean, by_variance, width)
+            dx, product = _standardized_rows_gradient(x, scale, dy, *shares, epsilon=epsilon)
             dgamma = _gradient_of(gamma, product) if needs[1] else None
         if needs[2]:
             dbeta = _gradient_of(beta, dy)

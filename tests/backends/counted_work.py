@@ -17,6 +17,7 @@ import nnbackend as nn  # noqa: E402 - after what takes CuPy's place
 from nnbackend import benchmarking  # noqa: E402
 from nnbackend import functional as fn  # noqa: E402
 from nnbackend.random import Stream  # noqa: E402
+from nnbackend_cupy.normalization import LONGEST  # noqa: E402
 
 RNG = np.random.default_rng(0)
 
@@ -61,6 +62,9 @@ def operations() -> dict[str, dict[str, list[str]]]:
         "layer norm": _both_ways(fn.layer_norm, x, row, column),
         "rms norm": _both_ways(fn.rms_norm, x, row),
         "batch norm": _both_ways(lambda *given: fn.batch_norm(*given)[0], x, row, column),
+        "batch norm of long channels": _both_ways(
+            lambda *given: fn.batch_norm(*given)[0], _real(LONGEST + 1, 4), bias, bias
+        ),
     }
 
 

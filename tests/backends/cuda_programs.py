@@ -109,6 +109,7 @@ LIBRARY_ARGUMENTS = {
     "softmax_of_allowed": Given(dtypes=("float32", "bool")),
     "standardized_rows": Given({"epsilon": 1e-3}, kinds=("full", "column", "column")),
     "standardized_rows_gradient": Given({"epsilon": 1e-3}, kinds=("full", "column", "full", "row", "row")),
+    "standardized_rows_gradients": Given({"epsilon": 1e-3}, kinds=("full", "row", "full", "row", "row")),
     "rms_rows": Given({"epsilon": 1e-6}, kinds=("full", "column")),
     "rms_rows_gradient": Given({"epsilon": 1e-6}, kinds=("full", "column", "full")),
     "unit_rows": Given({"epsilon": 1e-12}),

@@ -68,7 +68,13 @@ def test_dropout_is_a_kernel_each_way(work: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "forward", "backward"), [("layer norm", 1, 9), ("rms norm", 1, 3), ("batch norm", 23, 22)]
+    ("name", "forward", "backward"),
+    [
+        ("layer norm", 1, 9),
+        ("rms norm", 1, 3),
+        ("batch norm", 3, 7),
+        ("batch norm of long channels", 23, 22),
+    ],
 )
 def test_a_norm_launches_no_more_than_this(name: str, forward: int, backward: int, work: Any) -> None:
     found = work["operations"][name]

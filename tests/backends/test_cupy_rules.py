@@ -18,6 +18,7 @@ from nnbackend import agreement
 from nnbackend import functional as fn
 from nnbackend.backend import namespace
 from nnbackend.functional import convolution as generic_convolution
+from nnbackend.functional import normalization as generic_normalization
 from nnbackend.precision import use_matmul_precision
 from nnbackend_cupy import CupyBackend, availability
 from tests.backends.cublas_on_cpu import CublasLtOnCpu
@@ -28,7 +29,7 @@ if availability.probe().devices:
 if shutil.which("g++") is None:
     pytest.skip("g++ is not installed", allow_module_level=True)
 
-from nnbackend_cupy import convolution, cublas, matmul, pooling, programs, raw, scatter  # noqa: E402
+from nnbackend_cupy import convolution, cublas, matmul, normalization, pooling, programs, raw, scatter  # noqa: E402
 from tests.backends.cupy_on_cpu import KernelOnCpu, contents, fake  # noqa: E402
 
 
@@ -59,6 +60,7 @@ def on_cpu(folder: Path, library: CublasLtOnCpu, monkeypatch: pytest.MonkeyPatch
         "RawKernel": KernelOnCpu,
         "empty": lambda shape, dtype: fake(np.empty(shape, dtype)),
         "zeros": lambda shape, dtype: fake(np.zeros(shape, dtype)),
+        "ones": lambda shape, dtype: fake(np.ones(shape, dtype)),
         "ascontiguousarray": lambda a: a if a.flags.c_contiguous else fake(np.ascontiguousarray(contents(a))),
         "add": _add,
     }.items():
@@ -120,6 +122,90 @@ def test_native_rules_are_called_like_the_generic_ones() -> None:
             assert [(p.name, p.kind, p.default) for p in given.values()] == [
                 (p.name, p.kind, p.default) for p in generic.values()
             ], name
+
+
+# Normalisation
+
+
+@pytest.fixture
+def shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is one number for each channel be computed by NumPy."""
+    made = generic_normalization._shares
+
+    def on_host(by_mean: Any, by_variance: Any, width: int) -> tuple[Any, Any]:
+        first, second = made(contents(by_mean), contents(by_variance), width)
+        return fake(first), fake(second)
+
+    monkeypatch.setattr(generic_normalization, "_shares", on_host)
+
+
+@pytest.mark.parametrize("given", [(), ((5,),), ((5,), (5,)), ((1, 1, 5), (1, 5))], ids=str)
+@pytest.mark.parametrize("lead", [(4, 9), (1, 1), (10, 13)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_channels_are_standardised_as_rows(
+    lead: tuple[int, ...],
+    given: tuple[tuple[int, ...], ...],
+    dtype: str,
+    shares: None,
+    rng: np.random.Generator,
+) -> None:
+    shape = (*lead, 5)
+    x = (rng.standard_normal(shape) + 3).astype(dtype)
+    parameters = [rng.standard_normal(size).astype(dtype) for size in given]
+    slopes = [rng.standard_normal(size).astype(dtype) for size in (shape, (1, 1, 5), (1, 1, 5))]
+    needs = (True, len(given) > 0, len(given) > 1, False)
+    found, backward = normalization.standardize(fake(x), *map(fake, parameters), axis=(1, 0), epsilon=0.1)
+    wanted, pull = generic_normalization.standardize.function(
+        _wide(x), *map(_wide, parameters), axis=(0, 1), epsilon=0.1
+    )
+    for actual, exact in zip(found, wanted, strict=True):
+        assert actual.flags.c_contiguous
+        _close(actual, exact, dtype)
+    gradients = backward(tuple(map(fake, slopes)), needs)
+    for actual, exact in zip(gradients, pull(tuple(map(_wide, slopes)), needs), strict=True):
+        assert (actual is None) is (exact is None)
+        if actual is not None:
+            _close(actual, exact, dtype)
+
+
+def test_channels_far_from_zero_keep_their_digits(rng: np.random.Generator) -> None:
+    x = (rng.standard_normal((500, 3)) + 1e4).astype("float32")
+    (y, mean, _), _ = normalization.standardize(fake(x), axis=0, epsilon=0.0)
+    exact = _wide(x)
+    np.testing.assert_allclose(contents(mean)[0], exact.mean(axis=0), rtol=1e-7)
+    np.testing.assert_allclose(
+        contents(y), (exact - exact.mean(axis=0)) / exact.std(axis=0), rtol=0, atol=2e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((normalization.LONGEST + 1, 2), {"axis": 0}),
+        ((4, normalization.MOST // 4 + 1), {"axis": 0}),
+        ((4, 5, 3), {"axis": (0, 2)}),
+        ((4, 5, 3), {"axis": (0, 0)}),
+        ((4, 3), {"axis": 1}),
+        ((0, 3), {"axis": 0}),
+        ((4, 3), {"axis": 0, "mask": np.ones((4, 1), bool)}),
+        ((4, 3), {"axis": 0, "gamma": np.ones((4, 3), "float32")}),
+        ((4, 3), {"axis": 0, "gamma": np.ones((1,), "float32")}),
+        ((4, 3), {"axis": 0, "beta": np.ones((3,), "float64")}),
+    ],
+    ids=["long channels", "many numbers", "other axes", "twice", "rows", "none", "mask", "of all", "one", "dtype"],
+)  # fmt: skip
+def test_what_is_no_row_for_each_channel_is_left_to_the_rule(
+    shape: tuple[int, ...], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came: list[Any] = []
+    monkeypatch.setattr(
+        generic_normalization.standardize, "function", lambda *given, **rest: came.append(given)
+    )
+    given = {name: fake(value) if isinstance(value, np.ndarray) else value for name, value in options.items()}
+    x = fake(np.ones(shape, "float32"))
+    normalization.standardize(x, **given)
+    assert len(came) == 1
+    assert came[0][0] is x
 
 
 # Products
