@@ -172,7 +172,7 @@ class Parameter(Reference):
         return self._array.dtype
 
     def assign(self, value: Any) -> None:
-        """Give it a copy of a new value: in the step's new state within a step, for good outside of one.
+        """Give it a copy of a new value, an array or a list: in the step's new state within a step, for good outside.
 
         The present array is left as it is, since a gradient that is being computed may still need it.
 
@@ -181,6 +181,8 @@ class Parameter(Reference):
         ValueError
             If the shape differs.
         """
+        if not hasattr(value, "shape"):
+            value = host().from_host(value)
         if tuple(value.shape) != self._shape:
             raise ValueError(
                 f"{self.path} has shape {self._shape}, got a value of shape {tuple(value.shape)}."
