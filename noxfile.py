@@ -67,6 +67,7 @@ OF_PROGRAMS = [
     "tests/backends/test_numpy_replay.py",
     "tests/functional/test_activations.py",
     "tests/functional/test_normalization.py",
+    "tests/functional/test_pooling.py",
     "tests/optimizers",
     "tests/test_elementwise.py",
 ]

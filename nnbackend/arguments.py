@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from nnbackend.backend import nearest
 
-__all__ = ["named_arguments", "positive_integer"]
+__all__ = ["named_arguments", "positive_integer", "shown"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -59,3 +59,8 @@ def positive_integer(owner: str, name: str, value: Any) -> int:
     if number < 1:
         raise ValueError(f"{owner} expects {name} to be at least 1, got {number}.")
     return number
+
+
+def shown(sample_shape: Sequence[object]) -> str:
+    """Return a sample's shape as users know it, with n for the axis of samples."""
+    return f"({', '.join(['n', *map(str, sample_shape)])})" if sample_shape else "(n,)"

@@ -70,8 +70,8 @@ class CupyBackend(Backend):
     Notes
     -----
     An array of CuPy's does not tell which instance of this class it belongs to. Steps of a model run with the
-    `convolution`, `attention` and `deterministic` of the model's backend where one of them is not the default, and all
-    else with those of the backend in force (`nnbackend.get_backend`).
+    `convolution`, `attention`, `deterministic` and `bias_gradient` of the model's backend where one of them is not the
+    default, and all else with those of the backend in force (`nnbackend.get_backend`).
 
     Atomics add 16-bit floating numbers up in float32 and float32 in float32, where sums in order take float64. Sums of
     whole numbers have the same bits in any order.

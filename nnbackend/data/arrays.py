@@ -104,7 +104,7 @@ def to_array(values: Any, name: str) -> Any:
                 array = host().from_host(array.tolist())
         except ValueError as error:
             raise TypeError(
-                f"{name} cannot be made an array: {error}. Its rows must have equal lengths."
+                f"{name} cannot be made an array: {str(error).rstrip('.')}. Its rows must have equal lengths."
             ) from error
     if str(array.dtype) == "object" and not array.shape:
         raise TypeError(

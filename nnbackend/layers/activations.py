@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nnbackend import activations, constraints, functional, initializers, regularizers
-from nnbackend.layers.axes import check_axis, sample_axis, shown
+from nnbackend.arguments import shown
+from nnbackend.layers.axes import check_axis, sample_axis
 from nnbackend.layers.base import Layer
 from nnbackend.layers.masks import mask_as_booleans
 from nnbackend.typing import Shape

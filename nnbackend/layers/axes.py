@@ -5,15 +5,11 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+from nnbackend.arguments import shown
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 
-__all__ = ["check_axis", "sample_axis", "shown"]
-
-
-def shown(sample_shape: Shape) -> str:
-    """Return a sample's shape as users know it, with n for the axis of samples."""
-    return f"({', '.join(['n', *map(str, sample_shape)])})" if sample_shape else "(n,)"
+__all__ = ["check_axis", "sample_axis"]
 
 
 def check_axis(owner: str, axis: Any) -> int:

@@ -172,7 +172,7 @@ class Parameter(Reference):
         return self._array.dtype
 
     def assign(self, value: Any) -> None:
-        """Give it a copy of a new value: in the step's new state within a step, for good outside of one.
+        """Give it a copy of a new value, an array or a list: in the step's new state within a step, for good outside.
 
         The present array is left as it is, since a gradient that is being computed may still need it.
 
@@ -181,6 +181,8 @@ class Parameter(Reference):
         ValueError
             If the shape differs.
         """
+        if not hasattr(value, "shape"):
+            value = host().from_host(value)
         if tuple(value.shape) != self._shape:
             raise ValueError(
                 f"{self.path} has shape {self._shape}, got a value of shape {tuple(value.shape)}."
@@ -368,6 +370,16 @@ def current_layer() -> Layer | None:
     return None if frame is None else frame.layer
 
 
+_FIRST = "The shape of the data is said by what comes first: nn.Sequential([nn.Input(shape), layer])."
+#: What Keras's layers are told, and layers here are not.
+_SAID_ELSEWHERE = {
+    "input_shape": _FIRST,
+    "input_dim": _FIRST,
+    "batch_input_shape": _FIRST,
+    "data_format": "Channels are the last axis; images that have them first are moveaxis(x, 1, -1).",
+}
+
+
 class Layer(Configurable):
     """A piece of a network: parameters, and the function that uses them.
 
@@ -458,6 +470,15 @@ class Layer(Configurable):
         self._child_names: dict[Layer, str] = {}
         self._draws = 0  # the calls outside of steps that drew random numbers
 
+    @classmethod
+    def _refuse_unknown(cls, unknown: Iterable[str], known: Iterable[str]) -> None:
+        """Refuse arguments that the class has not; those that Keras's layers take are told where they went."""
+        names = list(unknown)
+        for name in names:
+            if name in _SAID_ELSEWHERE and name not in known:
+                raise TypeError(f"{cls.__name__} has no argument {name!r}. {_SAID_ELSEWHERE[name]}")
+        super()._refuse_unknown(names, known)
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._takes_training = "training" in inspect.signature(cls.forward).parameters
@@ -476,6 +497,7 @@ class Layer(Configurable):
             cls.compute_output_shape = _checking(cls.compute_output_shape)  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
+        self._keep_weight(name, value)
         if vars(self).get("built") and name not in self._kept_here and _differ(vars(self).get(name), value):
             global _revision, _alterations
             _alterations += 1
@@ -487,6 +509,15 @@ class Layer(Configurable):
             global _structure
             _structure += 1
         super().__setattr__(name, value)
+
+    def _keep_weight(self, name: str, value: Any) -> None:
+        """Refuse anything but a weight in the place of one: it would be neither trained nor saved."""
+        held = vars(self).get(name)
+        if vars(self).get("built") and isinstance(held, Parameter) and not isinstance(value, Parameter):
+            raise TypeError(
+                f"{type(self).__name__} {self.path!r}: {name} is a weight, and {type(value).__name__} in its place "
+                f"would be neither trained nor saved. Give the weight a new value: layer.{name}.assign(value)."
+            )
 
     def _is_option(self, name: str) -> bool:
         """Tell whether an attribute is an argument; what a layer sets while it is built or called is its own affair."""
@@ -577,6 +608,8 @@ class Layer(Configurable):
                 cure = f"One sample is x[None]. {cure}"
                 if axes[-1] == "c":
                     cure = "Where data have one channel, give them an axis for it: x[..., None]; one sample is x[None]."
+                if axes == ["t", "c"]:
+                    cure += " A recurrent layer before it needs return_sequences=True."
             raise ValueError(
                 f"{type(self).__name__} {self.path!r} expects inputs of shape ({', '.join(['n', *axes])}), got "
                 f"({came}). {cure}"

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackend import functional
+from nnbackend.arguments import shown
 from nnbackend.functional.rules import zeros
-from nnbackend.layers.axes import check_axis, sample_axis, shown
+from nnbackend.layers.axes import check_axis, sample_axis
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 

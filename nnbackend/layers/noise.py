@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackend import functional
-from nnbackend.layers.axes import shown
+from nnbackend.arguments import shown
 from nnbackend.layers.base import Layer, cast
 from nnbackend.random import Stream
 from nnbackend.typing import Array, Shape

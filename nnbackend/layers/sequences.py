@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnbackend import functional
-from nnbackend.layers.axes import shown
+from nnbackend.arguments import shown
 from nnbackend.layers.base import Layer
 from nnbackend.layers.masks import mask_as_booleans
 from nnbackend.layers.recurrent import RNN

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnbackend import functional
-from nnbackend.arguments import positive_integer
-from nnbackend.layers.axes import shown
+from nnbackend.arguments import positive_integer, shown
 from nnbackend.layers.base import Layer
 from nnbackend.typing import Shape
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnbackend import functional
+from nnbackend.arguments import shown
 from nnbackend.autodiff import Operators, Tensor
 from nnbackend.backend import backend_of, is_array, namespace, plain
 from nnbackend.config import Configurable, snake_case
@@ -271,9 +272,10 @@ def check_same_shape(owner: str, y: Any, output_shape: Shape) -> None:
         output_shape and output_shape[-1] == 1 and shape == tuple(output_shape[:-1])
     ):
         return
+    units = shape[-1] if shape else 1
     raise ValueError(
-        f"{owner} expects targets shaped like the outputs, {('n', *output_shape)}, got {tuple(y.shape)}. Give "
-        f"the last layer {shape[-1] if shape else 1} units, or reshape the targets."
+        f"{owner} expects targets shaped like the outputs, {shown(output_shape)}, got {tuple(y.shape)}. Give "
+        f"the last layer {units} unit{'' if units == 1 else 's'}, or reshape the targets."
     )
 
 

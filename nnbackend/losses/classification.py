@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackend import functional
+from nnbackend.arguments import shown
 from nnbackend.autodiff import Operators, Tensor
 from nnbackend.backend import backend_of, host, namespace, plain
 from nnbackend.losses.base import Loss, as_columns, check_classes, check_same_shape
@@ -236,7 +237,7 @@ class CategoricalCrossentropy(_Crossentropy):  # numpydoc ignore=PR02
             else f"Give the last layer {y.shape[-1]} units."
         )
         raise ValueError(
-            f"{self.label} expects one-hot targets of shape {('n', *output_shape)}, got "
+            f"{self.label} expects one-hot targets of shape {shown(output_shape)}, got "
             f"{tuple(y.shape)}. {cure}"
         )
 
@@ -302,10 +303,10 @@ class _OfLabels(Loss):
             cure = (
                 "For one-hot targets use the loss 'categorical_crossentropy'."
                 if shape == tuple(output_shape)
-                else "Give one label for each output row."
+                else "Give one label for each output row; for one a sample, put Flatten before the last layer."
             )
             raise ValueError(
-                f"{self.label} expects whole-number labels of shape {('n', *output_shape[:-1])}, got "
+                f"{self.label} expects whole-number labels of shape {shown(output_shape[:-1])}, got "
                 f"{tuple(y.shape)}. {cure}"
             )
         array = plain(y)

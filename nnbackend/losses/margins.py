@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnbackend import functional
+from nnbackend.arguments import shown
 from nnbackend.backend import namespace, plain
 from nnbackend.losses.base import Loss, check_classes, check_same_shape
 from nnbackend.losses.regression import _OfNumbers
@@ -150,7 +151,7 @@ class _OfEmbeddings(Loss):
         if len(output_shape) != 1 or tuple(y.shape[1:]) not in ((), (1,)):
             raise ValueError(
                 f"{self.label} expects outputs of shape (n, k), an embedding of each sample, and labels of shape (n,), "
-                f"got outputs of {('n', *output_shape)} and targets of {tuple(y.shape)}."
+                f"got outputs of {shown(output_shape)} and targets of {tuple(y.shape)}."
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnbackend import functional
+from nnbackend.arguments import shown
 from nnbackend.backend import backend_of, namespace, plain
 from nnbackend.losses.base import Loss, check_same_shape
 from nnbackend.losses.classification import _Crossentropy
@@ -199,7 +200,7 @@ class CTC(_Crossentropy):  # numpydoc ignore=PR02
         if len(output_shape) != 2 or len(y.shape) != 2:
             raise ValueError(
                 f"{self.label} expects outputs of shape (n, t, k) and labels of shape (n, m), got outputs of "
-                f"{('n', *output_shape)} and targets of {tuple(y.shape)}."
+                f"{shown(output_shape)} and targets of {tuple(y.shape)}."
             )
         times, classes = output_shape
         if not -classes <= self.blank < classes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnbackend.arguments import shown
 from nnbackend.backend import backend_of, namespace
 from nnbackend.losses.base import check_classes, check_same_shape, combine_weights
 from nnbackend.metrics.base import Logits, MeanMetric, Metric, require_whole, where_known
@@ -142,7 +143,7 @@ def _check_labels(metric: Metric, y: Any, output_shape: Shape, one_hot: str) -> 
     rows, shape = tuple(output_shape[:-1]), tuple(y.shape[1:])
     if shape not in (rows, (*rows, 1)):
         raise ValueError(
-            f"The metric {metric.name} expects whole-number labels of shape {('n', *rows)}, got {tuple(y.shape)}. "
+            f"The metric {metric.name} expects whole-number labels of shape {shown(rows)}, got {tuple(y.shape)}. "
             f"For one-hot targets use {one_hot!r}."
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from nnbackend.arguments import shown
 from nnbackend.backend import Backend, backend_of, host, namespace, plain, to_numpy
 from nnbackend.metrics.base import (
     Logits,
@@ -65,8 +66,8 @@ def check_columns(owner: str, y: Any, output_shape: Shape) -> None:
             _check_range(owner, y, whole[-1] if of_labels else None)
         return
     raise ValueError(
-        f"{owner} expects targets shaped like the outputs, {('n', *whole)}, or whole-number labels of shape "
-        f"{('n', *rows)}, got {tuple(y.shape)}."
+        f"{owner} expects targets shaped like the outputs, {shown(whole)}, or whole-number labels of shape "
+        f"{shown(rows)}, got {tuple(y.shape)}."
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from nnbackend import functional
+from nnbackend.arguments import shown
 from nnbackend.backend import Backend, host, namespace, to_numpy
 from nnbackend.config import snake_case
 from nnbackend.metrics.base import (
@@ -124,7 +125,7 @@ class _OfMatrix(Metric):
         fitting = (whole, whole[:-1]) if single else (whole[:-1], (*whole[:-1], 1), whole)
         if shape not in fitting:
             raise ValueError(
-                f"The metric {self.name} expects labels of shape {('n', *fitting[0])}, or one-hot targets, got "
+                f"The metric {self.name} expects labels of shape {shown(fitting[0])}, or one-hot targets, got "
                 f"{tuple(y.shape)}."
             )
 

@@ -97,7 +97,10 @@ class Sequential(Model):
             self._declared = layer.declared
             return
         if not isinstance(layer, Layer):
-            raise TypeError(f"Sequential expects layers, got {type(layer).__name__}.")
+            cure = "A function goes into nn.Lambda, the name of an activation into nn.Activation."
+            if isinstance(layer, type) and issubclass(layer, Layer):
+                cure = f"Make one: {layer.__name__}(...)."
+            raise TypeError(f"Sequential expects layers, got {type(layer).__name__}. {cure}")
         if self.built:
             raise RuntimeError(
                 "A layer cannot be added to a model that has its weights. Make a new Sequential."

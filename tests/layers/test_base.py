@@ -130,8 +130,25 @@ def test_a_parameter_is_assigned_a_copy_in_its_dtype(put, backend):
     value[:] = 9.0
     np.testing.assert_array_equal(layer.scale.numpy(), [0.0, 1.0, 2.0])
     assert layer.scale.numpy().dtype == "float32"
-    with pytest.raises(ValueError, match=r"scale/scale has shape \(3,\), got a value of shape \(2,\)"):
-        layer.scale.assign(np.ones(2))
+    layer.scale.assign([1.0, 2, 3])
+    np.testing.assert_array_equal(layer.scale.numpy(), [1.0, 2.0, 3.0])
+    for wrong, came in ((np.ones(2), r"\(2,\)"), (4.0, r"\(\)")):
+        with pytest.raises(ValueError, match=rf"scale/scale has shape \(3,\), got a value of shape {came}"):
+            layer.scale.assign(wrong)
+
+
+def test_a_weight_is_not_replaced_by_what_would_be_neither_trained_nor_saved(put):
+    layer, other = Scale(), Scale()
+    for each in (layer, other):
+        each(put(np.ones((1, 3))))
+    for value in (np.ones(3), None, put(np.ones(3))):
+        with pytest.raises(
+            TypeError, match=r"^Scale 'scale': scale is a weight.*layer\.scale\.assign\(value\)"
+        ):
+            layer.scale = value
+    np.testing.assert_array_equal(layer.scale.numpy(), np.full(3, 2.0))
+    layer.scale = other.scale  # tied
+    assert layer.scale is other.scale
 
 
 def test_within_a_run_parameters_read_and_write_its_tree(put, backend):

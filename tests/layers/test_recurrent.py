@@ -427,3 +427,9 @@ def test_a_summary_shows_what_cells_return_that_no_run_calls(backend):
         assert len(rows) == len(shapes)
         assert all(row.startswith(shape) for row, shape in zip(rows, shapes, strict=True)), rows
     assert not [line for line in lines if "?" in line]
+
+
+def test_a_recurrent_layer_on_the_last_state_of_another_says_what_that_one_needs(backend):
+    model = nn.Sequential([nn.LSTM(3), nn.LSTM(3)], seed=0, backend=backend)
+    with pytest.raises(ValueError, match=r"'lstm_1' expects .* got \(n, 3\).*return_sequences=True"):
+        model.predict(np.ones((2, 5, 3)))

@@ -223,10 +223,10 @@ def test_wrong_arguments_are_refused(make, message):
             metrics.Precision(),
             np.zeros((2, 3)),
             (4,),
-            r"or whole-number labels of shape \('n',\), got \(2, 3\)",
+            r"or whole-number labels of shape \(n,\), got \(2, 3\)",
         ),
         (metrics.AUC(), np.zeros((2, 3)), (4,), "The metric auc expects targets shaped like the outputs"),
-        (metrics.ConfusionMatrix(), np.zeros((2, 2)), (4,), r"expects labels of shape \('n',\), or one-hot"),
+        (metrics.ConfusionMatrix(), np.zeros((2, 2)), (4,), r"expects labels of shape \(n,\), or one-hot"),
         (
             metrics.ConfusionMatrix(num_classes=3),
             np.zeros(2),

@@ -387,5 +387,9 @@ def test_a_symbol_of_any_length_says_so():
 def test_an_unknown_argument_of_a_layer_is_named_with_the_nearest_known_one():
     with pytest.raises(TypeError, match=r"Dense has no argument 'use_bais'.* 'use_bias'"):
         nn.Dense(2, use_bais=False)
-    with pytest.raises(TypeError, match="Dense has no argument 'data_format'"):
+    with pytest.raises(TypeError, match="Dense has no argument 'data_format'. Channels are the last axis"):
         nn.Dense(2, data_format="channels_last")
+    with pytest.raises(
+        TypeError, match=r"LSTM has no argument 'input_shape'. The shape .* nn.Sequential\(\[nn.Input"
+    ):
+        nn.LSTM(2, input_shape=(5, 3))
