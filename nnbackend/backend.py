@@ -328,7 +328,7 @@ _BUILT_IN = {
 ENTRY_POINT_GROUP = "nnbackend.backends"
 ENVIRONMENT_VARIABLE = "NNBACKEND"
 
-_instances: dict[tuple[str, tuple[tuple[str, Any], ...]], Backend] = {}
+_instances: dict[tuple[str, tuple[tuple[str, type, Any], ...]], Backend] = {}
 _by_type: dict[type, Backend] = {}
 _chosen: Backend | None = None
 _scoped: ContextVar[Backend | None] = ContextVar("nnbackend_use_backend", default=None)
@@ -432,7 +432,8 @@ def get_backend(which: str | Backend | None = None, /, **options: Any) -> Backen
         which = current.name if current is not None else _of_the_environment()
     elif not isinstance(which, str):
         raise TypeError(f"A backend is a name or a Backend, got {type(which).__name__}.")
-    key = (which, tuple(sorted(options.items())))
+    # with types: True and 1.0 equal 1, but are no number of threads
+    key = (which, tuple((name, type(options[name]), options[name]) for name in sorted(options)))
     if key not in _instances:
         cls = _class_of(which)
         found = cls.probe()

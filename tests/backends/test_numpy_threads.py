@@ -218,6 +218,7 @@ def test_the_child_of_a_fork_has_threads_of_its_own():
 def test_without_threadpoolctl_there_is_one_thread_and_a_hint(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     monkeypatch.setattr(threads, "_blas", threads._Blas())
+    monkeypatch.setattr(nn.backend, "_instances", {})
     assert threads.allowed() == 1
     with pytest.raises(nn.BackendUnavailableError, match=r'threads=2 .*pip install "nnbackend\[threads\]"'):
         nn.get_backend("numpy", threads=2)
