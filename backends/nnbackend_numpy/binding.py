@@ -234,7 +234,7 @@ class Binding:
         arrays = [np.asarray(a) for a in arguments]
         if not self._evaluator.takes_in_place(program, arrays):
             return None
-        into = [None if source is not None else t for source, t in zip(donate, targets, strict=True)]
+        into = _in_order(donate, targets)
         found = self._evaluator.calls(program, arrays, donate, UNROLLED, into, self._arena.buffer)
         if found is None:
             return None
@@ -255,7 +255,7 @@ class Binding:
         self, program: Program, arguments: Sequence[Any], donate: Sequence[int | None], targets: list[Any]
     ) -> None:
         arrays = [np.asarray(a) for a in arguments]
-        into = [None if source is not None else t for source, t in zip(donate, targets, strict=True)]
+        into = _in_order(donate, targets)
         results = self._evaluator.blocked(program, arrays, donate, into=into)
         for result, target in zip(
             results if isinstance(results, tuple) else (results,), targets, strict=True
@@ -410,6 +410,14 @@ def _own(
         large += staggered
         owned.append(array)
     return owned
+
+
+def _in_order(donate: Sequence[int | None], targets: Sequence[Any]) -> list[Any]:
+    """Return the memory that a program may write its results to: its own, in C order; others are copied to it."""
+    return [
+        target if source is None and target.flags.c_contiguous else None
+        for source, target in zip(donate, targets, strict=True)
+    ]
 
 
 def _base_of(array: np.ndarray[Any, Any]) -> Any:

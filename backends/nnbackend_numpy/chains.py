@@ -128,7 +128,7 @@ class _Chain:
                 key = _key(operand, out.dtype)
                 if not isinstance(operand, np.ndarray):
                     constants[key] = out.dtype.type(operand)
-                elif not operand.flags.writeable:
+                elif _stays(operand):
                     constants[key] = operand.reshape(())[()]
                 elif key not in written:
                     readers[key] = operand.reshape(()).__getitem__
@@ -149,6 +149,15 @@ class _Chain:
             values.append(function(one) if second is None else function(one, values[second]))
         for array, place in self._written:
             array[()] = values[place]
+
+
+def _stays(array: Any) -> bool:
+    """Tell whether nobody can write to an array's memory; a view may be for reading alone where its base is not."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    return array is None or isinstance(array, bytes)
 
 
 def _step(function: Any, operands: Sequence[Any]) -> tuple[Callable[..., Any], list[Any], Any]:

@@ -1304,6 +1304,31 @@ def test_chained_numbers_have_the_bits_and_the_warnings_of_arrays(dtype):
         assert len(arranged) == 1
 
 
+def test_chained_numbers_are_read_where_a_view_may_only_be_read():
+    number, made, out = np.array(1.0), np.empty(()), np.empty(())
+    ((call, _),) = chained(
+        [(np.add, [np.broadcast_to(number, (1, 1)), 1.0, made]), (np.multiply, [made, 2.0, out])]
+    )
+    number[()] = 3.0
+    call()
+    assert out == 8.0
+
+
+def test_single_samples_with_weights_train_as_written():
+    draw = np.random.default_rng(6)
+    weights = [draw.uniform(size=1) for _ in range(8)]
+    batches = [(x, np.full((1, 1), n % 2)) for n, (x, _) in enumerate(batches_of([1] * 8, 4))]
+
+    def outcome(**options):
+        model = sequential(nn.Dense(1, activation="sigmoid"))
+        model.compile("sgd", "binary_focal_crossentropy", **options)
+        given = zip(batches, weights, strict=True)
+        losses = [model.train_on_batch(x, y, weight)["loss"] for (x, y), weight in given]
+        return [losses, *map(nn.to_numpy, model.get_weights())]
+
+    assert_same(outcome(), outcome(run_eagerly=True))
+
+
 def test_whole_numbers_wrap_around_in_silence():
     count = np.array(2**62)
     out = [np.empty((), np.int64) for _ in range(2)]
