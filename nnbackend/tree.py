@@ -165,7 +165,9 @@ class _Branch(NamedTuple):
         return cls(place, first, dict, len(keys), items(keys), lambda values: dict(zip(keys, values)))  # noqa: B905
 
 
-def filler(structure: Tree, values: Sequence[Any], places: Sequence[int]) -> Callable[[Sequence[Any]], Tree]:
+def filler(
+    structure: Tree, values: Sequence[Any], places: Sequence[int], *, shares: bool = False
+) -> Callable[[Sequence[Any]], Tree]:
     """Return a function that makes trees which differ in a few leaves, in less time than by going through all leaves.
 
     Parameters
@@ -176,11 +178,13 @@ def filler(structure: Tree, values: Sequence[Any], places: Sequence[int]) -> Cal
         The leaves, in the order of `flatten`.
     places : sequence of int
         The numbers of the leaves that the function is given, in its order.
+    shares : bool
+        Whether a branch in which no leaf differs is one and the same in all trees.
 
     Returns
     -------
     callable
-        Of these leaves; each tree has dicts and lists of its own.
+        Of these leaves; without `shares`, each tree has dicts and lists of its own.
 
     Examples
     --------
@@ -188,10 +192,12 @@ def filler(structure: Tree, values: Sequence[Any], places: Sequence[int]) -> Cal
     >>> fill([3]), fill([4])
     ({'a': 'x', 'b': ['y', 3]}, {'a': 'x', 'b': ['y', 4]})
     """
-    return _filler(structure, values, {place: number for number, place in enumerate(places)})
+    return _filler(structure, values, {place: number for number, place in enumerate(places)}, shares)
 
 
-def _filler(node: Tree, values: Sequence[Any], numbers: dict[int, int]) -> Callable[[Sequence[Any]], Tree]:
+def _filler(
+    node: Tree, values: Sequence[Any], numbers: dict[int, int], shares: bool
+) -> Callable[[Sequence[Any]], Tree]:
     if not isinstance(node, (dict, list, tuple)):
         if node in numbers:
             return operator.itemgetter(numbers[node])
@@ -202,8 +208,11 @@ def _filler(node: Tree, values: Sequence[Any], numbers: dict[int, int]) -> Calla
     for key in sorted(node) if isinstance(node, dict) else range(len(node)):
         child = node[key]
         if isinstance(child, (dict, list, tuple)):
+            if shares and numbers.keys().isdisjoint(flatten(child)[0]):
+                kept[key] = unflatten(child, list(values))
+                continue
             kept[key] = None  # so that keys stay in order
-            branches.append((key, _filler(child, values, numbers)))
+            branches.append((key, _filler(child, values, numbers, shares)))
         elif child in numbers:
             kept[key] = None
             leaves.append((key, numbers[child]))

@@ -63,6 +63,15 @@ def test_trees_that_differ_in_a_few_leaves_are_made_apart():
     assert fill([41, 21]) == second
 
 
+def test_trees_may_share_the_branches_in_which_they_do_not_differ():
+    fill = tree.filler({"a": {"b": [0], "c": 1}, "d": {"e": 2, "f": {}}}, "xyz", [1], shares=True)
+    first, second = fill([4]), fill([5])
+    assert first == {"a": {"b": ["x"], "c": 4}, "d": {"e": "z", "f": {}}}
+    assert second == {"a": {"b": ["x"], "c": 5}, "d": {"e": "z", "f": {}}}
+    assert first["d"] is second["d"]
+    assert first["a"]["b"] is second["a"]["b"]
+
+
 def test_walking_a_tree_leaves_nothing_to_the_garbage_collector():
     nested = {"a": [object(), (object(),)]}
     gc.collect()

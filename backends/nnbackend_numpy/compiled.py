@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnbackend.compiling import KEPT, NOTED, LearnedStep
-from nnbackend.tree import Outline, flatten, unflatten
+from nnbackend.tree import Outline, flatten, leaves, unflatten
 from nnbackend_numpy.blocks import Evaluator
 from nnbackend_numpy.layout import Arena
 from nnbackend_numpy.recording import NotRecordableError, Recorded, Recording
@@ -47,6 +47,35 @@ class CompiledStep(LearnedStep["_Known"]):
     def prepared(self, given: Any) -> Prepared | None:
         """Return a function of `x` with the results of the step on no state and ``(given, x)``, once it is replayed."""
         return Prepared(self, given) if self._known else None
+
+    def again(self, state: Any, name: str, part: Any, *rest: Any) -> Any:
+        """Do the step on the state that it returned last, in which one part was exchanged.
+
+        That is done in less time than by going through all of the state to see that it is the one.
+
+        Parameters
+        ----------
+        state : dict of tree of array
+            The very dict that the step returned last. No dict or list in it may have been changed in place.
+        name : str
+            The part's key.
+        part : tree of array
+            What stands in its place.
+        *rest : tree of array
+            What else the step is given.
+
+        Returns
+        -------
+        dict of tree of array or None
+            The new state, which shares with those before it what the step left as it was; the step's other results are
+            left out. None, and nothing is done, where `state` or the arrays are not such: call the step then.
+        """
+        if self.reason is not None or not self._known or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._known[0].again(state, name, part, rest) if self._known else None
+        finally:
+            self._lock.release()
 
     def _run(self, state: Any, rest: tuple[Any, ...]) -> Any:
         given, shape = flatten(rest)
@@ -181,7 +210,10 @@ class _Known:
         self._rest = Outline(structure[1])
         self._others = Outline(tuple(result[1:])) if replay.renewed else Outline(result)
         self._new_state: Callable[[Sequence[Any]], Any] | None = None
+        self._next_state: Callable[[Sequence[Any]], Any] | None = None
         self._bindings = 0
+        self._last: Any = None
+        self._parts: dict[str, tuple[Outline, slice] | None] = {}
 
     def leaves_of(self, state: Any, rest: Any) -> tuple[Sequence[Any], Sequence[Any]] | None:
         """Return the leaves of a state that goes on from the step before and of the rest, if such were recorded."""
@@ -198,4 +230,38 @@ class _Known:
             return self._others.tree(results)
         if self._new_state is None or self._bindings != self.replay.bindings:
             self._new_state, self._bindings = self.replay.filler(self.structure[0]), self.replay.bindings
-        return (self._new_state(small), *self._others.tree(results))
+            self._next_state = None
+        self._last = self._new_state(small)
+        return (self._last, *self._others.tree(results))
+
+    def again(self, state: Any, name: str, part: Any, rest: Any) -> Any:
+        """Return the next state, where `state` is the one that was returned last; None where it is not."""
+        replay = self.replay
+        if state is None or state is not self._last or self._bindings != replay.bindings:
+            return None
+        given = self._rest.leaves(rest)
+        if given is None or not replay.takes(given):
+            return None
+        if name not in self._parts:
+            self._parts[name] = self._part(name)
+        known = self._parts[name]
+        if known is None:
+            return None
+        outline, numbers = known
+        arrays = outline.leaves(part)
+        small = None if arrays is None else replay.exchanged(numbers, arrays)
+        if small is None:
+            return None
+        if self._next_state is None:
+            self._next_state = replay.filler(self.structure[0], shares=True)
+        self._last = self._next_state(replay.go_on(small, given))
+        return self._last
+
+    def _part(self, name: str) -> tuple[Outline, slice] | None:
+        """Return the outline of a part of the state, and where its arrays are among the small ones, if all are."""
+        branch = self.structure[0][name]
+        places, small = leaves(branch), self.replay.small
+        if not set(places) <= set(small):
+            return None
+        first = small.index(places[0]) if places else 0
+        return Outline(branch), slice(first, first + len(places))

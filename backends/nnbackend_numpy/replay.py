@@ -76,6 +76,11 @@ class Replay:
         ]
         self.small = [index for index, is_small in enumerate(small) if is_small]
         self._small_forms = [self._state_forms[index] for index in self.small]
+        self._changing = [
+            number
+            for number, index in enumerate(self.small)
+            if self.renewed and not _is_at(self._layout.outputs[index], self._layout.state[index])
+        ]
         self._small_of = items(self.small)
         self._large_of = items([index for index, is_small in enumerate(small) if not is_small])
         self.bindings = 0
@@ -111,7 +116,26 @@ class Replay:
             return False
         if any(map(operator.is_not, self._large_of(state), self._bound_large)):
             return False
-        for array, handed, form in zip(self._small_of(state), self._handed, self._small_forms, strict=True):
+        return self._are_alike(self._small_of(state), slice(None))
+
+    def exchanged(self, numbers: slice, arrays: Sequence[Any]) -> list[Any] | None:
+        """Return the small arrays that were handed out last, with others in the place of some.
+
+        None where the step is not bound to the state any more, or where such arrays were not recorded.
+        """
+        if self._bound is None or self._memory is not self._arena.memory:
+            return None
+        if not self._are_alike(arrays, numbers):
+            return None
+        small = list(self._handed)
+        small[numbers] = arrays
+        return small
+
+    def _are_alike(self, arrays: Sequence[Any], numbers: slice) -> bool:
+        """Tell whether small arrays are such as were recorded at these places."""
+        for array, handed, form in zip(
+            arrays, self._handed[numbers], self._small_forms[numbers], strict=True
+        ):
             if array is handed:
                 continue
             if not isinstance(array, _ARRAYS):
@@ -134,12 +158,29 @@ class Replay:
             self.bind(state)
         bound = self._bound
         assert bound is not None
-        for target, array in zip(self._bound_small, self._small_of(state), strict=True):
-            target[...] = array
+        self._take_in(self._small_of(state))
         self._compute(bound, inputs)
         if self.renewed:
             self._hand_out()
         return self._handed, [bound.result(output) for output in self._layout.outputs[self.renewed :]]
+
+    def go_on(self, small: list[Any], inputs: Sequence[Any]) -> Sequence[Any]:
+        """Run the step on the state that it left, with these `small` arrays; return the `small` ones of the new state.
+
+        Those that the step leaves as they are, are those that were given.
+        """
+        bound = self._bound
+        assert bound is not None
+        self._take_in(small)
+        self._compute(bound, inputs)
+        for number in self._changing:
+            small[number] = self._copies[number]()
+        self._handed = small
+        return small
+
+    def _take_in(self, small: Sequence[Any]) -> None:
+        for target, array in zip(self._bound_small, small, strict=True):
+            target[...] = array
 
     def repeat(self, inputs: Sequence[Any]) -> list[Any]:
         """Run a step without state; return its outputs in memory of their own."""
@@ -186,11 +227,19 @@ class Replay:
             new[index] = array
         return new
 
-    def filler(self, structure: Any) -> Callable[[Sequence[Any]], Any]:
-        """Return what makes a state of the `small` arrays that `run` returns, for as long as nothing is bound anew."""
+    def filler(self, structure: Any, *, shares: bool = False) -> Callable[[Sequence[Any]], Any]:
+        """Return what makes a state of the `small` arrays that `run` returns, for as long as nothing is bound anew.
+
+        With `shares`, branches without small arrays are the same in all states.
+        """
         assert self._bound is not None
-        return filler(structure, self._bound.state, self.small)
+        return filler(structure, self._bound.state, self.small, shares=shares)
 
     def _hand_out(self) -> None:
         """Copy the small arrays of the state: the copies are nobody else's, so that they stay as they are."""
         self._handed = [copy() for copy in self._copies]
+
+
+def _is_at(output: Any, place: Place) -> bool:
+    """Tell whether an output, which may be a constant array, is what stands at a place."""
+    return isinstance(output, Place) and output == place

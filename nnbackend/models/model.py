@@ -55,7 +55,7 @@ from nnbackend.models.overflow import warn_of_overflow, warn_of_weights
 from nnbackend.models.prompt import Prompt
 from nnbackend.models.reporting import reporter, watched, watcher_of
 from nnbackend.models.run import Run
-from nnbackend.models.state import TrainingState
+from nnbackend.models.state import Last, TrainingState
 from nnbackend.models.steps import (
     make_objective_step,
     make_predict_step,
@@ -950,13 +950,21 @@ class Model(Layer):
                 f"{type(self).__name__} {self.path!r} would train the averages of its weights, which are put back at "
                 "the end of averaged_weights(). Train it outside of that block."
             )
-        step = self._step("train", frozen)
         assert self.optimizer is not None
+        last = self._training.last(self.optimizer)
+        if last is not None and last.at == changes() and self._compiled.get(("train", frozen)) is last.step:
+            state = last.again(last.state, "metrics", measured, batch)
+            if state is not None:
+                return self._training.go_on(state)
+        step, at = self._step("train", frozen), changes()
         self._training.start_random(self.seed, self.backend)
         self._training.start_loss_scale(self.loss_scaling if self._scales_loss else None, self.backend)
         self._training.start_optimizer(self.optimizer, trained, self.backend, fixed)
         state, _ = self._take(step, self._training.gather(trained, fixed, measured), batch)
-        return self._training.keep(state, trained, fixed)
+        kept = self._training.keep(state, trained, fixed)
+        if hasattr(step, "again"):  # it can be taken without a look at all of the state
+            self._training.expect(Last(step, at, state, trained, fixed))
+        return kept
 
     def _parted(self) -> tuple[dict[str, Parameter], dict[str, Parameter], tuple[str | None, ...]]:
         """Return the parameters to train and the others, by path, and what tells the steps for them apart."""

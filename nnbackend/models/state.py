@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,61 @@ from nnbackend.typing import Tree
 if TYPE_CHECKING:
     from nnbackend.models.model import Model
 
-__all__ = ["Snapshot", "TrainingState"]
+__all__ = ["Last", "Snapshot", "TrainingState"]
+
+_array_of = operator.attrgetter("_array")
+
+
+class Last:
+    """What the last training step left, for one that goes on from it.
+
+    Parameters
+    ----------
+    step : callable
+        The step, whose ``again(state, part, exchanged, batch)`` goes on from what it returned last.
+    at : int
+        What `nnbackend.layers.base.changes` was before.
+    state : dict of tree of array
+        What the step returned.
+    trained, fixed : mapping of str to Parameter
+        The parameters, by path.
+
+    Attributes
+    ----------
+    again : callable
+        That of the step.
+    parameters, arrays : list
+        All parameters, and the arrays that they hold.
+    random : dict of str to array
+        The random streams.
+    """
+
+    def __init__(
+        self,
+        step: Any,
+        at: int,
+        state: Tree,
+        trained: Mapping[str, Parameter],
+        fixed: Mapping[str, Parameter],
+    ) -> None:
+        self.step, self.again, self.at = step, step.again, at
+        self.state = state
+        self.parameters = [trained[path] for path in state["trainable"]]
+        self.parameters += [fixed[path] for path in state["fixed"]]
+        self.arrays = _parameters_of(state)
+        self.random: dict[str, Any] | None = None
+
+
+def _parameters_of(state: Tree) -> list[Any]:
+    """Return the arrays of the parameters in a step's state."""
+    return [*state["trainable"].values(), *state["fixed"].values()]
 
 
 class TrainingState:
     """The part of a training step's state that no parameter holds.
+
+    What is to be changed in it is put in the place of the old; no dict is changed in place, since a step may go on
+    from the very state that the last one returned.
 
     Attributes
     ----------
@@ -38,6 +89,7 @@ class TrainingState:
         self.loss_scale: dict[str, Any] | None = None
         self.random: dict[str, Any] | None = None
         self._rate: float | None = None
+        self._last: Last | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainingState:
         """Return copies of all of it, on the device."""
@@ -87,9 +139,10 @@ class TrainingState:
             slots = {name: {**made[name], **slot} for name, slot in slots.items()}
             self.optimizer = {**self.optimizer, "slots": slots}
         rate = optimizer.learning_rate
-        if rate is not self._rate and not callable(rate) and rate != self._rate:
+        if rate is not self._rate and not callable(rate):
+            if rate != self._rate:
+                self.optimizer = {**self.optimizer, "learning_rate": optimizer.learning_rate_array(backend)}
             self._rate = rate
-            self.optimizer = {**self.optimizer, "learning_rate": optimizer.learning_rate_array(backend)}
 
     def learning_rate(self, optimizer: Optimizer) -> float:
         """Return the learning rate of the next step."""
@@ -142,6 +195,39 @@ class TrainingState:
         measured: Tree = state["metrics"]
         return measured
 
+    def expect(self, last: Last) -> None:
+        """Remember what the last step left, which was kept, for a step that goes on from it."""
+        last.random = self.random
+        self._last = last
+
+    def last(self, optimizer: Optimizer) -> Last | None:
+        """Return what the last step left, if all of it but the metrics is as it was; None else."""
+        last = self._last
+        if (
+            last is None
+            or self.random is not last.random
+            or self.optimizer is not last.state["optimizer"]
+            or self.loss_scale is not None
+            or optimizer.learning_rate is not self._rate
+            or not all(map(operator.is_, map(_array_of, last.parameters), last.arrays))
+        ):
+            return None
+        return last
+
+    def go_on(self, state: Tree) -> Tree:
+        """Take over what a step returned that went on from the `last` one, and return its metrics."""
+        last = self._last
+        assert last is not None
+        if state["trainable"] is not last.state["trainable"] or state["fixed"] is not last.state["fixed"]:
+            last.arrays = _parameters_of(state)
+            for parameter, array in zip(last.parameters, last.arrays, strict=True):
+                parameter._array = array
+        self.optimizer = state["optimizer"]
+        self.random = last.random = {"seed": state["seed"], "step": state["step"]}
+        last.state = state
+        measured: Tree = state["metrics"]
+        return measured
+
     def forget(self, paths: Iterable[str]) -> None:
         """Drop the slots of parameters that are no more."""
         if self.optimizer is not None:
@@ -154,6 +240,7 @@ class TrainingState:
 
     def move(self, target: Backend) -> None:
         """Move all of it to another backend."""
+        self._last = None
         self.optimizer, self.random, self.loss_scale = tree.map(
             lambda array: target.from_host(to_numpy(array)), [self.optimizer, self.random, self.loss_scale]
         )

@@ -340,6 +340,17 @@ CHANGES: dict[str, Callable[[Any, Any], None]] = {
     "learning rate": lambda model, folder: setattr(model.optimizer, "learning_rate", 0.2),
     "trainable": lambda model, folder: setattr(model.layers[0], "trainable", False),
     "option": lambda model, folder: setattr(model.layers[1], "momentum", 0.5),
+    "trainable weight": lambda model, folder: setattr(model.layers[0].kernel, "trainable", False),
+    "penalty": lambda model, folder: setattr(model.layers[0].kernel, "regularizer", nn.regularizers.L2(0.3)),
+    "optimizer's state": lambda model, folder: setattr(
+        model._training,
+        "optimizer",
+        tree.map(lambda a: a * 0.5 if a.dtype.kind == "f" else a + 3, model._training.optimizer),
+    ),
+    "a statistic": lambda model, folder: model.set_state(
+        {path: np.asarray(value) * 2 for path, value in model.get_state().items()}
+    ),
+    "compile": lambda model, folder: model.compile("sgd", "mse"),
 }
 
 
@@ -349,26 +360,40 @@ def test_what_is_changed_between_steps_takes_effect(change, monkeypatch, tmp_pat
         model, x, y = ready("batch norm")
         found = [model.predict(x)]
         model.save_weights(tmp_path / "weights")
-        given = batches(x, y, [8] * 9)
-        found += train(model, given[:4])
+        given = batches(x, y, [8] * 14)
+        found += train(model, given[:6])  # the last ones without a look at all of the state
         without = copies(found[-1])
         CHANGES[change](model, tmp_path)
-        found += [model.predict(x), *train(model, given[4:])]
+        found += [model.predict(x), *train(model, given[6:])]
         CHANGES[change](model, tmp_path)
         return model, [found, model.predict(x), model.evaluate(x, y), without]
 
     def untouched():
         model, x, y = ready("batch norm")
         model.predict(x)
-        return train(model, batches(x, y, [8] * 9)[:5])[-1][1]
+        return train(model, batches(x, y, [8] * 14)[:7])[-1][1]
 
     with as_written(monkeypatch):
         expected = trained()[1]
     model, found = trained()
     assert_same(found, expected)
     assert all(step.reason is None and step.count for step in steps(model)[-1:])
-    after, before = found[0][6][1]["parameters"], untouched()["parameters"]
+    after, before = found[0][8][1]["parameters"], untouched()["parameters"]
     assert any(after[path].tobytes() != before[path].tobytes() for path in after)
+
+
+@pytest.mark.parametrize("change", ["option", "penalty"])
+def test_what_is_changed_right_between_two_steps_takes_effect(change, monkeypatch, tmp_path):
+    def trained():
+        model, x, y = ready("batch norm")
+        given = batches(x, y, [8] * 9)
+        found = train(model, given[:6])
+        CHANGES[change](model, tmp_path)
+        return found + train(model, given[6:])
+
+    with as_written(monkeypatch):
+        expected = trained()
+    assert_same(trained(), expected)
 
 
 def test_large_weights_that_are_set_are_taken_over_and_not_written_through(monkeypatch):
@@ -441,13 +466,13 @@ class Broken(nn.Layer):
         return x * 1.5
 
 
-@pytest.mark.parametrize("at", [0, 1, 2, 3])
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 6])
 def test_an_error_of_a_layer_reaches_the_user_and_changes_nothing(at, monkeypatch):
     def trained(fails):
         model = sequential(nn.Dense(5), Broken(), nn.Dense(3))
         model.compile("adam", "mse")
         found = []
-        for number, (x, y) in enumerate(batches(normal(8, 5), normal(8, 3), [8] * 6)):
+        for number, (x, y) in enumerate(batches(normal(8, 5), normal(8, 3), [8] * 8)):
             if fails and number == at:
                 before = of(model) if number else None
                 model._compiled.clear() if at > 1 else None  # replayed steps do not come by the layer
@@ -469,18 +494,22 @@ def test_an_error_of_a_layer_reaches_the_user_and_changes_nothing(at, monkeypatc
 
 def test_an_index_out_of_range_in_a_replayed_step_is_refused_and_changes_nothing(monkeypatch):
     model, x, y = ready("lstm")
-    given = batches(x, y, [8] * 8)
-    found = train(model, given[:4])
+    given = batches(x, y, [8] * 10)
+    found = train(model, given[:6])
     assert_replayed(model, "train", 1)
     before = of(model)
     (step,) = steps(model)
-    state = model._training.gather(model.handles(), {}, model._no_metrics())
-    wrong = given[4][0].copy()
+    wrong = given[6][0].copy()
     wrong[2, 3] = 11
+    batch = nn.data.Batch(wrong, given[6][1], None)
     with pytest.raises(IndexError, match="from 0 to 10"):
-        step(state, nn.data.Batch(wrong, given[4][1], None))
+        model._train(batch, model._no_metrics())
     assert_same(of(model), before)
-    found += train(model, given[4:])
+    state = model._training.gather(model.handles(), {}, model._no_metrics())
+    with pytest.raises(IndexError, match="from 0 to 10"):
+        step(state, batch)
+    assert_same(of(model), before)
+    found += train(model, given[6:])
     with as_written(monkeypatch):
         plain, _, _ = ready("lstm")
         assert_same(found, train(plain, given))
@@ -717,6 +746,122 @@ STATES: dict[str, tuple[Callable[..., Any], Any]] = {
 def test_a_state_goes_where_the_step_says(name):
     step, state = STATES[name]
     run_step(step, numbers(7, 3), state)
+
+
+def _counted(state, x):
+    weights = state["weights"] * 0.5 + x[:, None]
+    total = {"total": state["metrics"]["total"] + np.sum(x), "count": state["metrics"]["count"] + 1}
+    kept = {"rate": state["kept"]["rate"], "step": state["kept"]["step"] + 1}
+    return {"weights": weights, "metrics": total, "kept": kept}, np.max(weights)
+
+
+def _counting() -> dict[str, Any]:
+    return {
+        "weights": np.zeros((3, 400)),
+        "metrics": {"total": np.zeros(()), "count": np.zeros((), "int64")},
+        "kept": {"rate": np.ones(()), "step": np.zeros((), "int64")},
+    }
+
+
+@pytest.fixture
+def counting():
+    """Return a step that is replayed, what it returned last, and the state that it should be."""
+    step, state, plain = nn.get_backend("numpy").compile(_counted), _counting(), _counting()
+    for x in numbers(4, 3):
+        state, _ = step(state, x)
+        plain, _ = _counted(plain, x)
+    assert step.count == 1
+    return step, state, plain
+
+
+def test_a_step_goes_on_from_what_it_returned_last_with_one_part_exchanged(counting):
+    step, state, plain = counting
+    states = []
+    for number, x in enumerate(numbers(6, 3)):
+        if number == 3:
+            fresh = {"total": np.float64(5), "count": np.asarray(7)}
+            plain, measured = {**plain, "metrics": fresh}, copies(fresh)
+        else:
+            measured = state["metrics"]
+        state = step.again(state, "metrics", measured, x)
+        plain, _ = _counted(plain, x)
+        assert_same(state, plain)
+        small = [state["metrics"], state["kept"]]
+        states.append((small, copies(small)))
+    for small, before in states:
+        assert_same(small, before)
+    x = numbers(7, 3)[0]
+    assert_same(step(state, x), _counted(plain, x))
+
+
+def _bound_anew(step: Any, state: Any, x: Any) -> Any:
+    step(_counting(), x)
+    return step.again(state, "metrics", state["metrics"], x)
+
+
+def _bound_anew_in_vain(step: Any, state: Any, x: Any) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step._known[0].replay, "_compute", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            step(_counting(), x)
+    return step.again(state, "metrics", state["metrics"], x)
+
+
+def _busy(step: Any, state: Any, x: Any) -> Any:
+    with step._lock:
+        return step.again(state, "metrics", state["metrics"], x)
+
+
+NOT_AGAIN: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "a copy of the dict": lambda step, s, x: step.again(dict(s), "metrics", s["metrics"], x),
+    "a batch of another shape": lambda step, s, x: step.again(s, "metrics", s["metrics"], np.ones(1)),
+    "a batch of another dtype": lambda step, s, x: step.again(
+        s, "metrics", s["metrics"], x.astype("float32")
+    ),
+    "more than a batch": lambda step, s, x: step.again(s, "metrics", s["metrics"], x, x),
+    "another key": lambda step, s, x: step.again(s, "metrics", {**s["metrics"], "more": x}, x),
+    "another shape": lambda step, s, x: step.again(s, "metrics", {**s["metrics"], "total": np.ones(2)}, x),
+    "another dtype": lambda step, s, x: step.again(s, "metrics", {**s["metrics"], "total": np.asarray(1)}, x),
+    "a Python number": lambda step, s, x: step.again(s, "metrics", {**s["metrics"], "total": 1.0}, x),
+    "a part that stays where it is": lambda step, s, x: step.again(s, "weights", s["weights"], x),
+    "another state since": _bound_anew,
+    "an error with another state since": _bound_anew_in_vain,
+    "another thread": _busy,
+    "nothing": lambda step, s, x: step.again(None, "metrics", s["metrics"], x),
+}
+
+
+@pytest.mark.parametrize("name", NOT_AGAIN)
+def test_a_step_goes_on_from_nothing_else(name, counting):
+    step, state, plain = counting
+    (x,) = numbers(1, 3)
+    assert NOT_AGAIN[name](step, state, x) is None
+    assert_same(step(state, x), _counted(plain, x))
+
+
+def test_a_step_does_not_go_on_from_a_state_before_the_last(counting):
+    step, state, _ = counting
+    one, other = numbers(2, 3)
+    after = step.again(state, "metrics", state["metrics"], one)
+    assert step.again(state, "metrics", state["metrics"], other) is None
+    assert step.again(after, "metrics", after["metrics"], other) is not None
+    assert nn.get_backend("numpy").compile(_counted).again(state, "metrics", state["metrics"], one) is None
+
+
+def test_fit_goes_on_without_a_look_at_all_of_the_state(monkeypatch):
+    found = []
+
+    def again(self, *given):
+        found.append(known(self, *given))
+        return found[-1]
+
+    known = compiled.CompiledStep.again
+    monkeypatch.setattr(compiled.CompiledStep, "again", again)
+    model, x, y = ready("batch norm", "adam")
+    model.fit(x, y, batch_size=2, epochs=3, verbose=0)
+    assert [state is not None for state in found[-8:]] == [
+        True
+    ] * 8  # but 4 of 12: once as it is, recorded, looked at
 
 
 def test_two_states_may_take_turns():
