@@ -239,6 +239,11 @@ class Limited:
         found = self._step.prepared(*arguments)  # type: ignore[attr-defined]
         return None if found is None else Limited(found, self._count)
 
+    def again(self, *arguments: Any) -> Any:
+        """Go on from the step's last state, with so many threads as well."""
+        with limited(self._count):
+            return self._step.again(*arguments)  # type: ignore[attr-defined]
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._step, name)
 
