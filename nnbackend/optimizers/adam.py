@@ -23,8 +23,9 @@ def corrected(rate: Any, step: Any, *, beta_1: float, beta_2: float, epsilon: fl
 
     so that nothing is corrected element by element, as the paper proposes at the end of its section 2.
     """
-    logs = {f"log_beta_{number}": _log(beta) for number, beta in enumerate((beta_1, beta_2), 1)}
-    found: tuple[Any, Any] = _corrected(rate, step, **logs, epsilon=epsilon)
+    found: tuple[Any, Any] = _corrected(
+        rate, step, log_beta_1=_log(beta_1), log_beta_2=_log(beta_2), epsilon=epsilon
+    )
     return found
 
 
