@@ -163,3 +163,14 @@ def test_a_model_trains_in_the_precision_of_each_fit(rng, counted):
     assert counted
     assert (exact != mixed).any()
     np.testing.assert_allclose(mixed, exact, rtol=0, atol=1e-5)
+
+
+def test_groups_go_this_way_put_together_to_dense_kernels(rng, counted):
+    given = [rng.normal(size=s).astype("float32") for s in ((1, 16, 16, 64), (3, 3, 32, 64), (64,))]
+    exact = _all(*given, padding="same", groups=2)
+    assert not counted
+    with nn.use_matmul_precision("medium"):
+        fast = _all(*given, padding="same", groups=2)
+    assert counted
+    for mine, expected in zip(fast, exact, strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
