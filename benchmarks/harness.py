@@ -218,7 +218,7 @@ def compete(
         for name in names[start:] + names[:start]:
             count = steps[name]
             try:
-                wall, cpu = contestants[name].turn(count, warm=count // 4 if seconds else 0)
+                wall, cpu = contestants[name].turn(count, warm=-(-count // 4) if seconds else 0)
             except LeftOutError as error:
                 results[name] = Result(reason=str(error))
                 del steps[name]

@@ -77,6 +77,8 @@ def test_a_turn_has_as_many_steps_as_fill_it():
     steady = Steady()
     compete({"a": steady}, rounds=1, seconds=0.2)
     assert steady.heard[-1] == (20, 5)
+    compete({"a": steady}, rounds=1, seconds=0.011)
+    assert steady.heard[-1] == (1, 1)  # what the others left in the caches is gone before time is taken
 
 
 def test_the_fastest_is_one_of_those_asked_for_that_took_part():

@@ -53,11 +53,14 @@ THRESHOLD = 1 << 14
 #: half as many were 5 % slower.
 BLOCK = 1 << 16
 
+#: Elements of a block where blocks are spread over threads, which wait for each other to make the calls of a block.
+SPREAD = 1 << 17
+
 #: Bytes of a result from which two pages more do not matter.
 LARGE = 1 << 18
 
-#: Blocks times instructions from which a program is spread over threads: about half a millisecond of work.
-WORTH_SPREADING = 24
+#: Blocks times instructions from which a program is spread over threads: a third of a millisecond of work.
+WORTH_SPREADING = 16
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,9 @@ class Evaluator:
 
         `into` may give the memory of each result, an array in C order that shares none with the arguments.
         """
-        found = self._prepared(program, arguments, donate, block, into, self._buffer)
+        size = max((a.size for a in arguments), default=1)
+        spreads = _is_worth_spreading(program, size // BLOCK) and allowed() > 1
+        found = self._prepared(program, arguments, donate, SPREAD if spreads else block, into, self._buffer)
         if found is None:
             return self._plain(program, arguments, donate)
         results, starts, sweep = found
@@ -159,7 +164,7 @@ class Evaluator:
             for function, operands in sweep(some):
                 function(*operands)
 
-        if _is_worth_spreading(program, len(starts)):
+        if spreads:
             spread(starts, work)
         else:
             work(starts)

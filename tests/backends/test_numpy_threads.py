@@ -181,6 +181,44 @@ def test_two_who_spread_at_a_time_do_not_wait_for_each_other():
     assert _of_blas() == before
 
 
+def test_a_helper_that_comes_late_is_not_waited_for():
+    done: list[str] = []
+    task = threads._Task(lambda: done.append("late"))
+    task.end()
+    task.do()
+    assert not done
+    begun = threading.Event()
+    task = threads._Task(lambda: (begun.set(), done.append("begun")))
+    helper = threading.Thread(target=task.do)
+    helper.start()
+    begun.wait(10)
+    task.end()
+    assert done == ["begun"]
+    helper.join(10)
+
+
+def test_an_interruption_waits_for_those_who_have_begun():
+    ends: list[str] = []
+
+    class Interrupted(threads._Task):
+        def end(self) -> None:
+            ends.append("end")
+            if len(ends) == 2:
+                raise KeyboardInterrupt
+            super().end()
+
+    with pytest.raises(KeyboardInterrupt):
+        threads._end([Interrupted(lambda: None) for _ in range(3)])
+    assert len(ends) == 4  # the second one once more, and the third
+
+
+def test_helpers_are_used_again():
+    before = threads._helpers._count
+    for _ in range(50):
+        _many(list, 8, 3)
+    assert threads._helpers._count <= max(before, 2)
+
+
 _FORKS = """
 import os, threading
 from nnbackend_numpy import threads
@@ -271,10 +309,8 @@ def test_work_in_pieces_is_spread(name, rng, monkeypatch):
     function, shapes = PIECES[name]
     given = [rng.normal(size=shape).astype("float32") for shape in shapes]
     begun: list[int] = []
-    submit = threads._pool.submit
-    monkeypatch.setattr(
-        threads._pool, "submit", lambda count, work: begun.append(count) or submit(count, work)
-    )
+    taken = threads._helpers.taken
+    monkeypatch.setattr(threads._helpers, "taken", lambda count: begun.append(count) or taken(count))
     with threads.limited(2):
         y, pullback = nn.vjp(function, *given)
         forwards = len(begun)
@@ -343,10 +379,8 @@ def test_a_number_of_threads_holds_in_every_step_of_training(rng, monkeypatch):
 def test_large_programs_of_a_recorded_step_are_spread(rng, monkeypatch):
     x = rng.normal(size=1 << 19).astype("float32")
     begun: list[int] = []
-    submit = threads._pool.submit
-    monkeypatch.setattr(
-        threads._pool, "submit", lambda count, work: begun.append(count) or submit(count, work)
-    )
+    taken = threads._helpers.taken
+    monkeypatch.setattr(threads._helpers, "taken", lambda count: begun.append(count) or taken(count))
 
     def results(count: int) -> Any:
         step = nn.get_backend("numpy", threads=count).compile(
@@ -391,9 +425,20 @@ def test_a_product_that_is_cut_is_that_in_one_piece(name, order, dtype, rng):
         np.testing.assert_allclose(out, whole, rtol=0, atol=64 * np.finfo(dtype).eps * np.abs(whole).max())
 
 
+def _encoder() -> list[Any]:
+    return [
+        nn.Flatten(),
+        nn.Dense(128 * 64),
+        nn.Reshape((128, 64)),
+        nn.TransformerEncoder(128, 2),
+        nn.Flatten(),
+    ]
+
+
 @pytest.mark.parametrize(
     ("layers", "holds"),
     [
+        pytest.param(_encoder, True, id="attention between large products"),
         pytest.param(lambda: [nn.Flatten(), nn.Dense(512), nn.ReLU()], False, id="products"),
         pytest.param(lambda: [nn.Conv2D(16, 3), nn.Flatten(), nn.Dense(320)], True, id="sums over taps"),
     ],
@@ -409,10 +454,8 @@ def test_blas_or_pieces_have_the_threads_of_a_whole_step(layers, holds, rng, mon
     products: list[Any] = []
     multiply = sharing._multiply
     begun: list[int] = []
-    submit = threads._pool.submit
-    monkeypatch.setattr(
-        threads._pool, "submit", lambda count, work: begun.append(count) or submit(count, work)
-    )
+    taken = threads._helpers.taken
+    monkeypatch.setattr(threads._helpers, "taken", lambda count: begun.append(count) or taken(count))
     monkeypatch.setattr(sharing, "_multiply", lambda some: (products.append(some), multiply(some)))
     has_threads = sharing.Holder.has_threads
 
