@@ -7,8 +7,8 @@ while it computes.
 Who spreads work here makes sure that its bits do not depend on the number of threads: pieces depend on shapes alone,
 each writes to places of its own, and sums over them are taken in their order when all are there.
 
-BLAS is told how many threads it has through ``threadpoolctl``, an optional extra. Without it all work stays on one
-thread, and only BLAS has its own: two sets of threads on the same cores take longer than one.
+BLAS is told how many threads it has through ``threadpoolctl``. Where that is missing, or does not know this BLAS, all
+work stays on one thread, and only BLAS has its own: two sets of threads on the same cores take longer than one.
 """
 
 from __future__ import annotations
@@ -169,6 +169,7 @@ class _Helper:
             task, self._task = self._task, None
             if task is not None:
                 task.do()
+            del task  # and with it what it works on, while this thread sleeps
 
 
 class _Helpers:
@@ -264,7 +265,7 @@ def check(count: object) -> int:
     if not _blas.known:
         raise BackendUnavailableError(
             f"threads={count} on NumPy needs threadpoolctl, and a BLAS that it knows, so that this many are all. Cure: "
-            'pip install "nnbackend[threads]"; or leave the option out and set OPENBLAS_NUM_THREADS.'
+            "pip install threadpoolctl; or leave the option out and set OPENBLAS_NUM_THREADS."
         )
     return count
 
