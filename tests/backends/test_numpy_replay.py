@@ -1326,6 +1326,7 @@ def test_a_product_has_the_same_bits_by_dot(n, k, m, turned):
     a, b = a.T if turned[0] else a, b.T if turned[1] else b
     out = np.empty((n, m), "float32")
     call, operands = shortcut(np.matmul, [a, b, out])
+    assert call is not np.matmul
     with np.errstate(all="ignore"):  # some BLAS compute beside the matrices, and matmul looks at the flags
         call(*operands)
         assert out.tobytes() == np.matmul(a, b).tobytes()
@@ -1339,6 +1340,56 @@ def test_a_number_is_taken_in_the_dtype_of_the_arrays_beside_it(number, dtype):
     call, operands = shortcut(np.multiply, [number, x, out])
     call(*operands)
     assert out.tobytes() == (number * x).tobytes()
+
+
+@pytest.mark.parametrize("number", [0, -1, 3, (1 << 63) - 1, 1 << 63, 1 << 70, -(1 << 63), 2.5, np.inf])
+@pytest.mark.parametrize("function", [np.greater_equal, np.less, np.equal, np.not_equal])
+def test_integers_are_compared_with_a_number_as_they_are_written(function, number):
+    labels = np.array([[-1], [0], [2], [3], [(1 << 63) - 1], [-(1 << 63)]])
+    out = np.empty(labels.shape, bool)
+    call, operands = shortcut(function, [labels, number, out])
+    call(*operands)
+    np.testing.assert_array_equal(out, function(labels, number))
+    assert isinstance(operands[1], np.ndarray) == (type(number) is int and abs(number) < 1 << 63)
+
+
+def test_a_counter_is_advanced_by_a_number_as_it_is_written():
+    count = np.array([5])
+    assert shortcut(np.add, [count, 1, count])[1][1] == 1
+    assert type(shortcut(np.add, [count, 1, count])[1][1]) is int
+
+
+SHAPES = [
+    ((1, 10), (10,), (1, 10)),
+    ((10,), (1, 1, 10), (1, 1, 10)),
+    ((7, 3), (1,), (7, 3)),
+    ((1, 1), (4, 5), (4, 5)),
+    ((1,), (1, 1), (1, 1)),
+    ((1,), (0, 3), (0, 3)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shapes", SHAPES)
+@pytest.mark.parametrize("function", [np.add, np.divide, np.less_equal])
+def test_arrays_that_differ_in_axes_of_length_one_alone_are_taken_as_of_one_shape(function, shapes, dtype):
+    special = np.array([0.0, -0.0, np.nan, -np.nan, np.inf, 1.5, 1e-42, -3.0, 0.1, 7.0, -np.inf], dtype)
+    a, b = np.resize(special, shapes[0]), np.resize(special[::-1], shapes[1])
+    with np.errstate(all="ignore"):
+        expected = function(a, b)
+        out = np.empty(shapes[2], expected.dtype)
+        call, operands = shortcut(function, [a, b, out])
+        call(*operands)
+    assert {operand.shape for operand in operands} <= {(), (out.size,)}
+    assert out.tobytes() == expected.tobytes()
+
+
+def test_arrays_that_are_spread_or_lie_in_other_orders_are_taken_as_they_are():
+    out = np.empty((4, 3))
+    for a, b in [(np.ones((4, 3)), np.ones(3)), (np.ones((4, 3)).T.copy().T, np.ones(1)), (out[:, ::1], 2.0)]:
+        operands = shortcut(np.add, [a, b, out])[1]
+        assert operands[0] is a
+        assert operands[-1] is out
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
