@@ -21,7 +21,7 @@ from nnbackend import tree
 from nnbackend.backend import namespace
 from nnbackend.elementwise import rowwise
 from nnbackend_numpy import compiled
-from nnbackend_numpy.blocks import Evaluator
+from nnbackend_numpy.blocks import Evaluator, select, selection
 from nnbackend_numpy.chains import chained
 from nnbackend_numpy.layout import Arena
 from nnbackend_numpy.recording import Recording
@@ -1422,6 +1422,27 @@ def test_functions_without_a_hash_are_called_as_they_are():
 
     call = Compiled()
     assert shortcuts(call, [1]) == [(call, [1])]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shapes", [((9,), (9,)), ((7, 9), (7, 9)), ((7, 1), (7, 9)), ((7, 9), ())])
+@pytest.mark.parametrize("other", [0.0, -0.0, 1.5, np.nan, None])
+def test_a_choice_by_bits_is_that_between_the_numbers(other, shapes, dtype):
+    special = np.array([0.0, -0.0, np.nan, -np.nan, np.inf, -np.inf, 1e-42, -3.0, 0.1], dtype)
+    shape = np.broadcast_shapes(*shapes)
+    condition = np.resize([True, False, False, True, True], shapes[0])
+    values = np.resize(special, shapes[1])
+    beside = np.resize(special[::-1], shape) if other is None else other
+    for branches in [(values, beside), (beside, values)]:
+        out = np.empty(shape, dtype)
+        select(condition, *branches, out)
+        assert out.tobytes() == np.where(condition, *branches).astype(dtype).tobytes()
+
+
+def test_a_choice_of_zero_multiplies_no_integers_with_conditions():
+    x, out = normal(10), np.empty(10, "float32")
+    functions = [function for function, _ in selection(x > 0.0, 0.0, x, out)]
+    assert functions == [np.copyto, np.subtract, np.bitwise_and]
 
 
 def test_a_choice_takes_over_the_memory_of_what_it_keeps():
