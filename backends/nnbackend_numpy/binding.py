@@ -22,7 +22,7 @@ from nnbackend_numpy.layout import STAGGERED, Arena, Layout, argument_at
 from nnbackend_numpy.lowering import lowered
 from nnbackend_numpy.recording import Form, NotRecordableError, Operation, Place, apart, map_nested, walk
 from nnbackend_numpy.sharing import Holder, is_large_product, product
-from nnbackend_numpy.shortcuts import Call, shortcuts
+from nnbackend_numpy.shortcuts import Call, shortcut_of_others, shortcuts
 from nnbackend_numpy.workspaces import ALIGNMENT, aligned
 
 __all__ = ["COPIED", "Binding"]
@@ -336,7 +336,13 @@ class Binding:
         filled = [None if n in late else _filled(a, self._arrays) for n, a in enumerate(arguments)]
         for number in late:
             self._feeds[arguments[number]].targets.append((filled, number))
-        self.calls.extend([(function, filled)] if late else shortcuts(function, filled))
+        if not late:
+            self.calls.extend(shortcuts(function, filled))
+            return
+        if all(self._root[arguments[number]] in self._layout.inputs for number in late):
+            alike = [_like(self._forms[arguments[n]]) if n in late else a for n, a in enumerate(filled)]
+            function = shortcut_of_others(function, alike)
+        self.calls.append((function, filled))
 
     def _is_fed(self, argument: Any) -> bool:
         found: list[Place] = []
@@ -410,6 +416,11 @@ def _own(
         large += staggered
         owned.append(array)
     return owned
+
+
+def _like(form: Form) -> Any:
+    """Return an array of this form that takes no memory, to look at alone."""
+    return np.lib.stride_tricks.as_strided(np.empty((), form.dtype), form.shape, form.strides)
 
 
 def _in_order(donate: Sequence[int | None], targets: Sequence[Any]) -> list[Any]:

@@ -1332,6 +1332,21 @@ def test_a_product_has_the_same_bits_by_dot(n, k, m, turned):
         assert out.tobytes() == np.matmul(a, b).tobytes()
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_product_with_a_batch_goes_by_dot_where_it_lies_as_blas_takes_it(turned):
+    def step(state, x):
+        return {"w": state["w"] + 1.0}, np.matmul(x.T if turned else x, state["w"])
+
+    def bound(batches):
+        (known,) = run_step(step, batches, {"w": normal(4, 3)})._known
+        return [call for call, _ in known.replay._bound.calls if call in (np.dot, np.matmul)]
+
+    shape = (4, 5) if turned else (5, 4)
+    whole_ones = [normal(*shape) * number for number in range(5)]
+    assert bound(whole_ones) == [np.dot]
+    assert bound([np.repeat(one, 2, axis=1)[:, ::2] for one in whole_ones]) == [np.matmul]
+
+
 @pytest.mark.parametrize("number", [0.1, 3, 1e-8])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_number_is_taken_in_the_dtype_of_the_arrays_beside_it(number, dtype):
