@@ -23,9 +23,10 @@ from nnbackend.functional.convolution import Geometry
 from nnbackend.precision import get_matmul_precision
 from nnbackend.typing import Backward, Shape
 from nnbackend_numpy import winograd
+from nnbackend_numpy.leases import fresh
 from nnbackend_numpy.pieces import Floats, Piece, Pieces, Seen, Sum, Taps
 from nnbackend_numpy.threads import spread
-from nnbackend_numpy.workspaces import Workspaces, fresh
+from nnbackend_numpy.workspaces import Workspaces
 
 __all__ = ["conv", "conv_kernel_gradient", "conv_transpose"]
 

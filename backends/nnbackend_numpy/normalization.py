@@ -10,8 +10,9 @@ import numpy as np
 
 import nnbackend.functional.normalization as generic
 from nnbackend.typing import Backward
+from nnbackend_numpy.leases import fresh
 from nnbackend_numpy.threads import spread
-from nnbackend_numpy.workspaces import Workspaces, fresh
+from nnbackend_numpy.workspaces import Workspaces
 
 __all__ = ["Lines", "standardize", "standardized"]
 

@@ -12,6 +12,7 @@ import numpy as np
 import nnbackend.functional.pooling as generic
 from nnbackend.functional.pooling import _Sliding
 from nnbackend.typing import Backward, Shape
+from nnbackend_numpy.leases import fresh
 from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import Workspaces
 
@@ -62,7 +63,7 @@ def maxima(
         return generic.max_pool.function(x, pool_size=pool_size, strides=strides, padding=padding)
     sizes = [w.size for w in windows]
     pieces = _pieces(x.shape, x.dtype)
-    y = np.empty((len(x), *(w.count for w in windows), x.shape[-1]), x.dtype)
+    y = fresh((len(x), *(w.count for w in windows), x.shape[-1]), x.dtype, 1)
 
     def take(some: Iterable[slice]) -> None:
         for piece in some:
@@ -76,7 +77,7 @@ def maxima(
             way_back: tuple[Any, ...] = rule[1](dy, needs)
             return way_back
         covered = all(w.count * w.size == w.length for w in windows)
-        dx = np.empty(x.shape, x.dtype) if covered else np.zeros(x.shape, x.dtype)
+        dx = fresh(x.shape, x.dtype, 2) if covered else np.zeros(x.shape, x.dtype)
 
         def give(some: Iterable[slice]) -> None:
             for piece in some:
@@ -113,7 +114,7 @@ def _average_over(x: Floats, windows: Sequence[_Sliding]) -> tuple[Floats, Backw
         return generic._average_over(x, windows)
     shape, dtype = x.shape, x.dtype
     pieces, counts = _pieces(shape, dtype), _counts(x, windows)
-    y = np.empty((len(x), *(w.count for w in windows), shape[-1]), dtype)
+    y = fresh((len(x), *(w.count for w in windows), shape[-1]), dtype, 1)
 
     def take(some: Iterable[slice]) -> None:
         for piece in some:
@@ -127,7 +128,7 @@ def _average_over(x: Floats, windows: Sequence[_Sliding]) -> tuple[Floats, Backw
             # it depends on the input's shape alone
             way_back: tuple[Any, ...] = generic._average_over(np.zeros(shape, dtype), windows)[1](dy, needs)
             return way_back
-        dx = np.empty(shape, dtype)
+        dx = fresh(shape, dtype, 2)
 
         def give(some: Iterable[slice]) -> None:
             for piece in some:
