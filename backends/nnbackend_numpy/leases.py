@@ -16,8 +16,8 @@ __all__ = ["Lease", "Lender", "fresh", "lender"]
 
 #: Bytes of memory that waits to be lent again; what comes back beyond them goes back to the system.
 WAITING = 1 << 26
-#: Bytes from which results are aligned, when a page more is little.
-LARGE = 1 << 17
+#: Bytes from which results are lent and aligned, when a page more and 8 us are little.
+LARGE = 1 << 18
 
 
 class Lender:
