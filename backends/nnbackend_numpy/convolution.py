@@ -38,9 +38,9 @@ LARGE_PIECE = 4 << 20
 HEAVY, SHORT = 1 << 14, 8
 #: Multiply-adds of a product up to which BLAS does not lay its operands out anew, which few columns do not repay:
 #: OpenBLAS has kernels of their own for a million and fewer, with AVX-512.
-SMALL = 800_000
+SMALL = 1_000_000
 #: Rows of such a product at most, if so many positions or a part of them divide all that lie one behind the other.
-ROWS = 128
+ROWS = 144
 #: Channels from which on the kernel's gradient, where it is HEAVY, takes taps one at a time, not those along its last
 #: axis together.
 WIDE = 48
@@ -368,8 +368,10 @@ def _planes_crossed(seen: Seen, part: Taps) -> Crossing:
 
     def crossed(piece: Piece, gradients: Floats) -> Iterator[Floats]:
         some = _copied(planes[(*before, *seen.region(piece, gradients.shape[1]))])
-        made = gradients.shape[-1]
-        yield some.reshape(len(part.numbers) * some.shape[-seen.ndim], -1) @ gradients.reshape(-1, made)
+        columns, (line, made) = len(part.numbers) * some.shape[-seen.ndim], gradients.shape[-2:]
+        cut = _cut(gradients.size // made, line, _near(columns, made, some.itemsize))
+        rows = some.reshape(columns, -1, cut).transpose(1, 2, 0)
+        yield _products(rows, gradients.reshape(-1, cut, made))
 
     return crossed
 
