@@ -234,25 +234,16 @@ class _Beside:
 
     def _views(self, rows: Floats, out: Floats) -> list[Floats]:
         counts, steps = out.shape[1:-2], self._seen.strides
-        views = [
-            rows[
-                (
-                    slice(None),
-                    *(
-                        slice(f, f + (c - 1) * s + 1, s)
-                        for f, c, s in zip(place, counts, steps, strict=False)
-                    ),
-                    ...,
-                    slice(self.width + (self._one and not number)),
-                )
-            ]
-            for number, place in enumerate(self._places)
-        ]
-        *lead, lines, positions, _ = out.shape
+        views = []
+        for number, place in enumerate(self._places):
+            lines = (slice(f, f + (c - 1) * s + 1, s) for f, c, s in zip(place, counts, steps, strict=False))
+            width = self.width + (self._one and not number)
+            views.append(rows[(slice(None), *lines)][..., :width])
+        *lead, count, positions, _ = out.shape
         if steps[-2] > 1 or out.strides[-3] != positions * out.strides[-2]:
             return views
-        cut = _cut(lines * positions, positions, self._rows)
-        shape = (*lead, lines * positions // cut, cut)
+        cut = _cut(count * positions, positions, self._rows)
+        shape = (*lead, count * positions // cut, cut)
         return [view.reshape(*shape, view.shape[-1]) for view in views]
 
 

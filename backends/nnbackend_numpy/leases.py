@@ -39,9 +39,7 @@ class Lender:
         """
         dtype, start = np.dtype(dtype), number * STAGGER % PAGE
         memory = self._taken(math.prod(shape) * dtype.itemsize + PAGE)
-        array = np.frombuffer(
-            memoryview(memory), dtype, math.prod(shape), start
-        )  # which views have as their base
+        array = np.frombuffer(memory.data, dtype, math.prod(shape), start)  # which views have as their base
         weakref.finalize(array, self.take_back, memory).atexit = False
         return array.reshape(shape)
 
