@@ -163,7 +163,9 @@ def test_numpy_s_convolution_in_pieces_is_the_generic_one(name, samples, budget,
 
 
 @pytest.mark.parametrize(
-    ("size", "rows"), [((6, 200), 120), ((8, 36), 144), ((3, 131), 131), ((2, 10), 20), ((9, 50), 90)], ids=str
+    ("size", "rows"),
+    [((6, 200), 120), ((8, 36), 144), ((3, 131), 131), ((2, 10), 20), ((9, 50), 90)],
+    ids=str,
 )
 def test_products_of_numpy_s_convolution_are_of_a_size_that_blas_does_fast(size, rows, rng, monkeypatch):
     """So many positions divide all of them and are at most ROWS; lines stay whole where only few would do."""
