@@ -23,9 +23,10 @@ from nnbackend.functional.convolution import Geometry
 from nnbackend.precision import get_matmul_precision
 from nnbackend.typing import Backward, Shape
 from nnbackend_numpy import winograd
+from nnbackend_numpy.leases import fresh
 from nnbackend_numpy.pieces import Floats, Piece, Pieces, Seen, Sum, Taps
 from nnbackend_numpy.threads import spread
-from nnbackend_numpy.workspaces import Workspaces, fresh
+from nnbackend_numpy.workspaces import Workspaces
 
 __all__ = ["conv", "conv_kernel_gradient", "conv_transpose"]
 
@@ -37,9 +38,11 @@ LARGE_PIECE = 4 << 20
 HEAVY, SHORT = 1 << 14, 8
 #: Multiply-adds of a product up to which BLAS does not lay its operands out anew, which few columns do not repay:
 #: OpenBLAS has kernels of their own for a million and fewer, with AVX-512.
-SMALL = 800_000
+SMALL = 1_000_000
 #: Rows of such a product at most, if so many positions or a part of them divide all that lie one behind the other.
-ROWS = 128
+ROWS = 144
+#: Elements that rows with a one beside them begin apart, a multiple of which they are: cache lines of float32.
+LINE = 16
 #: Channels from which on the kernel's gradient, where it is HEAVY, takes taps one at a time, not those along its last
 #: axis together.
 WIDE = 48
@@ -114,7 +117,10 @@ def _evaluate(whole: Sum, x: Floats, weights: Floats, bias: Floats | None) -> Fl
     gathered = taps * width if thin or heavy else made + beside * width if by_lines else 0
     line = math.prod(whole.output[1:]) * (2 * made + gathered) * x.itemsize
     pieces = Pieces(whole, x, line, LARGE_PIECE if heavy and not thin else PIECE, planes=thin)
-    offsets = None if bias is None else np.tile(bias, (whole.output[-1], 1))  # those of a line at a time
+    within = by_lines and len(whole.parts) == 1  # the bias is made with the products
+    offsets = (
+        None if bias is None or within else np.tile(bias, (whole.output[-1], 1))
+    )  # those of a line at a time
 
     def work(some: Iterable[Piece]) -> None:
         seen = pieces.seen()
@@ -124,13 +130,12 @@ def _evaluate(whole: Sum, x: Floats, weights: Floats, bias: Floats | None) -> Fl
             if not part.numbers:
                 sums.append((out, _nothing))
                 continue
-            if thin:
-                way = _by_planes
-            elif heavy:
-                way = _by_rows
-            else:
-                way = _by_lines if by_lines else _tap_by_tap
-            sums.append((out, way(seen, part, weights[part.numbers])))
+            own = weights[part.numbers]
+            if by_lines:
+                sums.append((out, _by_lines(seen, part, own, bias if within else None)))
+                continue
+            way = _by_planes if thin else _by_rows if heavy else _tap_by_tap
+            sums.append((out, way(seen, part, own)))
         for piece in some:
             seen.look_at(piece)
             for target, add_up in sums:
@@ -162,11 +167,16 @@ def _tap_by_tap(seen: Seen, part: Taps, weights: Floats) -> Way:
     return add_up
 
 
-def _by_lines(seen: Seen, part: Taps, weights: Floats) -> Way:
-    """Lay what taps along the last axis see side by side, once for all others, which are added up."""
+def _by_lines(seen: Seen, part: Taps, weights: Floats, bias: Floats | None) -> Way:
+    """Lay what taps along the last axis see side by side, once for all others, which are added up.
+
+    The bias is one more row of the first ones' weights, for a one beside what they see.
+    """
     made = weights.shape[-1]
-    beside = _Beside(seen, part, lambda width: min(ROWS, SMALL // (width * made)))
+    beside = _Beside(seen, part, lambda width: min(ROWS, SMALL // (width * made)), one=bias is not None)
     matrices = list(weights.reshape(-1, beside.width, made))
+    if bias is not None:
+        matrices[0] = np.concatenate([matrices[0], bias[np.newaxis]])
 
     def add_up(piece: Piece, out: Floats) -> None:
         lines = beside.lines(piece, out)
@@ -186,6 +196,8 @@ class _Beside:
         The taps.
     rows : callable
         Tells how many positions a product may have for this width.
+    one : bool
+        Whether there is a one beside what the first taps of the other axes see.
 
     Attributes
     ----------
@@ -193,8 +205,8 @@ class _Beside:
         How many numbers lie side by side.
     """
 
-    def __init__(self, seen: Seen, part: Taps, rows: Callable[[int], int]) -> None:
-        self._seen, self._view = seen, seen.beside(part)
+    def __init__(self, seen: Seen, part: Taps, rows: Callable[[int], int], *, one: bool = False) -> None:
+        self._seen, self._view, self._one = seen, seen.beside(part), one
         self._last = max(offset[0] for offset in part.offsets)
         self._places = list(dict.fromkeys(offset[:-1] for offset in part.offsets))
         self.width = self._view.shape[-2] * self._view.shape[-1]
@@ -208,35 +220,31 @@ class _Beside:
         """
         if out.shape not in self._known:
             view = self._view[self._seen.reach(piece, out.shape[1], self._last)]
-            memory = _workspaces.array("beside", view.shape, view.dtype)
-            self._known[out.shape] = memory, None if self._seen.moves else view, self._views(memory, out)
+            apart = -(-(self.width + 1) // LINE) * LINE if self._one else self.width
+            rows = _workspaces.array("beside", (*view.shape[:-2], apart), view.dtype)
+            if self._one:
+                rows[..., self.width] = 1.0
+            memory = rows[..., : self.width].reshape(view.shape)
+            self._known[out.shape] = memory, None if self._seen.moves else view, self._views(rows, out)
         memory, source, lines = self._known[out.shape]
         if source is None:
             source = self._view[self._seen.reach(piece, out.shape[1], self._last)]
         memory[...] = source
         return lines
 
-    def _views(self, memory: Floats, out: Floats) -> list[Floats]:
-        rows = memory.reshape(*memory.shape[:-2], self.width)
+    def _views(self, rows: Floats, out: Floats) -> list[Floats]:
         counts, steps = out.shape[1:-2], self._seen.strides
-        views = [
-            rows[
-                (
-                    slice(None),
-                    *(
-                        slice(f, f + (c - 1) * s + 1, s)
-                        for f, c, s in zip(place, counts, steps, strict=False)
-                    ),
-                )
-            ]
-            for place in self._places
-        ]
-        *lead, lines, positions, _ = out.shape
+        views = []
+        for number, place in enumerate(self._places):
+            lines = (slice(f, f + (c - 1) * s + 1, s) for f, c, s in zip(place, counts, steps, strict=False))
+            width = self.width + (self._one and not number)
+            views.append(rows[(slice(None), *lines)][..., :width])
+        *lead, count, positions, _ = out.shape
         if steps[-2] > 1 or out.strides[-3] != positions * out.strides[-2]:
             return views
-        cut = _cut(lines * positions, positions, self._rows)
-        shape = (*lead, lines * positions // cut, cut, self.width)
-        return [view.reshape(shape) for view in views]
+        cut = _cut(count * positions, positions, self._rows)
+        shape = (*lead, count * positions // cut, cut)
+        return [view.reshape(*shape, view.shape[-1]) for view in views]
 
 
 def _cut(count: int, line: int, most: int) -> int:
@@ -367,8 +375,10 @@ def _planes_crossed(seen: Seen, part: Taps) -> Crossing:
 
     def crossed(piece: Piece, gradients: Floats) -> Iterator[Floats]:
         some = _copied(planes[(*before, *seen.region(piece, gradients.shape[1]))])
-        made = gradients.shape[-1]
-        yield some.reshape(len(part.numbers) * some.shape[-seen.ndim], -1) @ gradients.reshape(-1, made)
+        columns, (line, made) = len(part.numbers) * some.shape[-seen.ndim], gradients.shape[-2:]
+        cut = _cut(gradients.size // made, line, _near(columns, made, some.itemsize))
+        rows = some.reshape(columns, -1, cut).transpose(1, 2, 0)
+        yield _products(rows, gradients.reshape(-1, cut, made))
 
     return crossed
 

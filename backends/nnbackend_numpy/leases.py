@@ -1,43 +1,74 @@
-"""Memory that native rules keep from the way there to the way back, and then lend again."""
+"""Memory that is lent, and the same again once it came back: fresh pages cost more than what is computed in them."""
 
 from __future__ import annotations
 
 import math
 import threading
+import weakref
+from collections import deque
 from typing import Any
 
 import numpy as np
 
-from nnbackend_numpy.workspaces import aligned
+from nnbackend_numpy.workspaces import PAGE, STAGGER, aligned
 
-__all__ = ["Lease", "Lender", "lender"]
+__all__ = ["Lease", "Lender", "fresh", "lender"]
 
 #: Bytes of memory that waits to be lent again; what comes back beyond them goes back to the system.
 WAITING = 1 << 26
+#: Bytes from which results are lent and aligned, when a page more and 8 us are little.
+LARGE = 1 << 18
 
 
 class Lender:
-    """Lends memory, and the same again once it came back: fresh pages cost more than what is computed in them."""
+    """Lends memory for what native rules keep from the way there to the way back, and for their results."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._free: list[np.ndarray[Any, Any]] = []
+        self._returned: deque[np.ndarray[Any, Any]] = deque()
 
     def lend(self, shape: tuple[int, ...], dtype: Any) -> Lease:
         """Return memory for an array, which is given back when the lease is collected."""
-        needed = math.prod(shape) * np.dtype(dtype).itemsize
-        with self._lock:
-            fitting = (n for n, piece in enumerate(self._free) if needed <= piece.size <= 2 * needed)
-            number = next(fitting, None)
-            memory = None if number is None else self._free.pop(number)
-        return Lease(self, aligned(needed) if memory is None else memory, shape, dtype)
+        return Lease(self, self._taken(math.prod(shape) * np.dtype(dtype).itemsize), shape, dtype)
+
+    def lend_array(self, shape: tuple[int, ...], dtype: Any, number: int = 0) -> np.ndarray[Any, Any]:
+        """Return an array whose memory is given back when nothing refers to it, nor to a view of it.
+
+        It begins at the `number`-th of the places within a page that lie apart (`workspaces.aligned`).
+        """
+        dtype, start = np.dtype(dtype), number * STAGGER % PAGE
+        memory = self._taken(math.prod(shape) * dtype.itemsize + PAGE)
+        array = np.frombuffer(memory.data, dtype, math.prod(shape), start)  # which views have as their base
+        weakref.finalize(array, self.take_back, memory).atexit = False
+        return array.reshape(shape)
 
     def take_back(self, memory: np.ndarray[Any, Any]) -> None:
         """Keep memory that nobody uses any more, in the place of what has waited longest."""
+        self._returned.append(memory)
+        # the garbage collector may have come here while this very thread held the lock; then the next one sorts it in
+        if self._lock.acquire(blocking=False):
+            try:
+                self._sort_in()
+            finally:
+                self._lock.release()
+
+    def _taken(self, needed: int) -> np.ndarray[Any, Any]:
+        """Return memory that is long enough: of what waits, the shortest piece, if that is not much too long."""
         with self._lock:
-            self._free.append(memory)
-            while sum(piece.size for piece in self._free) > WAITING:
-                self._free.pop(0)
+            self._sort_in()
+            fitting = [
+                (piece.size, n) for n, piece in enumerate(self._free) if needed <= piece.size <= 2 * needed
+            ]
+            if fitting:
+                return self._free.pop(min(fitting)[1])
+        return aligned(needed)
+
+    def _sort_in(self) -> None:
+        while self._returned:
+            self._free.append(self._returned.popleft())
+        while sum(piece.size for piece in self._free) > WAITING:
+            self._free.pop(0)
 
 
 class Lease:
@@ -62,5 +93,17 @@ class Lease:
         self._lender.take_back(self._memory)
 
 
-#: Lends what all rules keep.
+#: Lends what all rules keep and return.
 lender = Lender()
+
+
+def fresh(shape: tuple[int, ...], dtype: Any, number: int = 0) -> np.ndarray[Any, Any]:
+    """Return memory of whatever it holds for a result; where that is large, aligned memory that is lent.
+
+    NumPy's own large arrays begin 16 bytes behind a line of the cache, so that each of the widest writes goes to two.
+    The allocator of the system gives what becomes free back to it again and again, and zeroed pages come instead.
+    """
+    dtype = np.dtype(dtype)
+    if math.prod(shape) * dtype.itemsize < LARGE:
+        return np.empty(shape, dtype)
+    return lender.lend_array(shape, dtype, number)

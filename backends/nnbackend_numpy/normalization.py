@@ -10,8 +10,9 @@ import numpy as np
 
 import nnbackend.functional.normalization as generic
 from nnbackend.typing import Backward
+from nnbackend_numpy.leases import fresh
 from nnbackend_numpy.threads import spread
-from nnbackend_numpy.workspaces import Workspaces, fresh
+from nnbackend_numpy.workspaces import Workspaces
 
 __all__ = ["Lines", "standardize", "standardized"]
 
@@ -56,8 +57,8 @@ def standardized(
 
     The sums are those of the generic rule: rows of ones times what is left of x after a shift, in float32 within a
     block and in float64 over blocks, so that a mean of ten thousand costs no digits. The shift is the mean of the first
-    block; where that is far from the mean of all, a third pass takes the sums again. A mean that is small beside the
-    deviation is not taken from each element, but from the offset that is added to it.
+    block, or zero where that is small; where it is far from the mean of all, a third pass takes the sums again. A mean
+    that is small beside the deviation is not taken from each element, but from the offset that is added to it.
     """
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     over_positions = sorted(a % x.ndim for a in axes) == list(range(x.ndim - 1)) if x.ndim > 1 else False
@@ -65,9 +66,8 @@ def standardized(
         return generic.standardize.function(x, gamma, beta, mask, axis=axis, epsilon=epsilon)
     lines = lines_of(np.ascontiguousarray(x))
     count = float(x.size // x.shape[-1])
-    start = lines.means_of_first()
-    exact, square, variance = _moments(lines, start, count)
-    if (square > SPREAD * variance).any():  # the first block told little of the others
+    exact, square, variance = _moments(lines, lines.shift_of_first(), count)
+    if _far(square, variance):  # the first block told little of the others
         exact, square, variance = _moments(lines, exact.astype(x.dtype), count)
     factor = 1.0 / np.sqrt(variance + epsilon)
     mean = None if (np.abs(exact) * factor <= NEAR).all() else exact.astype(x.dtype)
@@ -96,11 +96,21 @@ def standardized(
     return (y, exact.astype(x.dtype).reshape(kept), variance.astype(x.dtype).reshape(kept)), backward
 
 
-def _moments(lines: Lines, shift: Floats, count: float) -> tuple[Floats, Floats, Floats]:
+def _moments(lines: Lines, shift: Floats | None, count: float) -> tuple[Floats, Floats, Floats]:
     """Return the mean of x, that of (x - shift)^2, and the variance, in float64."""
-    total, squares = lines.moments(shift)
-    moved, square = total / count, squares / count
-    return shift + moved, square, np.maximum(square - moved**2, 0.0)
+    moved, square, variance = _of_sums(*lines.moments(shift), count)
+    return (moved if shift is None else shift + moved), square, variance
+
+
+def _of_sums(total: Floats, squares: Floats, count: float) -> tuple[Floats, Floats, Floats]:
+    """Return the mean, that of the squares, and the variance of so many numbers."""
+    mean, square = total / count, squares / count
+    return mean, square, np.maximum(square - mean**2, 0.0)
+
+
+def _far(square: Floats, variance: Floats) -> bool:
+    """Tell whether squares are so much larger than the variance that digits of it are lost, or all of them."""
+    return bool(((square > SPREAD * variance) | np.isinf(square)).any())
 
 
 def _plain(x: Floats, *parameters: Floats | None) -> bool:
@@ -168,21 +178,31 @@ class Lines:
     def _by_channel(self, sums: Floats) -> Floats:
         return sums.reshape(-1, self._channels).sum(axis=0)
 
-    def means_of_first(self) -> Floats:
-        """Return the means of the first block, a shift that makes the sums of all small; of the dtype of x."""
-        rows = self._x[: self._step].reshape(-1, self._channels)
-        return rows.mean(axis=0, dtype=np.float64).astype(self._x.dtype)
+    def shift_of_first(self) -> Floats | None:
+        """Return the means of the first block, a shift that makes the sums of all small; None if they are already."""
+        rows = self._x[: self._step]
+        sums = np.empty((2, rows.shape[1]), rows.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # these are then not small
+            self._add_moments(rows, _workspaces.array("block", rows.shape, rows.dtype), *sums)
+            total, squares = map(self._by_channel, sums.astype(np.float64))
+            _, square, variance = _of_sums(total, squares, rows.size / self._channels)
+            if not _far(square, variance):
+                return None
+        means: Floats = rows.reshape(-1, self._channels).mean(axis=0, dtype=np.float64)
+        return means.astype(rows.dtype)
 
-    def moments(self, shift: Floats) -> tuple[Floats, Floats]:
+    def moments(self, shift: Floats | None) -> tuple[Floats, Floats]:
         """Sum x - shift and its squares over positions."""
-        center = self._drawn_out(shift)
+        center = self._center(shift)
 
         def work(lines: slice, left: Floats, total: Floats, squares: Floats) -> None:
-            np.subtract(self._x[lines], center, out=left)
-            self._add_up(left, total)
-            self._add_up(np.square(left, out=left), squares)
+            self._add_moments(self._less(lines, center, left), left, total, squares)
 
         return self._totals(work)
+
+    def _add_moments(self, rows: Floats, memory: Floats, total: Floats, squares: Floats) -> None:
+        self._add_up(rows, total)
+        self._add_up(np.square(rows, out=memory), squares)
 
     def scaled(self, mean: Floats | None, scale: Floats, offset: Floats) -> Floats:
         """Return (x - mean) scale + offset."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import nnbackend.functional.pooling as generic
 from nnbackend.functional.pooling import _Sliding
 from nnbackend.typing import Backward, Shape
+from nnbackend_numpy.leases import fresh
 from nnbackend_numpy.threads import spread
 from nnbackend_numpy.workspaces import Workspaces
 
@@ -62,7 +64,7 @@ def maxima(
         return generic.max_pool.function(x, pool_size=pool_size, strides=strides, padding=padding)
     sizes = [w.size for w in windows]
     pieces = _pieces(x.shape, x.dtype)
-    y = np.empty((len(x), *(w.count for w in windows), x.shape[-1]), x.dtype)
+    y = fresh((len(x), *(w.count for w in windows), x.shape[-1]), x.dtype, 1)
 
     def take(some: Iterable[slice]) -> None:
         for piece in some:
@@ -76,7 +78,7 @@ def maxima(
             way_back: tuple[Any, ...] = rule[1](dy, needs)
             return way_back
         covered = all(w.count * w.size == w.length for w in windows)
-        dx = np.empty(x.shape, x.dtype) if covered else np.zeros(x.shape, x.dtype)
+        dx = fresh(x.shape, x.dtype, 2) if covered else np.zeros(x.shape, x.dtype)
 
         def give(some: Iterable[slice]) -> None:
             for piece in some:
@@ -113,7 +115,7 @@ def _average_over(x: Floats, windows: Sequence[_Sliding]) -> tuple[Floats, Backw
         return generic._average_over(x, windows)
     shape, dtype = x.shape, x.dtype
     pieces, counts = _pieces(shape, dtype), _counts(x, windows)
-    y = np.empty((len(x), *(w.count for w in windows), shape[-1]), dtype)
+    y = fresh((len(x), *(w.count for w in windows), shape[-1]), dtype, 1)
 
     def take(some: Iterable[slice]) -> None:
         for piece in some:
@@ -127,7 +129,7 @@ def _average_over(x: Floats, windows: Sequence[_Sliding]) -> tuple[Floats, Backw
             # it depends on the input's shape alone
             way_back: tuple[Any, ...] = generic._average_over(np.zeros(shape, dtype), windows)[1](dy, needs)
             return way_back
-        dx = np.empty(shape, dtype)
+        dx = fresh(shape, dtype, 2)
 
         def give(some: Iterable[slice]) -> None:
             for piece in some:
@@ -209,12 +211,25 @@ def _along(axis: int, counts: Sequence[int], sizes: Sequence[int], tap: int) -> 
     return (*(slice(None),) * (axis + 1), slice(tap, last, sizes[axis]))
 
 
+@functools.lru_cache(maxsize=64)
+def _places(counts: Shape, sizes: Shape) -> list[tuple[slice, ...]]:
+    """Return the keys of the elements of all windows, the first ones first."""
+    return [
+        (slice(None), *(_along(axis, counts, sizes, number)[-1] for axis, number in enumerate(tap)))
+        for tap in itertools.product(*map(range, sizes))
+    ]
+
+
 def _largest(x: Floats, sizes: Sequence[int], y: Floats) -> None:
-    """Write the largest element of each window into y, along one axis after the other, the last one first."""
+    """Write the largest element of each window into y, along one axis after the other.
+
+    The last axis comes last, when there is least to do: elements of windows lie apart along it, and runs are short.
+    """
     counts = y.shape[1:-1]
-    for axis in reversed(range(len(sizes))):
+    for axis in range(len(sizes)):
         taps = [x[_along(axis, counts, sizes, tap)] for tap in range(sizes[axis])]
-        out = y if axis == 0 else _workspaces.array(f"stage {axis}", taps[0].shape, x.dtype)
+        last = axis == len(sizes) - 1
+        out = y if last else _workspaces.array(f"stage {axis}", taps[0].shape, x.dtype)
         np.maximum(taps[0], taps[-1], out=out)
         for tap in taps[1:-1]:
             np.maximum(out, tap, out=out)
@@ -227,22 +242,19 @@ def _claim(x: Floats, y: Floats, dy: Floats, sizes: Sequence[int], dx: Floats) -
     It is done on the bits, since a product with zero would not be zero for an infinite gradient, and choosing element
     by element takes several times as long.
     """
-    bits = np.dtype(f"u{x.dtype.itemsize}")
-    left = _workspaces.array("left", dy.shape, dy.dtype)
-    left[...] = dy
-    left = left.view(bits)
-    hit = _workspaces.array("hit", dy.shape, np.bool_)
-    broken = bool(np.isnan(y).any())
-    counts = y.shape[1:-1]
-    *places, last = (
-        tuple(_along(axis, counts, sizes, number)[-1] for axis, number in enumerate(tap))
-        for tap in itertools.product(*map(range, sizes))
-    )
-    for place in places:
-        tap, gradient = x[(slice(None), *place)], dx.view(bits)[(slice(None), *place)]
-        np.equal(tap, y, out=hit)
+    places = _places(y.shape[1:-1], tuple(sizes))
+    broken = bool(np.isnan(y.max()))
+    hits = _workspaces.array("hits", (len(places), *dy.shape), np.bool_)
+    for place, hit in zip(places[:-1], hits, strict=False):
+        np.equal(x[place], y, out=hit)
         if broken:
-            hit |= np.isnan(tap)
-        np.multiply(left, hit, out=gradient)
-        np.bitwise_xor(left, gradient, out=left)
-    dx.view(bits)[(slice(None), *last)] = left
+            hit |= np.isnan(x[place])
+    hits[-1] = True  # of what no other one takes
+    for before, hit in itertools.pairwise(hits[:-1]):
+        np.logical_or(before, hit, out=hit)
+    for before, hit in reversed(list(itertools.pairwise(hits))):
+        np.greater(hit, before, out=hit)
+    bits = np.dtype(f"u{x.dtype.itemsize}")
+    dx, dy = dx.view(bits), dy.view(bits)
+    for place, hit in zip(places, hits, strict=True):
+        np.multiply(dy, hit, out=dx[place])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ALIGNMENT", "STAGGER", "Workspaces", "aligned", "fresh"]
+__all__ = ["ALIGNMENT", "PAGE", "STAGGER", "Workspaces", "aligned"]
 
 #: Arrays begin at multiples of this many bytes: cache lines, and the widest registers.
 ALIGNMENT = 64
@@ -16,28 +16,15 @@ ALIGNMENT = 64
 #: places come. A product of 16 thousand float32 takes 4.2 us where operands and result begin at the same place of a
 #: page, 3.1 us with such distances, and 6.6 us as NumPy's own arrays lie (Intel Xeon, 2.5 GHz, NumPy 2.4).
 STAGGER = 17 * ALIGNMENT
-#: Bytes from which results are aligned, when two pages more are little.
-LARGE = 1 << 17
-_PAGE = 4096
+#: Bytes of a page.
+PAGE = 4096
 
 
 def aligned(count: int, number: int = 0) -> np.ndarray[Any, Any]:
     """Return `count` bytes that begin at the `number`-th of the places within a page that lie apart."""
-    raw = np.empty(count + 2 * _PAGE, np.uint8)
-    start = -raw.ctypes.data % _PAGE + number * STAGGER % _PAGE
+    raw = np.empty(count + 2 * PAGE, np.uint8)
+    start = -raw.ctypes.data % PAGE + number * STAGGER % PAGE
     return raw[start : start + count]
-
-
-def fresh(shape: tuple[int, ...], dtype: Any, number: int = 0) -> np.ndarray[Any, Any]:
-    """Return memory of whatever it holds for a result; where that is large, `aligned`.
-
-    NumPy's own large arrays begin 16 bytes behind a line of the cache, so that each of the widest writes goes to two.
-    """
-    dtype = np.dtype(dtype)
-    count = math.prod(shape) * dtype.itemsize
-    if count < LARGE:
-        return np.empty(shape, dtype)
-    return aligned(count, number).view(dtype).reshape(shape)
 
 
 class Workspaces(threading.local):

@@ -163,7 +163,9 @@ def test_numpy_s_convolution_in_pieces_is_the_generic_one(name, samples, budget,
 
 
 @pytest.mark.parametrize(
-    ("size", "rows"), [((6, 200), 120), ((8, 36), 96), ((3, 131), 131), ((2, 10), 20), ((9, 50), 90)], ids=str
+    ("size", "rows"),
+    [((6, 200), 120), ((8, 36), 144), ((3, 131), 131), ((2, 10), 20), ((9, 50), 90)],
+    ids=str,
 )
 def test_products_of_numpy_s_convolution_are_of_a_size_that_blas_does_fast(size, rows, rng, monkeypatch):
     """So many positions divide all of them and are at most ROWS; lines stay whole where only few would do."""
@@ -299,6 +301,30 @@ def test_numpy_s_batch_normalisation_of_drifting_numbers_is_accurate(rng):
     np.testing.assert_allclose(mean[0], exact.mean(axis=0), rtol=0, atol=1e-4)
     np.testing.assert_allclose(variance[0], exact.var(axis=0), rtol=1e-6)
     np.testing.assert_allclose(y, (exact - exact.mean(axis=0)) / exact.std(axis=0), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0, 1.7, 1.8, 30.0])
+def test_numpy_s_batch_normalisation_is_accurate_whether_or_not_sums_are_shifted(mean, rng):
+    """Up to 1.73 deviations from zero, squares are summed as they are."""
+    x = (rng.normal(size=(4096, 64)) + mean).astype("float32")
+    (y, center, variance), pullback = nn.vjp(lambda x: fn.standardize(x, axis=0, epsilon=0.0), x)
+    exact = x.astype("float64")
+    np.testing.assert_allclose(center[0], exact.mean(axis=0), rtol=0, atol=2e-7 * max(mean, 1.0))
+    np.testing.assert_allclose(variance[0], exact.var(axis=0), rtol=2e-6)
+    expected, back = nn.vjp(lambda x: fn.standardize(x, axis=0, epsilon=0.0), exact)
+    np.testing.assert_allclose(y, expected[0], rtol=0, atol=4e-6)
+    weights = [np.sin(x), np.ones_like(center), np.ones_like(variance)]
+    dx = back(tuple(weight.astype("float64") for weight in weights))[0]
+    np.testing.assert_allclose(pullback(tuple(weights))[0], dx, rtol=0, atol=4e-6)
+
+
+def test_numpy_s_batch_normalisation_takes_numbers_whose_squares_are_none(rng):
+    x = (1e20 * (1.0 + 0.001 * rng.normal(size=(512, 8)))).astype("float32")
+    y, mean, variance = fn.standardize(x, axis=0)
+    exact = x.astype("float64")
+    np.testing.assert_allclose(mean[0], exact.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(y, (exact - exact.mean(axis=0)) / exact.std(axis=0), rtol=0, atol=2e-4)
+    assert np.isfinite(variance).all()
 
 
 def test_second_derivatives_of_batch_normalisation_go_through_the_generic_rule(rng):

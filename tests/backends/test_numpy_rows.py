@@ -172,3 +172,46 @@ def test_memory_is_lent_again_once_it_came_back():
     large = lender.lend((WAITING,), np.float64)
     del large
     assert not any(piece.size > WAITING for piece in lender._free)
+
+
+def test_memory_of_a_result_comes_again_only_when_no_view_of_it_is_left():
+    from nnbackend_numpy.leases import Lender
+
+    lender = Lender()
+    first = lender.lend_array((100, 1000), np.float32, 3)
+    place, row = first.ctypes.data, first[7, ::2]
+    row[...] = 5.0
+    del first
+    other = lender.lend_array((100, 1000), np.float32)
+    assert not np.may_share_memory(other, row)
+    del row
+    again = lender.lend_array((50, 2, 1000), np.float32, 3)
+    assert again.ctypes.data == place
+    again.flags.writeable = False
+    again.flags.writeable = True  # it is memory of its own, as from NumPy
+
+
+def test_memory_that_comes_back_while_some_is_lent_waits_for_the_next():
+    """The garbage collector gives memory back in the midst of anything, in the same thread, too."""
+    from nnbackend_numpy.leases import Lender
+
+    lender = Lender()
+    array = lender.lend_array((1000,), np.float64)
+    place = array.ctypes.data
+    with lender._lock:
+        del array
+    assert lender.lend_array((1000,), np.float64).ctypes.data == place
+
+
+def test_large_results_of_rules_take_the_memory_of_those_that_are_gone():
+    x = np.ones((16, 32, 32, 8), "float32")
+    for rule in (
+        lambda: fn.batch_norm(x)[0],
+        lambda: fn.conv(x, np.ones((3, 3, 8, 8), "float32"), padding=1),
+    ):
+        places = {rule().ctypes.data // 4096 for _ in range(5)}
+        others = [
+            np.ones((16, 32, 32, 8), "float32") for _ in range(3)
+        ]  # what the system's allocator would give
+        assert {rule().ctypes.data // 4096 for _ in range(5)} <= places
+        del others
