@@ -433,6 +433,21 @@ def test_16_bits_are_computed_with_in_float32_and_rounded_once(size: int) -> Non
         assert_bits(above, wanted[2])
 
 
+@pytest.mark.parametrize("donate", [(), (0,), (1,)])
+def test_a_power_of_a_single_element_has_the_bits_of_others(donate: tuple[int, ...]) -> None:
+    @elementwise
+    def power(x: Any, y: Any) -> Any:
+        return namespace(x).pow(x, abs(y))
+
+    x, y = (
+        np.abs(numbers((64,))),
+        np.full(64, -0.5, "float32"),
+    )  # what NumPy's roots and powers round otherwise
+    expected = x ** abs(y)
+    found = in_blocks(power, x.copy(), y.copy(), block=1, donate=donate)
+    assert_bits(found, expected)
+
+
 def test_donated_memory_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = [np.abs(numbers((100,), seed=seed)) for seed in range(4)]
     scale = np.asarray(0.01, "float32")

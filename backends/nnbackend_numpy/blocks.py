@@ -618,8 +618,12 @@ def reduction(
 
 
 def _writes_early(instruction: Instruction) -> bool:
-    """Tell whether an instruction writes into its result before it has read all of its operands."""
-    return instruction.operation == "where" or instruction.operation in REDUCTIONS
+    """Tell whether an instruction may not write over its operands.
+
+    Some write into the result before they have read them all. NumPy's power (2.4) gives a single element other last
+    bits there: it takes the exponent for one number then, for which it has shorter ways.
+    """
+    return instruction.operation in ("pow", "where") or instruction.operation in REDUCTIONS
 
 
 def _direct_outputs(

@@ -434,5 +434,9 @@ def _is_pointwise(op: Operation) -> bool:
     """Tell whether an operation reads each element before it writes the result at its place."""
     function = op.function
     return (
-        op.kind == "call" and isinstance(function, np.ufunc) and function.signature is None and not op.options
+        op.kind == "call"
+        and isinstance(function, np.ufunc)
+        and function.signature is None
+        and function is not np.power  # see `nnbackend_numpy.blocks`
+        and not op.options
     )

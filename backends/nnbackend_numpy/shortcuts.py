@@ -51,7 +51,9 @@ def shortcut(function: Callable[..., Any], operands: list[Any]) -> Call:
     if function is np.copyto and len(operands) == 2 and type(operands[1]) in (int, float):
         return operands[0].fill, operands[1:]
     if isinstance(function, np.ufunc) and function.signature is None:
-        return function, _of_one_shape(_without_numbers(operands))
+        operands = _without_numbers(operands)
+        # NumPy's power has shorter ways for what it takes for one exponent, with other last bits
+        return function, operands if function is np.power else _of_one_shape(operands)
     return function, operands
 
 
