@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
 import weakref
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -21,12 +19,14 @@ LARGE = 1 << 18
 
 
 class Lender:
-    """Lends memory for what native rules keep from the way there to the way back, and for their results."""
+    """Lends memory for what native rules keep from the way there to the way back, and for their results.
+
+    It has no lock: memory comes back wherever the garbage collector comes by, an interruption there would leave it
+    locked for ever, and so would a fork. Each operation on the dictionary is one that threads do one after the other.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._free: list[np.ndarray[Any, Any]] = []
-        self._returned: deque[np.ndarray[Any, Any]] = deque()
+        self._free: dict[int, np.ndarray[Any, Any]] = {}
 
     def lend(self, shape: tuple[int, ...], dtype: Any) -> Lease:
         """Return memory for an array, which is given back when the lease is collected."""
@@ -45,30 +45,22 @@ class Lender:
 
     def take_back(self, memory: np.ndarray[Any, Any]) -> None:
         """Keep memory that nobody uses any more, in the place of what has waited longest."""
-        self._returned.append(memory)
-        # the garbage collector may have come here while this very thread held the lock; then the next one sorts it in
-        if self._lock.acquire(blocking=False):
-            try:
-                self._sort_in()
-            finally:
-                self._lock.release()
+        self._free[id(memory)] = memory
+        waiting = list(self._free.values())
+        beyond = sum(piece.size for piece in waiting) - WAITING
+        for piece in waiting:
+            if beyond <= 0:
+                break
+            self._free.pop(id(piece), None)
+            beyond -= piece.size
 
     def _taken(self, needed: int) -> np.ndarray[Any, Any]:
         """Return memory that is long enough: of what waits, the shortest piece, if that is not much too long."""
-        with self._lock:
-            self._sort_in()
-            fitting = [
-                (piece.size, n) for n, piece in enumerate(self._free) if needed <= piece.size <= 2 * needed
-            ]
-            if fitting:
-                return self._free.pop(min(fitting)[1])
+        fitting = [piece for piece in list(self._free.values()) if needed <= piece.size <= 2 * needed]
+        for piece in sorted(fitting, key=len):
+            if self._free.pop(id(piece), None) is not None:  # nobody else has taken it meanwhile
+                return piece
         return aligned(needed)
-
-    def _sort_in(self) -> None:
-        while self._returned:
-            self._free.append(self._returned.popleft())
-        while sum(piece.size for piece in self._free) > WAITING:
-            self._free.pop(0)
 
 
 class Lease:

@@ -118,12 +118,12 @@ class _Held:
 class _Task:
     """Work that a helper is asked for, and that who asks may take back until the helper has begun."""
 
-    __slots__ = ("_context", "_over", "_owner", "_work", "error")
+    __slots__ = ("_context", "_is_over", "_over", "_owner", "_work", "error")
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work, self._context = work, copy_context()
         self._owner: dict[str, str] = {}
-        self._over = threading.Lock()
+        self._over, self._is_over = threading.Lock(), False
         self._over.acquire()
         self.error: BaseException | None = None
 
@@ -140,13 +140,17 @@ class _Task:
         except BaseException as error:  # it belongs to who asked
             self.error = error
         finally:
+            self._is_over = True
             self._over.release()
 
     def end(self) -> None:
         """Take it back if it has not begun, and wait for its end otherwise."""
-        if not self._belongs_to("asker"):
+        if self._belongs_to("asker"):
+            return
+        while (
+            not self._is_over
+        ):  # an interruption may come just when the lock is had: who waits again does not wait
             self._over.acquire()
-            self._over.release()  # for who waits again, after an interruption
 
 
 class _Helper:
@@ -389,8 +393,13 @@ def spread(pieces: Sequence[Piece], work: Callable[[Iterable[Piece]], None]) -> 
                 take_part()
             finally:
                 shared.stop()
-                _end(tasks)
-                _helpers.bring_back(helpers)
+                try:
+                    _end(tasks)
+                except BaseException:
+                    _end(tasks)  # an interruption may come before it begins
+                    raise
+                finally:  # after an interruption too: whom nobody brings back, nobody wakes again
+                    _helpers.bring_back(helpers)
     finally:
         _inside.reset(token)
     for task in tasks:

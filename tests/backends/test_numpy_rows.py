@@ -1,5 +1,11 @@
 """Layer norm and attention on NumPy, row by row and sample by sample: the generic rules, by numbers."""
 
+import contextlib
+import itertools
+import sys
+import threading
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -191,16 +197,42 @@ def test_memory_of_a_result_comes_again_only_when_no_view_of_it_is_left():
     again.flags.writeable = True  # it is memory of its own, as from NumPy
 
 
-def test_memory_that_comes_back_while_some_is_lent_waits_for_the_next():
+def test_memory_that_comes_back_while_some_is_lent_waits_for_the_next(monkeypatch):
     """The garbage collector gives memory back in the midst of anything, in the same thread, too."""
+    from nnbackend_numpy import leases
+
+    def collected(count: int) -> np.ndarray:
+        arrays.clear()
+        return aligned(count)
+
+    aligned, lender = leases.aligned, leases.Lender()
+    arrays = [lender.lend_array((1000,), np.float64)]
+    place = arrays[0].ctypes.data
+    monkeypatch.setattr(leases, "aligned", collected)
+    lender.lend_array((100_000,), np.float64)
+    assert not arrays
+    assert lender.lend_array((1000,), np.float64).ctypes.data == place
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_an_interruption_while_memory_comes_back_keeps_nobody_waiting(number):
     from nnbackend_numpy.leases import Lender
 
-    lender = Lender()
-    array = lender.lend_array((1000,), np.float64)
-    place = array.ctypes.data
-    with lender._lock:
-        del array
-    assert lender.lend_array((1000,), np.float64).ctypes.data == place
+    def interrupt(frame: Any, event: str, argument: object) -> None:
+        if event == "c_return" and frame.f_code is Lender.take_back.__code__ and next(calls) == number:
+            raise KeyboardInterrupt
+
+    lender, memory, calls = Lender(), np.empty(4000, np.uint8), itertools.count()
+    sys.setprofile(interrupt)  # an error of it comes just when a function has returned, as one of a signal
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            lender.take_back(memory)
+    finally:
+        sys.setprofile(None)
+    other = threading.Thread(target=lender.lend, args=((1000,), np.float32), daemon=True)
+    other.start()
+    other.join(5)
+    assert not other.is_alive()
 
 
 def test_large_results_of_rules_take_the_memory_of_those_that_are_gone():

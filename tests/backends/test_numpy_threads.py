@@ -215,6 +215,49 @@ def test_an_interruption_waits_for_those_who_have_begun():
     assert len(ends) == 4  # the second one once more, and the third
 
 
+def test_who_waits_again_does_not_wait_for_what_is_over():
+    class Interrupted:
+        """A lock, and an interruption just when it is had for the first time."""
+
+        def __init__(self, lock: Any) -> None:
+            self._lock, self.asked = lock, 0
+            self.release = lock.release
+
+        def acquire(self) -> bool:
+            self.asked += 1
+            had: bool = self._lock.acquire(timeout=5)
+            if self.asked == 1:
+                raise KeyboardInterrupt
+            return had
+
+    begun, go = threading.Event(), threading.Event()
+    task = threads._Task(lambda: (begun.set(), go.wait(10)))
+    task._over = lock = Interrupted(task._over)
+    helper = threading.Thread(target=task.do)
+    helper.start()
+    begun.wait(10)
+    go.set()
+    with pytest.raises(KeyboardInterrupt):
+        threads._end([task])
+    assert lock.asked == 1
+    helper.join(10)
+
+
+def test_helpers_are_brought_back_after_an_interruption(monkeypatch):
+    def interrupted(tasks: Any) -> None:
+        ended(tasks)
+        raise KeyboardInterrupt
+
+    ended = threads._end
+    _many(list, 8, 3)
+    idle = len(threads._helpers._idle)
+    with monkeypatch.context() as patched:
+        patched.setattr(threads, "_end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            _many(list, 8, 3)
+    assert len(threads._helpers._idle) == idle
+
+
 def test_helpers_that_sleep_hold_nothing():
     class Work:
         def __call__(self, some: Any) -> None:
