@@ -18,7 +18,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Generic, TypeVar
 
 from nnbackend.backend import BackendUnavailableError
@@ -39,9 +39,10 @@ class _Blas:
     """The numbers of threads of the BLAS libraries in this process, which several callers may hold down at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._held: list[int] = []
+        self._lock = threading.RLock()  # who lets go in a destructor may be called while this thread has it
+        self._held: dict[int, int] = {}
         self._before: list[int] = []
+        self._told = 0
         self._libraries: list[Any] | None = None
 
     def _found(self) -> list[Any]:
@@ -68,40 +69,43 @@ class _Blas:
             numbers = self._before if self._held else [library.num_threads for library in self._found()]
             return min((number for number in numbers if number), default=1)
 
-    def hold(self, count: int) -> None:
+    def hold(self, who: object, count: int) -> None:
         """Let BLAS have at most so many threads, until the last one of those who hold it lets go."""
         with self._lock:
             if not self._held:
                 self._before = [library.num_threads for library in self._found()]
-            is_less = count < min(self._held, default=MOST + 1)
-            self._held.append(count)
-            if is_less:
-                self._set()
+            self._held[id(who)] = count
+            self._tell()
 
-    def let_go(self, count: int) -> None:
-        """Let go of what `hold` was told."""
+    def let_go(self, who: object) -> None:
+        """Let go, where `who` holds it."""
         with self._lock:
-            if self._held:  # not in a process that was forked meanwhile
-                self._held.remove(count)
-                if count < min(self._held, default=MOST + 1):
-                    self._set()
+            if self._held.pop(id(who), None) is not None:
+                self._tell()
 
-    def _set(self) -> None:
+    def _tell(self) -> None:
+        """Tell BLAS how many threads it has, where that is another number than before; 0 stands for its own."""
+        count = min(self._held.values(), default=0)
+        if count == self._told:
+            return
         for library, before in zip(self._found(), self._before, strict=True):
             # threadpoolctl (3.8) leaves OpenBLAS alone for all but the first thread that asks, so that threads
             # do not undo what others want; here they agree, and the lock is held
             set_threads = getattr(library, "_real_set_num_threads", library.set_num_threads)
-            set_threads(min(self._held, default=before))
+            set_threads(count or before)
+        self._told = count
 
     def forked(self) -> None:
         """Begin anew in the child of a fork, where the threads that held BLAS down are not."""
-        held, self._held, self._lock = self._held, [], threading.Lock()
-        if held:
-            self._set()
+        self._held, self._lock = {}, threading.RLock()
+        self._tell()
 
 
 class _Held:
-    """Holds BLAS down in a ``with`` block, in a fifth of the time that a generator takes."""
+    """Holds BLAS down in a ``with`` block, in a fifth of the time that a generator takes.
+
+    After an interruption on the way into the block or out of it, it lets go when it is collected.
+    """
 
     __slots__ = ("_count",)
 
@@ -109,10 +113,13 @@ class _Held:
         self._count = count
 
     def __enter__(self) -> None:
-        _blas.hold(self._count)
+        _blas.hold(self, self._count)
 
     def __exit__(self, *error: object) -> None:
-        _blas.let_go(self._count)
+        _blas.let_go(self)
+
+    def __del__(self) -> None:
+        _blas.let_go(self)
 
 
 class _Task:
@@ -120,8 +127,8 @@ class _Task:
 
     __slots__ = ("_context", "_is_over", "_over", "_owner", "_work", "error")
 
-    def __init__(self, work: Callable[[], None]) -> None:
-        self._work, self._context = work, copy_context()
+    def __init__(self, work: Callable[[], None], context: Context) -> None:
+        self._work, self._context = work, context
         self._owner: dict[str, str] = {}
         self._over, self._is_over = threading.Lock(), False
         self._over.acquire()
@@ -382,26 +389,24 @@ def spread(pieces: Sequence[Piece], work: Callable[[Iterable[Piece]], None]) -> 
             shared.stop()
             raise
 
-    token = _inside.set(True)  # the others get it with the context
-    try:
-        with _Held(1):
-            helpers = _helpers.taken(count - 1)
-            tasks = [_Task(take_part) for _ in helpers]
+    inside = copy_context()  # which nothing is left of, wherever an interruption comes
+    inside.run(_inside.set, True)
+    with _Held(1):
+        helpers = _helpers.taken(count - 1)
+        tasks = [_Task(take_part, inside.copy()) for _ in helpers]
+        try:
+            for helper, task in zip(helpers, tasks, strict=True):
+                helper.give(task)
+            inside.run(take_part)
+        finally:
+            shared.stop()
             try:
-                for helper, task in zip(helpers, tasks, strict=True):
-                    helper.give(task)
-                take_part()
-            finally:
-                shared.stop()
-                try:
-                    _end(tasks)
-                except BaseException:
-                    _end(tasks)  # an interruption may come before it begins
-                    raise
-                finally:  # after an interruption too: whom nobody brings back, nobody wakes again
-                    _helpers.bring_back(helpers)
-    finally:
-        _inside.reset(token)
+                _end(tasks)
+            except BaseException:
+                _end(tasks)  # an interruption may come before it begins
+                raise
+            finally:  # after an interruption too: whom nobody brings back, nobody wakes again
+                _helpers.bring_back(helpers)
     for task in tasks:
         if task.error is not None:
             raise task.error

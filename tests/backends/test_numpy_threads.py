@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import weakref
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
@@ -185,13 +186,13 @@ def test_two_who_spread_at_a_time_do_not_wait_for_each_other():
 
 def test_a_helper_that_comes_late_is_not_waited_for():
     done: list[str] = []
-    task = threads._Task(lambda: done.append("late"))
+    task = threads._Task(lambda: done.append("late"), copy_context())
     task.end()
     task.end()  # once more, after an interruption
     task.do()
     assert not done
     begun = threading.Event()
-    task = threads._Task(lambda: (begun.set(), done.append("begun")))
+    task = threads._Task(lambda: (begun.set(), done.append("begun")), copy_context())
     helper = threading.Thread(target=task.do)
     helper.start()
     begun.wait(10)
@@ -211,7 +212,7 @@ def test_an_interruption_waits_for_those_who_have_begun():
             super().end()
 
     with pytest.raises(KeyboardInterrupt):
-        threads._end([Interrupted(lambda: None) for _ in range(3)])
+        threads._end([Interrupted(lambda: None, copy_context()) for _ in range(3)])
     assert len(ends) == 4  # the second one once more, and the third
 
 
@@ -231,7 +232,7 @@ def test_who_waits_again_does_not_wait_for_what_is_over():
             return had
 
     begun, go = threading.Event(), threading.Event()
-    task = threads._Task(lambda: (begun.set(), go.wait(10)))
+    task = threads._Task(lambda: (begun.set(), go.wait(10)), copy_context())
     task._over = lock = Interrupted(task._over)
     helper = threading.Thread(target=task.do)
     helper.start()
@@ -256,6 +257,28 @@ def test_helpers_are_brought_back_after_an_interruption(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             _many(list, 8, 3)
     assert len(threads._helpers._idle) == idle
+
+
+def test_blas_is_let_go_after_an_interruption_on_the_way_out():
+    before = _of_blas()
+    with threads.limited(3):
+        held = threads._Held(1)
+        held.__enter__()  # and nothing comes after it
+        assert set(_of_blas()) == {1}
+        del held
+        assert set(_of_blas()) == {3}
+    assert _of_blas() == before
+
+
+def test_nothing_says_that_work_is_spread_after_an_interruption(monkeypatch):
+    def interrupt(count: int) -> Any:
+        raise KeyboardInterrupt
+
+    with threads.limited(2):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(threads._helpers, "taken", interrupt)
+            threads.spread(range(4), list)
+        assert threads.allowed() == 2
 
 
 def test_helpers_that_sleep_hold_nothing():
