@@ -274,9 +274,9 @@ def test_nothing_says_that_work_is_spread_after_an_interruption(monkeypatch):
     def interrupt(count: int) -> Any:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(threads._helpers, "taken", interrupt)
     with threads.limited(2):
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(threads._helpers, "taken", interrupt)
+        with pytest.raises(KeyboardInterrupt):
             threads.spread(range(4), list)
         assert threads.allowed() == 2
 
