@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nnbackend_numpy.attention import scaled_dot_product_attention
 from nnbackend_numpy.grouped import conv, conv_kernel_gradient, conv_transpose
 from nnbackend_numpy.recording import Form, Operation, Place
 from nnbackend_numpy.threads import all_for_pieces, allowed, none_for_pieces, spread
@@ -27,14 +26,10 @@ Factors: TypeAlias = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarra
 
 #: Rules that spend their time in pieces.
 _IN_PIECES = frozenset({conv, conv_kernel_gradient, conv_transpose})
-#: Rules that spend much of their time in pieces, beside products.
-_BESIDE = frozenset({scaled_dot_product_attention})
 #: Multiplications from which OpenBLAS takes a product to several threads.
 _BY_BLAS = 1 << 18
 #: Multiplications of a product from which it is spread: a third of a millisecond of float32 on one thread.
 _LARGE = 1 << 24
-#: The part of a step's multiplications in large products from which its products are spread, and all else with them.
-_MOST = 0.75
 #: Rows or columns of a product are cut at multiples of this number, which are whole steps of BLAS's routines.
 _CUT = 16
 
@@ -60,13 +55,9 @@ def holder_of(operations: Sequence[Operation], forms: Sequence[Form]) -> Holder:
     """Return who is to have the threads in a step of these operations."""
     if any(op.kind == "rule" and op.function in _IN_PIECES for op in operations):
         return Holder.PIECES
-    products = [op for op in operations if op.function is np.matmul]
-    by_blas = sum(count for op in products if (count := _multiplications(op, forms)) >= _BY_BLAS)
-    spread_out = sum(_multiplications(op, forms) for op in products if is_large_product(op, forms))
-    if not by_blas:
-        return Holder.ANYONE
-    beside = any(op.kind == "rule" and op.function in _BESIDE for op in operations)
-    return Holder.PIECES if beside and spread_out >= _MOST * by_blas else Holder.BLAS
+    if any(op.function is np.matmul and _multiplications(op, forms) >= _BY_BLAS for op in operations):
+        return Holder.BLAS
+    return Holder.ANYONE
 
 
 def is_large_product(op: Operation, forms: Sequence[Form]) -> bool:
