@@ -35,8 +35,8 @@ class NumpyBackend(Backend):
         How many threads steps of models use, in BLAS and in work that comes in pieces: convolution, pooling, batch
         norm and large elementwise programs. A recorded step with convolutions spreads pieces, while BLAS has one; one
         without, but with large matrix products, leaves them to BLAS. The bits of work in pieces do not depend on the
-        number; those of BLAS's products may, since it adds up in other parts on another. Without the option, and outside of steps, as many as BLAS has, which
-        ``OPENBLAS_NUM_THREADS`` says.
+        number; those of BLAS's products may, since it adds up in other parts on another. Without the option, and
+        outside of steps, as many as BLAS has, which ``OPENBLAS_NUM_THREADS`` says.
     compiler : {"numba"}, optional
         What compiles elementwise programs, batch norm and maxima of windows that tile; without it they run as calls of
         NumPy. It changes no result.
