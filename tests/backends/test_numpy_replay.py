@@ -1642,6 +1642,15 @@ def test_a_truth_value_that_equals_an_operand_is_computed_in_each_step(function)
     assert (compiled_step.reason, compiled_step.count) == (None, 1)
 
 
+@pytest.mark.parametrize(("rows", "is_small"), [(128, True), (129, False)])
+def test_large_products_are_not_filled_with_zeros_first(rows, is_small):
+    a, b, out = np.ones((rows, 8), "f4"), np.ones((8, 128), "f4"), np.empty((rows, 128), "f4")
+    function, operands = shortcut(np.matmul, [a, b, out])
+    assert (function is not np.matmul) == is_small
+    function(*operands)
+    np.testing.assert_array_equal(out, a @ b)
+
+
 @pytest.mark.parametrize("shape", [(1,), (1, 1), (), (5,)])
 def test_replayed_powers_have_the_bits_of_the_step_as_written(shape):
     # NumPy rounds roots of one number otherwise than powers of an array, also of one that is written over
