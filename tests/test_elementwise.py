@@ -442,7 +442,7 @@ def test_a_power_of_a_single_element_has_the_bits_of_others(donate: tuple[int, .
     x, y = (
         np.abs(numbers((64,))),
         np.full(64, -0.5, "float32"),
-    )  # what NumPy's roots and powers round otherwise
+    )  # NumPy's roots round otherwise than its powers
     expected = x ** abs(y)
     found = in_blocks(power, x.copy(), y.copy(), block=1, donate=donate)
     assert_bits(found, expected)

@@ -153,8 +153,8 @@ class Evaluator:
 
         `into` may give the memory of each result, an array in C order that shares none with the arguments.
         """
-        size = max((a.size for a in arguments), default=1)
-        spreads = _is_worth_spreading(program, size // BLOCK) and allowed() > 1
+        size = math.prod(np.broadcast_shapes(*(a.shape for a in arguments)))
+        spreads = Evaluator.spreads(program, size)  # whatever a compiler's calls do by themselves
         found = self._prepared(program, arguments, donate, SPREAD if spreads else block, into, self._buffer)
         if found is None:
             return self._plain(program, arguments, donate)

@@ -270,6 +270,25 @@ def test_blas_is_let_go_after_an_interruption_on_the_way_out():
     assert _of_blas() == before
 
 
+def test_blas_is_let_go_after_an_interruption_while_it_is_told(monkeypatch):
+    before = _of_blas()
+    (library, *_) = threads._blas._found()
+    name = "_real_set_num_threads" if hasattr(library, "_real_set_num_threads") else "set_num_threads"
+    tell = getattr(library, name)
+
+    def interrupted(count: int) -> None:
+        tell(count)
+        monkeypatch.setattr(library, name, tell)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(library, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        threads._Held(max(before) + 1).__enter__()
+    with threads._Held(max(before) + 2):
+        pass
+    assert _of_blas() == before
+
+
 def test_nothing_says_that_work_is_spread_after_an_interruption(monkeypatch):
     def interrupt(count: int) -> Any:
         raise KeyboardInterrupt
