@@ -7,307 +7,98 @@
 
 from __future__ import annotations
 
-import importlib as _importlib
 import typing as _typing  # the room of that name takes its place here
 
-from nnbackend import (
-    activations,
-    callbacks,
-    constraints,
-    data,
-    functional,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    optimizers,
-    plotting,
-    random,
-    regularizers,
-)
-from nnbackend.autodiff import (
-    GradientError,
-    Tensor,
-    differentiable,
-    grad,
-    no_grad,
-    value_and_grad,
-    vjp,
-)
-from nnbackend.backend import (
-    BackendUnavailableError,
-    available_backends,
-    get_backend,
-    set_backend,
-    to_numpy,
-    use_backend,
-)
-from nnbackend.callbacks import History
-from nnbackend.checking import gradcheck
-from nnbackend.config import register
-from nnbackend.elementwise import elementwise, rowwise
-from nnbackend.layers import (
-    ELU,
-    GLU,
-    GRU,
-    LSTM,
-    RNN,
-    Activation,
-    AdaptiveAveragePooling1D,
-    AdaptiveAveragePooling2D,
-    AdaptiveAveragePooling3D,
-    AdaptiveMaxPooling1D,
-    AdaptiveMaxPooling2D,
-    AdaptiveMaxPooling3D,
-    Add,
-    AdditiveAttention,
-    AlphaDropout,
-    Attention,
-    Average,
-    AveragePooling1D,
-    AveragePooling2D,
-    AveragePooling3D,
-    BatchNormalization,
-    Bidirectional,
-    Bilinear,
-    Concatenate,
-    Conv1D,
-    Conv1DTranspose,
-    Conv2D,
-    Conv2DTranspose,
-    Conv3D,
-    Conv3DTranspose,
-    Cropping1D,
-    Cropping2D,
-    Cropping3D,
-    Dense,
-    DepthwiseConv1D,
-    DepthwiseConv2D,
-    Dot,
-    Dropout,
-    EinsumDense,
-    Embedding,
-    Flatten,
-    GaussianDropout,
-    GaussianNoise,
-    GlobalAveragePooling1D,
-    GlobalAveragePooling2D,
-    GlobalAveragePooling3D,
-    GlobalMaxPooling1D,
-    GlobalMaxPooling2D,
-    GlobalMaxPooling3D,
-    GroupNormalization,
-    GroupQueryAttention,
-    GRUCell,
-    Identity,
-    Input,
-    InstanceNormalization,
-    Lambda,
-    Layer,
-    LayerNormalization,
-    LeakyReLU,
-    LSTMCell,
-    Masking,
-    Maximum,
-    MaxPooling1D,
-    MaxPooling2D,
-    MaxPooling3D,
-    Minimum,
-    MultiHeadAttention,
-    Multiply,
-    Normalization,
-    Parameter,
-    Permute,
-    PositionEmbedding,
-    PReLU,
-    ReLU,
-    RepeatVector,
-    Reshape,
-    RMSNormalization,
-    RotaryEmbedding,
-    SeparableConv1D,
-    SeparableConv2D,
-    SimpleRNN,
-    SimpleRNNCell,
-    SinusoidalPositionEncoding,
-    Softmax,
-    SpatialDropout1D,
-    SpatialDropout2D,
-    SpatialDropout3D,
-    SpectralNormalization,
-    StackedRNNCells,
-    Subtract,
-    TimeDistributed,
-    TokenAndPositionEmbedding,
-    TransformerDecoder,
-    TransformerEncoder,
-    UnitNormalization,
-    UpSampling1D,
-    UpSampling2D,
-    UpSampling3D,
-    ZeroPadding1D,
-    ZeroPadding2D,
-    ZeroPadding3D,
-)
-from nnbackend.models import Model, Sequential, load_model, lr_find, lsuv
-from nnbackend.policies import DTypePolicy, LossScale
-from nnbackend.precision import get_matmul_precision, set_matmul_precision, use_matmul_precision
+from nnbackend import functional as _functional  # noqa: F401 - what tensors compute with
+from nnbackend import layers as _layers
+from nnbackend.lazy import lazily as _lazily
 
 if _typing.TYPE_CHECKING:
-    from nnbackend import datasets
+    from nnbackend import activations as activations
+    from nnbackend import callbacks as callbacks
+    from nnbackend import constraints as constraints
+    from nnbackend import data as data
+    from nnbackend import datasets as datasets
+    from nnbackend import functional as functional
+    from nnbackend import initializers as initializers
+    from nnbackend import layers as layers
+    from nnbackend import losses as losses
+    from nnbackend import metrics as metrics
+    from nnbackend import nnfs as nnfs
+    from nnbackend import optimizers as optimizers
+    from nnbackend import plotting as plotting
+    from nnbackend import random as random
+    from nnbackend import regularizers as regularizers
+    from nnbackend.autodiff import GradientError as GradientError
+    from nnbackend.autodiff import Tensor as Tensor
+    from nnbackend.autodiff import differentiable as differentiable
+    from nnbackend.autodiff import grad as grad
+    from nnbackend.autodiff import no_grad as no_grad
+    from nnbackend.autodiff import value_and_grad as value_and_grad
+    from nnbackend.autodiff import vjp as vjp
+    from nnbackend.backend import BackendUnavailableError as BackendUnavailableError
+    from nnbackend.backend import available_backends as available_backends
+    from nnbackend.backend import get_backend as get_backend
+    from nnbackend.backend import set_backend as set_backend
+    from nnbackend.backend import to_numpy as to_numpy
+    from nnbackend.backend import use_backend as use_backend
+    from nnbackend.callbacks import History as History
+    from nnbackend.checking import gradcheck as gradcheck
+    from nnbackend.config import register as register
+    from nnbackend.elementwise import elementwise as elementwise
+    from nnbackend.elementwise import rowwise as rowwise
+    from nnbackend.layers import *
+    from nnbackend.models import Model as Model
+    from nnbackend.models import Sequential as Sequential
+    from nnbackend.models import load_model as load_model
+    from nnbackend.models import lr_find as lr_find
+    from nnbackend.models import lsuv as lsuv
+    from nnbackend.policies import DTypePolicy as DTypePolicy
+    from nnbackend.policies import LossScale as LossScale
+    from nnbackend.precision import get_matmul_precision as get_matmul_precision
+    from nnbackend.precision import set_matmul_precision as set_matmul_precision
+    from nnbackend.precision import use_matmul_precision as use_matmul_precision
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ELU",
-    "GLU",
-    "GRU",
-    "LSTM",
-    "RNN",
-    "Activation",
-    "AdaptiveAveragePooling1D",
-    "AdaptiveAveragePooling2D",
-    "AdaptiveAveragePooling3D",
-    "AdaptiveMaxPooling1D",
-    "AdaptiveMaxPooling2D",
-    "AdaptiveMaxPooling3D",
-    "Add",
-    "AdditiveAttention",
-    "AlphaDropout",
-    "Attention",
-    "Average",
-    "AveragePooling1D",
-    "AveragePooling2D",
-    "AveragePooling3D",
-    "BackendUnavailableError",
-    "BatchNormalization",
-    "Bidirectional",
-    "Bilinear",
-    "Concatenate",
-    "Conv1D",
-    "Conv1DTranspose",
-    "Conv2D",
-    "Conv2DTranspose",
-    "Conv3D",
-    "Conv3DTranspose",
-    "Cropping1D",
-    "Cropping2D",
-    "Cropping3D",
-    "DTypePolicy",
-    "Dense",
-    "DepthwiseConv1D",
-    "DepthwiseConv2D",
-    "Dot",
-    "Dropout",
-    "EinsumDense",
-    "Embedding",
-    "Flatten",
-    "GRUCell",
-    "GaussianDropout",
-    "GaussianNoise",
-    "GlobalAveragePooling1D",
-    "GlobalAveragePooling2D",
-    "GlobalAveragePooling3D",
-    "GlobalMaxPooling1D",
-    "GlobalMaxPooling2D",
-    "GlobalMaxPooling3D",
-    "GradientError",
-    "GroupNormalization",
-    "GroupQueryAttention",
-    "History",
-    "Identity",
-    "Input",
-    "InstanceNormalization",
-    "LSTMCell",
-    "Lambda",
-    "Layer",
-    "LayerNormalization",
-    "LeakyReLU",
-    "LossScale",
-    "Masking",
-    "MaxPooling1D",
-    "MaxPooling2D",
-    "MaxPooling3D",
-    "Maximum",
-    "Minimum",
-    "Model",
-    "MultiHeadAttention",
-    "Multiply",
-    "Normalization",
-    "PReLU",
-    "Parameter",
-    "Permute",
-    "PositionEmbedding",
-    "RMSNormalization",
-    "ReLU",
-    "RepeatVector",
-    "Reshape",
-    "RotaryEmbedding",
-    "SeparableConv1D",
-    "SeparableConv2D",
-    "Sequential",
-    "SimpleRNN",
-    "SimpleRNNCell",
-    "SinusoidalPositionEncoding",
-    "Softmax",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-    "SpectralNormalization",
-    "StackedRNNCells",
-    "Subtract",
-    "Tensor",
-    "TimeDistributed",
-    "TokenAndPositionEmbedding",
-    "TransformerDecoder",
-    "TransformerEncoder",
-    "UnitNormalization",
-    "UpSampling1D",
-    "UpSampling2D",
-    "UpSampling3D",
-    "ZeroPadding1D",
-    "ZeroPadding2D",
-    "ZeroPadding3D",
-    "activations",
-    "available_backends",
-    "callbacks",
-    "constraints",
-    "data",
-    "datasets",
-    "differentiable",
-    "elementwise",
-    "functional",
-    "get_backend",
-    "get_matmul_precision",
-    "grad",
-    "gradcheck",
-    "initializers",
-    "layers",
-    "load_model",
-    "losses",
-    "lr_find",
-    "lsuv",
-    "metrics",
-    "nnfs",
-    "no_grad",
-    "optimizers",
-    "plotting",
-    "random",
-    "register",
-    "regularizers",
-    "rowwise",
-    "set_backend",
-    "set_matmul_precision",
-    "to_numpy",
-    "use_backend",
-    "use_matmul_precision",
-    "value_and_grad",
-    "vjp",
-]
-
-
-def __getattr__(name: str) -> _typing.Any:
-    """Import at first use what few programs need."""
-    if name in ("datasets", "nnfs"):
-        return _importlib.import_module(f"nnbackend.{name}")
-    raise AttributeError(f"module 'nnbackend' has no attribute {name!r}")
+_lazily(
+    __name__,
+    {
+        "autodiff": ["GradientError", "Tensor", "differentiable", "grad", "no_grad", "value_and_grad", "vjp"],
+        "backend": [
+            "BackendUnavailableError",
+            "available_backends",
+            "get_backend",
+            "set_backend",
+            "to_numpy",
+            "use_backend",
+        ],
+        "callbacks": ["History"],
+        "checking": ["gradcheck"],
+        "config": ["register"],
+        "elementwise": ["elementwise", "rowwise"],
+        "layers": [
+            name for name in vars(_layers)["__all__"] if name != "Binding"
+        ],  # what steps do with a layer
+        "models": ["Model", "Sequential", "load_model", "lr_find", "lsuv"],
+        "policies": ["DTypePolicy", "LossScale"],
+        "precision": ["get_matmul_precision", "set_matmul_precision", "use_matmul_precision"],
+    },
+    others=[
+        "activations",
+        "callbacks",
+        "constraints",
+        "data",
+        "datasets",
+        "functional",
+        "initializers",
+        "layers",
+        "losses",
+        "metrics",
+        "nnfs",
+        "optimizers",
+        "plotting",
+        "random",
+        "regularizers",
+    ],
+)

@@ -50,7 +50,7 @@ def _with_devices(name: str, cls: type[Backend], found: Availability) -> Availab
 def layer_table() -> list[str]:
     """Return a Markdown table of all layers: by topic, each with the first line of its docstring."""
     topics: dict[str, list[tuple[str, str]]] = {}
-    for name in layers.__all__:
+    for name in vars(layers)["__all__"]:
         layer = getattr(layers, name)
         if isinstance(layer, type) and issubclass(layer, layers.Layer) and layer is not layers.Layer:
             topic = layer.__module__.rpartition(".")[2].replace("_", " ")

@@ -44,7 +44,7 @@ _BY_NAME: dict[str, Callable[..., Any]] = {
         "threshold",
     )
 }
-_BY_NAME |= {"swish": functional.silu, "hard_swish": functional.hard_silu}
+_BY_NAME |= {"swish": _BY_NAME["silu"], "hard_swish": _BY_NAME["hard_silu"]}
 
 
 class WithOptions(Configurable):

@@ -6,14 +6,66 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from types import FunctionType
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from nnbackend.backend import nearest
 
-__all__ = ["named_arguments", "positive_integer", "shown"]
+__all__ = ["Parameters", "named_arguments", "parameters_of", "positive_integer", "shown"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+
+class Parameters(NamedTuple):
+    """What a function takes; a parameter without a default has ``inspect.Parameter.empty`` in its place."""
+
+    positional: dict[str, Any]
+    named: dict[str, Any]
+    takes_more: bool  # has *arguments
+    takes_any_name: bool  # has **options
+
+    @property
+    def names(self) -> list[str]:
+        """All that have a name of their own."""
+        return [*self.positional, *self.named]
+
+
+def parameters_of(function: Callable[..., Any]) -> Parameters:
+    """Return what a function takes, as `inspect.signature` finds it, in a fraction of its time.
+
+    Hundreds of functions are asked while the library is imported.
+
+    Examples
+    --------
+    >>> def scale(x, factor=2.0, *, out): ...
+    >>> parameters_of(scale).positional["factor"], list(parameters_of(scale).named)
+    (2.0, ['out'])
+    """
+    empty = inspect.Parameter.empty
+    plain = inspect.unwrap(function, stop=_is_said)
+    if type(plain) is not FunctionType or _is_said(plain):
+        found = inspect.signature(function).parameters.values()
+        return Parameters(
+            {p.name: p.default for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)},
+            {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY},
+            any(p.kind is p.VAR_POSITIONAL for p in found),
+            any(p.kind is p.VAR_KEYWORD for p in found),
+        )
+    code = plain.__code__
+    count, end = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+    defaults = plain.__defaults__ or ()
+    given = plain.__kwdefaults__ or {}
+    return Parameters(
+        dict(zip(code.co_varnames[:count], (empty,) * (count - len(defaults)) + defaults, strict=True)),
+        {name: given.get(name, empty) for name in code.co_varnames[count:end]},
+        bool(code.co_flags & inspect.CO_VARARGS),
+        bool(code.co_flags & inspect.CO_VARKEYWORDS),
+    )
+
+
+def _is_said(function: Callable[..., Any]) -> bool:
+    return hasattr(function, "__signature__")
 
 
 def named_arguments(method: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -29,7 +81,7 @@ def named_arguments(method: Callable[_P, _R]) -> Callable[_P, _R]:
         ...
     TypeError: fit has no argument 'epoch'. Did you mean 'epochs'?
     """
-    known = {name: None for name in inspect.signature(method).parameters if name != "self"}
+    known = {name: None for name in parameters_of(method).names if name != "self"}
 
     @functools.wraps(method)
     def wrapped(*arguments: _P.args, **options: _P.kwargs) -> _R:

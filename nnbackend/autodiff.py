@@ -32,6 +32,7 @@ from contextvars import ContextVar
 from typing import Any, NoReturn, TypeAlias, overload
 
 from nnbackend import tree
+from nnbackend.arguments import parameters_of
 from nnbackend.backend import Backend, StandIn, backend_of, is_array, plain
 from nnbackend.elementwise import (
     ARITHMETIC_OPERATORS,
@@ -523,15 +524,8 @@ class Rule:
         self.remember = remember
         self.multiply_adds = multiply_adds
         self.wide = wide
-        parameters = inspect.signature(function).parameters
-        kind = inspect.Parameter
-        self.variadic = any(p.kind is kind.VAR_POSITIONAL for p in parameters.values())
-        self.arrays = {
-            name: p.default
-            for name, p in parameters.items()
-            if p.kind in (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD)
-        }
-        self.static = {name: p.default for name, p in parameters.items() if p.kind is kind.KEYWORD_ONLY}
+        takes = parameters_of(function)
+        self.variadic, self.arrays, self.static = takes.takes_more, takes.positional, takes.named
 
     def __repr__(self) -> str:
         return f"<rule {self.name}>"

@@ -11,7 +11,6 @@ The backend of a model is chosen by, in this order: its ``backend=`` argument, `
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -336,6 +335,8 @@ _scoped: ContextVar[Backend | None] = ContextVar("nnbackend_use_backend", defaul
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known word, whatever its capitals, or an empty string."""
+    import difflib  # for messages only
+
     words = {each.lower(): each for each in known}
     found = difflib.get_close_matches(word.lower(), list(words), n=1)
     return f" Did you mean {words[found[0]]!r}?" if found else ""

@@ -11,12 +11,13 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Self, TypeVar
 
 from nnbackend.backend import nearest
+from nnbackend.lazy import all_offered, offered
 from nnbackend.typing import Json
 
 __all__ = ["Configurable", "describe", "find", "register", "restore", "snake_case"]
@@ -430,9 +431,18 @@ def _look_up(key: str) -> Any:
     for name in (key, short):
         if name in custom:
             return custom[name]
+    offered(key.rpartition(">")[0], short)  # a class of this library's registers itself when it is imported
     if key in _objects:
         return _objects[key]
     raise ValueError(
-        f"The model uses {key!r}, which is not registered here.{nearest(key, _objects)} Import the module that "
+        f"The model uses {key!r}, which is not registered here.{nearest(key, _known())} Import the module that "
         f'registers it, or pass custom_objects={{"{short}": ...}}.'
     )
+
+
+def _known() -> Iterator[str]:
+    """Give what a file may name: what is registered, and what this library's packages offer."""
+    yield from _objects
+    for package, name in all_offered():
+        if "." in package:  # the face's names are registered where they are made
+            yield f"{package}>{name}"

@@ -12,11 +12,11 @@ are computed with in float32, and results rounded once, at the end, to the dtype
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
+from nnbackend.arguments import parameters_of
 from nnbackend.backend import Backend, StandIn, backend_of, is_array
 from nnbackend.typing import Array, Scalar
 
@@ -446,8 +446,7 @@ class Elementwise:
         self._programs: dict[tuple[Any, ...], Program] = {}
         self._rule: Callable[..., Any] | None = None
         self._native: str | None = None
-        parameters = inspect.signature(function).parameters.values()
-        self.arity = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters)
+        self.arity = len(parameters_of(function).positional)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Elementwise:
         """Return itself, as for any function."""

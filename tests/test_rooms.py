@@ -14,8 +14,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+#: What the packages are made of: their ``__init__`` says what they offer, and where it is.
+LAZY = {"lazy"}
 #: What the rooms of the mathematics may import.
-MATHEMATICS = {"arguments", "autodiff", "backend", "elementwise", "placement", "random", "tree", "typing"}
+MATHEMATICS = LAZY | {
+    "arguments",
+    "autodiff",
+    "backend",
+    "elementwise",
+    "placement",
+    "random",
+    "tree",
+    "typing",
+}
 #: What the rooms between mathematics and models may import: each other, too.
 PARTS = MATHEMATICS | {
     "activations",
@@ -34,21 +45,22 @@ PARTS = MATHEMATICS | {
 #: room -> the rooms it may import besides itself; the rooms are the modules and packages right under nnbackend/.
 MAY_IMPORT = {
     "typing": set(),
+    "lazy": set(),
     "arguments": {"backend"},
     "tree": {"typing"},
     "philox": {"typing"},
     "backend": {"philox", "typing"},
-    "elementwise": {"backend", "typing"},
+    "elementwise": {"arguments", "backend", "typing"},
     "placement": {"backend", "typing"},
     "compiling": set(),
     "precision": {"backend"},
     "policies": {"backend", "config", "elementwise", "tree", "typing"},
     "random": {"backend", "elementwise", "tree", "typing"},
-    "autodiff": {"backend", "elementwise", "tree", "typing"},
+    "autodiff": {"arguments", "backend", "elementwise", "tree", "typing"},
     "checking": {"autodiff", "backend", "random", "tree", "typing"},
     "functional": MATHEMATICS,
     "activations": PARTS,
-    "config": {"backend", "typing"},
+    "config": LAZY | {"backend", "typing"},
     "constraints": PARTS,
     "initializers": PARTS,
     "layers": PARTS,

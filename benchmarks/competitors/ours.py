@@ -8,8 +8,9 @@ from typing import Any
 import nnbackend as nn
 from benchmarks.case import Case, Run
 from nnbackend import benchmarking
+from nnbackend.backend import Backend
 
-_chosen: list[nn.Backend] = []
+_chosen: list[Backend] = []
 
 
 def start(case: Case, backend: str, run_eagerly: bool = False, **options: Any) -> Run:

@@ -1,33 +1,35 @@
 """Callbacks: what is told how training goes."""
 
-from nnbackend.callbacks.base import Callback, Callbacks, Logs
-from nnbackend.callbacks.checkpoints import BackupAndRestore, ModelCheckpoint
-from nnbackend.callbacks.functions import LambdaCallback
-from nnbackend.callbacks.history import History
-from nnbackend.callbacks.logging import CSVLogger, TensorBoard
-from nnbackend.callbacks.monitor import Finding, GradientMonitor
-from nnbackend.callbacks.progress import EpochLines, ProgressBar
-from nnbackend.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
-from nnbackend.callbacks.starting import LSUV
-from nnbackend.callbacks.stopping import EarlyStopping, TerminateOnNaN
+from __future__ import annotations
 
-__all__ = [
-    "LSUV",
-    "BackupAndRestore",
-    "CSVLogger",
-    "Callback",
-    "Callbacks",
-    "EarlyStopping",
-    "EpochLines",
-    "Finding",
-    "GradientMonitor",
-    "History",
-    "LambdaCallback",
-    "LearningRateScheduler",
-    "Logs",
-    "ModelCheckpoint",
-    "ProgressBar",
-    "ReduceLROnPlateau",
-    "TensorBoard",
-    "TerminateOnNaN",
-]
+from typing import TYPE_CHECKING
+
+from nnbackend.lazy import lazily
+
+if TYPE_CHECKING:
+    from nnbackend.callbacks.base import *
+    from nnbackend.callbacks.checkpoints import *
+    from nnbackend.callbacks.functions import *
+    from nnbackend.callbacks.history import *
+    from nnbackend.callbacks.logging import *
+    from nnbackend.callbacks.monitor import *
+    from nnbackend.callbacks.progress import *
+    from nnbackend.callbacks.rates import *
+    from nnbackend.callbacks.starting import *
+    from nnbackend.callbacks.stopping import *
+
+lazily(
+    __name__,
+    {
+        "base": ["Callback", "Callbacks", "Logs"],
+        "checkpoints": ["BackupAndRestore", "ModelCheckpoint"],
+        "functions": ["LambdaCallback"],
+        "history": ["History"],
+        "logging": ["CSVLogger", "TensorBoard"],
+        "monitor": ["Finding", "GradientMonitor"],
+        "progress": ["EpochLines", "ProgressBar"],
+        "rates": ["LearningRateScheduler", "ReduceLROnPlateau"],
+        "starting": ["LSUV"],
+        "stopping": ["EarlyStopping", "TerminateOnNaN"],
+    },
+)

@@ -7,75 +7,262 @@ namespace of `Tensor`, so that ordinary array API code differentiates.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from nnbackend import autodiff
-from nnbackend.functional import activations as _activations
-from nnbackend.functional import attention as _attention
-from nnbackend.functional import convolution as _convolution
-from nnbackend.functional import dropout as _dropout
-from nnbackend.functional import dtypes as _dtypes
-from nnbackend.functional import einsum as _einsum
-from nnbackend.functional import elementary as _elementary
-from nnbackend.functional import embedding as _embedding
-from nnbackend.functional import gates as _gates
-from nnbackend.functional import indexing as _indexing
-from nnbackend.functional import linear as _linear  # loaded before the activation of that name is bound
-from nnbackend.functional import logic as _logic
-from nnbackend.functional import losses as _losses
-from nnbackend.functional import normalization as _normalization
-from nnbackend.functional import pooling as _pooling
-from nnbackend.functional import positions as _positions
-from nnbackend.functional import rectifiers as _rectifiers
-from nnbackend.functional import recurrent as _recurrent
-from nnbackend.functional import reduction as _reduction
-from nnbackend.functional import resampling as _resampling
-from nnbackend.functional import shaping as _shaping
-from nnbackend.functional import special as _special
-from nnbackend.functional.activations import *  # noqa: F403
-from nnbackend.functional.attention import *  # noqa: F403
-from nnbackend.functional.convolution import *  # noqa: F403
-from nnbackend.functional.dropout import *  # noqa: F403
-from nnbackend.functional.dtypes import *  # noqa: F403
-from nnbackend.functional.einsum import *  # noqa: F403
-from nnbackend.functional.elementary import *  # noqa: F403
-from nnbackend.functional.embedding import *  # noqa: F403
-from nnbackend.functional.gates import *  # noqa: F403
-from nnbackend.functional.indexing import *  # noqa: F403
-from nnbackend.functional.linear import *  # noqa: F403
-from nnbackend.functional.logic import *  # noqa: F403
-from nnbackend.functional.losses import *  # noqa: F403
-from nnbackend.functional.normalization import *  # noqa: F403
-from nnbackend.functional.pooling import *  # noqa: F403
-from nnbackend.functional.positions import *  # noqa: F403
-from nnbackend.functional.rectifiers import *  # noqa: F403
-from nnbackend.functional.recurrent import *  # noqa: F403
-from nnbackend.functional.reduction import *  # noqa: F403
-from nnbackend.functional.resampling import *  # noqa: F403
-from nnbackend.functional.shaping import *  # noqa: F403
-from nnbackend.functional.special import *  # noqa: F403
+from nnbackend.lazy import lazily
 
-__all__: list[str] = []
-__all__ += _activations.__all__
-__all__ += _attention.__all__
-__all__ += _convolution.__all__
-__all__ += _dropout.__all__
-__all__ += _dtypes.__all__
-__all__ += _einsum.__all__
-__all__ += _elementary.__all__
-__all__ += _embedding.__all__
-__all__ += _gates.__all__
-__all__ += _indexing.__all__
-__all__ += _linear.__all__
-__all__ += _logic.__all__
-__all__ += _losses.__all__
-__all__ += _normalization.__all__
-__all__ += _pooling.__all__
-__all__ += _positions.__all__
-__all__ += _rectifiers.__all__
-__all__ += _recurrent.__all__
-__all__ += _reduction.__all__
-__all__ += _resampling.__all__
-__all__ += _shaping.__all__
-__all__ += _special.__all__
+if TYPE_CHECKING:
+    from nnbackend.functional.activations import *
+    from nnbackend.functional.attention import *
+    from nnbackend.functional.convolution import *
+    from nnbackend.functional.dropout import *
+    from nnbackend.functional.dtypes import *
+    from nnbackend.functional.einsum import *
+    from nnbackend.functional.elementary import *
+    from nnbackend.functional.embedding import *
+    from nnbackend.functional.gates import *
+    from nnbackend.functional.indexing import *
+    from nnbackend.functional.linear import *
+    from nnbackend.functional.logic import *
+    from nnbackend.functional.losses._shared import *
+    from nnbackend.functional.losses.alignment import *
+    from nnbackend.functional.losses.crossentropy import *
+    from nnbackend.functional.losses.embeddings import *
+    from nnbackend.functional.losses.errors import *
+    from nnbackend.functional.losses.overlap import *
+    from nnbackend.functional.normalization import *
+    from nnbackend.functional.pooling import *
+    from nnbackend.functional.positions import *
+    from nnbackend.functional.rectifiers import *
+    from nnbackend.functional.recurrent import *
+    from nnbackend.functional.reduction import *
+    from nnbackend.functional.resampling import *
+    from nnbackend.functional.shaping import *
+    from nnbackend.functional.special import *
+
+lazily(
+    __name__,
+    {
+        "activations": [
+            "linear",
+            "log_sigmoid",
+            "log_softmax",
+            "sigmoid",
+            "softmax",
+            "softmin",
+            "softplus",
+            "softsign",
+            "step",
+        ],
+        "attention": ["additive_attention", "masked_softmax", "scaled_dot_product_attention"],
+        "convolution": [
+            "conv",
+            "conv1d",
+            "conv2d",
+            "conv3d",
+            "conv_kernel_gradient",
+            "conv_transpose",
+            "depthwise_conv",
+            "separable_conv",
+        ],
+        "dropout": ["alpha_dropout", "dropout"],
+        "dtypes": [
+            "bfloat16",
+            "bool",
+            "finfo",
+            "float16",
+            "float32",
+            "float64",
+            "iinfo",
+            "int16",
+            "int32",
+            "int64",
+            "int8",
+            "isdtype",
+            "uint16",
+            "uint32",
+            "uint64",
+            "uint8",
+        ],
+        "einsum": ["einsum"],
+        "elementary": [
+            "abs",
+            "acos",
+            "acosh",
+            "add",
+            "asin",
+            "asinh",
+            "atan",
+            "atan2",
+            "atanh",
+            "clip",
+            "copysign",
+            "cos",
+            "cosh",
+            "divide",
+            "exp",
+            "expm1",
+            "hypot",
+            "log",
+            "log10",
+            "log1p",
+            "log2",
+            "logaddexp",
+            "maximum",
+            "minimum",
+            "multiply",
+            "negative",
+            "positive",
+            "pow",
+            "reciprocal",
+            "remainder",
+            "sin",
+            "sinh",
+            "sqrt",
+            "square",
+            "subtract",
+            "tan",
+            "tanh",
+            "where",
+        ],
+        "embedding": ["embedding"],
+        "gates": ["gelu", "glu", "hard_silu", "mish", "silu"],
+        "indexing": ["getitem", "scatter_add", "sort", "take", "take_along_axis"],
+        "linear": ["dense", "matmul", "outer", "tensordot", "vecdot"],
+        "logic": [
+            "all",
+            "any",
+            "argmax",
+            "argmin",
+            "argsort",
+            "ceil",
+            "count_nonzero",
+            "equal",
+            "floor",
+            "floor_divide",
+            "full_like",
+            "greater",
+            "greater_equal",
+            "isfinite",
+            "isinf",
+            "isnan",
+            "less",
+            "less_equal",
+            "logical_and",
+            "logical_not",
+            "logical_or",
+            "logical_xor",
+            "not_equal",
+            "ones_like",
+            "round",
+            "searchsorted",
+            "sign",
+            "signbit",
+            "trunc",
+            "zeros_like",
+        ],
+        "losses._shared": ["EPSILON"],
+        "losses.alignment": ["ctc"],
+        "losses.crossentropy": [
+            "binary_crossentropy",
+            "binary_focal_crossentropy",
+            "categorical_crossentropy",
+            "categorical_focal_crossentropy",
+            "generalized_crossentropy",
+            "kl_divergence",
+            "negative_log_likelihood",
+            "sigmoid_binary_crossentropy",
+            "sigmoid_focal_crossentropy",
+            "softmax_crossentropy",
+            "softmax_focal_crossentropy",
+            "sparse_categorical_crossentropy",
+            "sparse_softmax_crossentropy",
+        ],
+        "losses.embeddings": [
+            "categorical_hinge",
+            "circle",
+            "cosine_similarity",
+            "hardest_triplet",
+            "triplet",
+        ],
+        "losses.errors": [
+            "absolute_error",
+            "contrastive",
+            "hinge",
+            "huber",
+            "log_cosh",
+            "mean_absolute_error",
+            "mean_absolute_percentage_error",
+            "mean_squared_error",
+            "mean_squared_logarithmic_error",
+            "poisson",
+            "squared_error",
+            "squared_hinge",
+        ],
+        "losses.overlap": ["tversky"],
+        "normalization": [
+            "batch_norm",
+            "batch_norm_inference",
+            "group_norm",
+            "instance_norm",
+            "layer_norm",
+            "power_iteration",
+            "rms_norm",
+            "spectral_norm",
+            "standardize",
+            "unit_norm",
+        ],
+        "pooling": [
+            "adaptive_average_pool",
+            "adaptive_max_pool",
+            "average_pool",
+            "global_average_pool",
+            "global_max_pool",
+            "max_pool",
+            "pooled_shape",
+        ],
+        "positions": ["rotary_embedding", "sinusoidal_positions"],
+        "rectifiers": [
+            "celu",
+            "elu",
+            "hard_shrink",
+            "hard_sigmoid",
+            "hard_tanh",
+            "leaky_relu",
+            "prelu",
+            "relu",
+            "relu6",
+            "selu",
+            "soft_shrink",
+            "tanh_shrink",
+            "threshold",
+        ],
+        "recurrent": ["gru", "lstm", "simple_rnn"],
+        "reduction": ["cumulative_sum", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var"],
+        "resampling": ["pad", "upsample"],
+        "shaping": [
+            "astype",
+            "broadcast_arrays",
+            "broadcast_to",
+            "concat",
+            "expand_dims",
+            "flip",
+            "matrix_transpose",
+            "moveaxis",
+            "permute_dims",
+            "repeat",
+            "reshape",
+            "roll",
+            "squeeze",
+            "stack",
+            "tile",
+            "tril",
+            "triu",
+            "unstack",
+        ],
+        "special": ["erf", "erfc"],
+    },
+)
 
 autodiff.set_namespace(sys.modules[__name__])

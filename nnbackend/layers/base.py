@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from nnbackend import constraints, initializers, regularizers, tree
+from nnbackend.arguments import parameters_of
 from nnbackend.autodiff import Deferred, Operators, Reference, Tensor, is_floating
 from nnbackend.backend import Backend, backend_of, get_backend, host, is_array, plain, to_numpy
 from nnbackend.config import Configurable, arguments_of, snake_case
@@ -481,15 +481,17 @@ class Layer(Configurable):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls._takes_training = "training" in inspect.signature(cls.forward).parameters
+        cls._takes_training = "training" in parameters_of(cls.forward).names
         cls._input_names = _input_names_of(cls.forward)
         cls._mask_arguments = _mask_arguments_of(cls.forward)
-        cls._configured = frozenset(
-            name
-            for base in cls.__mro__
-            if "__init__" in vars(base)
-            for name in _arguments_of(vars(base)["__init__"])
-        ) - {"self", "backend", "trainable"}  # a step knows by itself where it runs and what it trains
+        made = [
+            parameters_of(vars(base)["__init__"]) for base in cls.__mro__[:-1] if "__init__" in vars(base)
+        ]
+        cls._configured = frozenset(name for takes in made for name in takes.names) - {
+            "self",
+            "backend",
+            "trainable",
+        }  # a step knows by itself where it runs and what it trains
         if "build" in cls.__dict__:
             cls._built_from = _count_of_shapes(cls.build)
             cls.build = _building(cls.build)  # type: ignore[method-assign]
@@ -1268,14 +1270,14 @@ def _find_deferred(inputs: Sequence[Any]) -> Deferred | None:
 
 def _input_names_of(forward: Callable[..., Any]) -> tuple[str, ...]:
     """Return the names of what ``forward`` takes by position."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = list(inspect.signature(forward).parameters.values())[1:]
-    return tuple(p.name for p in parameters if p.kind in kinds and p.name not in ("mask", "training"))
+    return tuple(
+        name for name in list(parameters_of(forward).positional)[1:] if name not in ("mask", "training")
+    )
 
 
 def _mask_arguments_of(forward: Callable[..., Any]) -> dict[str, int]:
     """Return which arguments take masks: ``mask`` that of the first input, ``value_mask`` that of ``value``."""
-    names = list(inspect.signature(forward).parameters)[1:]
+    names = parameters_of(forward).names[1:]
     found = {"mask": 0} if "mask" in names else {}
     for position, name in enumerate(names):
         if f"{name}_mask" in names:
@@ -1285,11 +1287,8 @@ def _mask_arguments_of(forward: Callable[..., Any]) -> dict[str, int]:
 
 def _count_of_shapes(build: Callable[..., Any]) -> int | None:
     """Return how many shapes a ``build`` takes; None for any number."""
-    kind = inspect.Parameter
-    parameters = list(inspect.signature(build).parameters.values())[1:]
-    if any(p.kind is kind.VAR_POSITIONAL for p in parameters):
-        return None
-    return sum(p.kind in (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD) for p in parameters)
+    takes = parameters_of(build)
+    return None if takes.takes_more else len(takes.positional) - 1
 
 
 def _attributes_of(layer: Layer) -> list[tuple[Layer, dict[str, Any]]]:
@@ -1301,11 +1300,6 @@ def _reset(before: list[tuple[Layer, dict[str, Any]]]) -> None:
     for layer, attributes in before:
         vars(layer).clear()
         vars(layer).update(attributes)
-
-
-def _arguments_of(function: Callable[..., Any]) -> list[str]:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return [] if code is None else list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 
 #: What may hold layers or parameters as an attribute.

@@ -20,95 +20,59 @@ an array looks like them and `from_logits` is not given, a warning says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnbackend.config import find, snake_case
-from nnbackend.losses import classification, margins, regression, structure
-from nnbackend.losses.base import FunctionLoss, Loss, combine_weights, weighted_mean
-from nnbackend.losses.classification import (
-    BinaryCrossentropy,
-    BinaryFocalCrossentropy,
-    CategoricalCrossentropy,
-    CategoricalFocalCrossentropy,
-    CategoricalGeneralizedCrossEntropy,
-    NegativeLogLikelihood,
-    SparseCategoricalCrossentropy,
-)
-from nnbackend.losses.margins import (
-    CategoricalHinge,
-    Circle,
-    Contrastive,
-    Hinge,
-    SquaredHinge,
-    Triplet,
-)
-from nnbackend.losses.regression import (
-    CosineSimilarity,
-    Huber,
-    KLDivergence,
-    LogCosh,
-    MeanAbsoluteError,
-    MeanAbsolutePercentageError,
-    MeanSquaredError,
-    MeanSquaredLogarithmicError,
-    Poisson,
-)
-from nnbackend.losses.structure import (
-    CTC,
-    Dice,
-    Tversky,
-)
+from nnbackend.lazy import lazily, offered
+from nnbackend.losses.base import FunctionLoss as FunctionLoss
+from nnbackend.losses.base import Loss as Loss
 
-__all__ = [
-    "BY_NAME",
-    "CTC",
-    "BinaryCrossentropy",
-    "BinaryFocalCrossentropy",
-    "CategoricalCrossentropy",
-    "CategoricalFocalCrossentropy",
-    "CategoricalGeneralizedCrossEntropy",
-    "CategoricalHinge",
-    "Circle",
-    "Contrastive",
-    "CosineSimilarity",
-    "Dice",
-    "FunctionLoss",
-    "Hinge",
-    "Huber",
-    "KLDivergence",
-    "LogCosh",
-    "Loss",
-    "MeanAbsoluteError",
-    "MeanAbsolutePercentageError",
-    "MeanSquaredError",
-    "MeanSquaredLogarithmicError",
-    "NegativeLogLikelihood",
-    "Poisson",
-    "SparseCategoricalCrossentropy",
-    "SquaredHinge",
-    "Triplet",
-    "Tversky",
-    "combine_weights",
-    "get",
-    "weighted_mean",
-]
+if TYPE_CHECKING:
+    from nnbackend.losses.base import combine_weights as combine_weights
+    from nnbackend.losses.base import weighted_mean as weighted_mean
+    from nnbackend.losses.classification import *
+    from nnbackend.losses.margins import *
+    from nnbackend.losses.regression import *
+    from nnbackend.losses.structure import *
 
-#: The losses by their names in lower case.
-BY_NAME: dict[str, Callable[[], Loss]] = {
-    snake_case(name): getattr(module, name)
-    for module in (classification, margins, regression, structure)
-    for name in module.__all__
+_CLASSES = {
+    "classification": [
+        "BinaryCrossentropy",
+        "BinaryFocalCrossentropy",
+        "CategoricalCrossentropy",
+        "CategoricalFocalCrossentropy",
+        "CategoricalGeneralizedCrossEntropy",
+        "NegativeLogLikelihood",
+        "SparseCategoricalCrossentropy",
+    ],
+    "margins": ["CategoricalHinge", "Circle", "Contrastive", "Hinge", "SquaredHinge", "Triplet"],
+    "regression": [
+        "CosineSimilarity",
+        "Huber",
+        "KLDivergence",
+        "LogCosh",
+        "MeanAbsoluteError",
+        "MeanAbsolutePercentageError",
+        "MeanSquaredError",
+        "MeanSquaredLogarithmicError",
+        "Poisson",
+    ],
+    "structure": ["CTC", "Dice", "Tversky"],
 }
-BY_NAME |= {
-    "bce": classification.BinaryCrossentropy,
-    "kld": regression.KLDivergence,
-    "logcosh": regression.LogCosh,
-    "mae": regression.MeanAbsoluteError,
-    "mape": regression.MeanAbsolutePercentageError,
-    "mse": regression.MeanSquaredError,
-    "msle": regression.MeanSquaredLogarithmicError,
-    "nll": classification.NegativeLogLikelihood,
+_BASE = ["FunctionLoss", "Loss", "combine_weights", "weighted_mean"]
+
+lazily(__name__, {"base": _BASE} | _CLASSES, others=["BY_NAME", "get"])
+
+#: The losses' classes by their names in lower case.
+BY_NAME: dict[str, str] = {snake_case(name): name for names in _CLASSES.values() for name in names} | {
+    "bce": "BinaryCrossentropy",
+    "kld": "KLDivergence",
+    "logcosh": "LogCosh",
+    "mae": "MeanAbsoluteError",
+    "mape": "MeanAbsolutePercentageError",
+    "mse": "MeanSquaredError",
+    "msle": "MeanSquaredLogarithmicError",
+    "nll": "NegativeLogLikelihood",
 }
 
 
@@ -132,4 +96,5 @@ def get(which: Any) -> Loss:
         return which
     if callable(which) and not isinstance(which, type):
         return FunctionLoss(which)
-    return find("loss", which, BY_NAME)()
+    made: Loss = offered(__name__, find("loss", which, BY_NAME))()
+    return made

@@ -7,6 +7,7 @@ from typing import Any
 from nnbackend import functional
 from nnbackend.arguments import shown
 from nnbackend.backend import namespace, plain
+from nnbackend.functional.losses import errors
 from nnbackend.losses.base import Loss, check_classes, check_same_shape
 from nnbackend.losses.regression import _OfNumbers
 from nnbackend.typing import Shape
@@ -31,7 +32,7 @@ class Hinge(_OfNumbers):
     1.25
     """
 
-    rule = functional.hinge
+    rule = errors.hinge
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each sample."""
@@ -55,7 +56,7 @@ class SquaredHinge(Hinge):
     2.125
     """
 
-    rule = functional.squared_hinge
+    rule = errors.squared_hinge
 
 
 class CategoricalHinge(Loss):
@@ -110,7 +111,7 @@ class Contrastive(_OfNumbers):
     0.25
     """
 
-    rule = functional.contrastive
+    rule = errors.contrastive
 
     def __init__(self, margin: float = 1.0, name: str | None = None, reduction: str | None = _MEAN) -> None:
         super().__init__(name, reduction)

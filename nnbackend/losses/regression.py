@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from nnbackend import functional
+from nnbackend.functional.losses import crossentropy, embeddings, errors
 from nnbackend.losses.base import Loss, as_columns, check_same_shape
 from nnbackend.typing import Scalar, Shape
 
@@ -52,7 +52,7 @@ class MeanSquaredError(_OfNumbers):
     0.5
     """
 
-    rule = functional.mean_squared_error
+    rule = errors.mean_squared_error
 
 
 class MeanAbsoluteError(_OfNumbers):
@@ -66,7 +66,7 @@ class MeanAbsoluteError(_OfNumbers):
     0.5
     """
 
-    rule = functional.mean_absolute_error
+    rule = errors.mean_absolute_error
 
 
 class MeanAbsolutePercentageError(_OfNumbers):
@@ -80,7 +80,7 @@ class MeanAbsolutePercentageError(_OfNumbers):
     37.5
     """
 
-    rule = functional.mean_absolute_percentage_error
+    rule = errors.mean_absolute_percentage_error
 
 
 class MeanSquaredLogarithmicError(_OfNumbers):
@@ -95,7 +95,7 @@ class MeanSquaredLogarithmicError(_OfNumbers):
     0.480453
     """
 
-    rule = functional.mean_squared_logarithmic_error
+    rule = errors.mean_squared_logarithmic_error
 
 
 class LogCosh(_OfNumbers):
@@ -110,7 +110,7 @@ class LogCosh(_OfNumbers):
     0.433781
     """
 
-    rule = functional.log_cosh
+    rule = errors.log_cosh
 
 
 class Poisson(_OfNumbers):
@@ -124,7 +124,7 @@ class Poisson(_OfNumbers):
     1.0
     """
 
-    rule = functional.poisson
+    rule = errors.poisson
 
 
 class KLDivergence(_OfNumbers):
@@ -138,7 +138,7 @@ class KLDivergence(_OfNumbers):
     0.693147
     """
 
-    rule = functional.kl_divergence
+    rule = crossentropy.kl_divergence
 
 
 class Huber(_OfNumbers):
@@ -162,7 +162,7 @@ class Huber(_OfNumbers):
     1.5
     """
 
-    rule = functional.huber
+    rule = errors.huber
 
     def __init__(
         self, delta: float = 1.0, name: str | None = None, reduction: str | None = "mean_with_sample_weight"
@@ -192,7 +192,7 @@ class CosineSimilarity(_OfNumbers):
     -1.0
     """
 
-    rule = functional.cosine_similarity
+    rule = embeddings.cosine_similarity
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         """Return the negative cosine of each row."""

@@ -6,166 +6,123 @@ needs no transfer to the host. `Metric.result` is read when somebody looks.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnbackend import losses
 from nnbackend.config import find, snake_case
+from nnbackend.lazy import lazily, offered
 from nnbackend.losses import Loss
-from nnbackend.metrics import accuracy, confusion, curves, matrix, regression
-from nnbackend.metrics.accuracy import (
-    Accuracy,
-    BinaryAccuracy,
-    CategoricalAccuracy,
-    SparseCategoricalAccuracy,
-    SparseTopKCategoricalAccuracy,
-    TopKCategoricalAccuracy,
-)
-from nnbackend.metrics.base import FunctionMetric, LossMetric, Mean, MeanMetric, Metric, Sum
-from nnbackend.metrics.confusion import (
-    F1Score,
-    FalseNegatives,
-    FalsePositives,
-    FBetaScore,
-    Precision,
-    Recall,
-    TrueNegatives,
-    TruePositives,
-)
-from nnbackend.metrics.curves import (
-    AUC,
-    PrecisionAtRecall,
-    RecallAtPrecision,
-    SensitivityAtSpecificity,
-    SpecificityAtSensitivity,
-    average_precision,
-    roc_auc,
-)
-from nnbackend.metrics.matrix import (
-    BinaryIoU,
-    CohenKappa,
-    ConfusionMatrix,
-    IoU,
-    MatthewsCorrelation,
-    MeanIoU,
-    OneHotIoU,
-    OneHotMeanIoU,
-)
-from nnbackend.metrics.regression import (
-    BinaryCrossentropy,
-    CategoricalCrossentropy,
-    CategoricalHinge,
-    CosineSimilarity,
-    Hinge,
-    KLDivergence,
-    LogCoshError,
-    MeanAbsoluteError,
-    MeanAbsolutePercentageError,
-    MeanSquaredError,
-    MeanSquaredLogarithmicError,
-    Perplexity,
-    Poisson,
-    R2Score,
-    RegressionAccuracy,
-    RootMeanSquaredError,
-    SparseCategoricalCrossentropy,
-    SquaredHinge,
-)
+from nnbackend.metrics.base import FunctionMetric as FunctionMetric
+from nnbackend.metrics.base import LossMetric as LossMetric
+from nnbackend.metrics.base import Metric as Metric
 
-__all__ = [
-    "AUC",
-    "Accuracy",
-    "BinaryAccuracy",
-    "BinaryCrossentropy",
-    "BinaryIoU",
-    "CategoricalAccuracy",
-    "CategoricalCrossentropy",
-    "CategoricalHinge",
-    "CohenKappa",
-    "ConfusionMatrix",
-    "CosineSimilarity",
-    "F1Score",
-    "FBetaScore",
-    "FalseNegatives",
-    "FalsePositives",
-    "FunctionMetric",
-    "Hinge",
-    "IoU",
-    "KLDivergence",
-    "LogCoshError",
-    "LossMetric",
-    "MatthewsCorrelation",
-    "Mean",
-    "MeanAbsoluteError",
-    "MeanAbsolutePercentageError",
-    "MeanIoU",
-    "MeanMetric",
-    "MeanSquaredError",
-    "MeanSquaredLogarithmicError",
-    "Metric",
-    "OneHotIoU",
-    "OneHotMeanIoU",
-    "Perplexity",
-    "Poisson",
-    "Precision",
+if TYPE_CHECKING:
+    from nnbackend.metrics.accuracy import *
+    from nnbackend.metrics.base import Mean as Mean
+    from nnbackend.metrics.base import MeanMetric as MeanMetric
+    from nnbackend.metrics.base import Sum as Sum
+    from nnbackend.metrics.confusion import *
+    from nnbackend.metrics.curves import *
+    from nnbackend.metrics.matrix import *
+    from nnbackend.metrics.regression import *
+
+_HOMES = {
+    "accuracy": [
+        "Accuracy",
+        "BinaryAccuracy",
+        "CategoricalAccuracy",
+        "SparseCategoricalAccuracy",
+        "SparseTopKCategoricalAccuracy",
+        "TopKCategoricalAccuracy",
+    ],
+    "base": ["FunctionMetric", "LossMetric", "Mean", "MeanMetric", "Metric", "Sum"],
+    "confusion": [
+        "F1Score",
+        "FBetaScore",
+        "FalseNegatives",
+        "FalsePositives",
+        "Precision",
+        "Recall",
+        "TrueNegatives",
+        "TruePositives",
+    ],
+    "curves": [
+        "AUC",
+        "PrecisionAtRecall",
+        "RecallAtPrecision",
+        "SensitivityAtSpecificity",
+        "SpecificityAtSensitivity",
+        "average_precision",
+        "roc_auc",
+    ],
+    "matrix": [
+        "BinaryIoU",
+        "CohenKappa",
+        "ConfusionMatrix",
+        "IoU",
+        "MatthewsCorrelation",
+        "MeanIoU",
+        "OneHotIoU",
+        "OneHotMeanIoU",
+    ],
+    "regression": [
+        "BinaryCrossentropy",
+        "CategoricalCrossentropy",
+        "CategoricalHinge",
+        "CosineSimilarity",
+        "Hinge",
+        "KLDivergence",
+        "LogCoshError",
+        "MeanAbsoluteError",
+        "MeanAbsolutePercentageError",
+        "MeanSquaredError",
+        "MeanSquaredLogarithmicError",
+        "Perplexity",
+        "Poisson",
+        "R2Score",
+        "RegressionAccuracy",
+        "RootMeanSquaredError",
+        "SparseCategoricalCrossentropy",
+        "SquaredHinge",
+    ],
+}
+
+lazily(__name__, _HOMES, others=["get"])
+
+#: Functions, what metrics are made of, and metrics that cannot be made without an argument.
+_WITHOUT_NAME = {
+    *_HOMES["base"],
     "PrecisionAtRecall",
-    "R2Score",
-    "Recall",
     "RecallAtPrecision",
     "RegressionAccuracy",
-    "RootMeanSquaredError",
     "SensitivityAtSpecificity",
-    "SparseCategoricalAccuracy",
-    "SparseCategoricalCrossentropy",
-    "SparseTopKCategoricalAccuracy",
     "SpecificityAtSensitivity",
-    "SquaredHinge",
-    "Sum",
-    "TopKCategoricalAccuracy",
-    "TrueNegatives",
-    "TruePositives",
     "average_precision",
-    "get",
     "roc_auc",
-]
-
-#: Metrics that cannot be made without an argument.
-_WITH_ARGUMENTS = {
-    "PrecisionAtRecall",
-    "RecallAtPrecision",
-    "RegressionAccuracy",
-    "SensitivityAtSpecificity",
-    "SpecificityAtSensitivity",
 }
 
-_BY_NAME: dict[str, Callable[..., Metric]] = {
-    snake_case(name.replace("IoU", "Iou").replace("FBeta", "Fbeta")): getattr(module, name)
-    for module in (accuracy, confusion, curves, matrix, regression)
-    for name in module.__all__
-    if name not in _WITH_ARGUMENTS and isinstance(getattr(module, name), type)
+_BY_NAME = {
+    snake_case(name.replace("IoU", "Iou").replace("FBeta", "Fbeta")): name
+    for names in _HOMES.values()
+    for name in names
+    if name not in _WITHOUT_NAME
+} | {
+    "acc": "Accuracy",
+    "f1": "F1Score",
+    "bce": "BinaryCrossentropy",
+    "kld": "KLDivergence",
+    "logcosh": "LogCoshError",
+    "mae": "MeanAbsoluteError",
+    "mape": "MeanAbsolutePercentageError",
+    "mean": "Mean",
+    "mse": "MeanSquaredError",
+    "msle": "MeanSquaredLogarithmicError",
+    "rmse": "RootMeanSquaredError",
+    "sum": "Sum",
 }
-_BY_NAME |= {
-    "acc": accuracy.Accuracy,
-    "f1": confusion.F1Score,
-    "bce": regression.BinaryCrossentropy,
-    "kld": regression.KLDivergence,
-    "logcosh": regression.LogCoshError,
-    "mae": regression.MeanAbsoluteError,
-    "mape": regression.MeanAbsolutePercentageError,
-    "mean": Mean,
-    "mse": regression.MeanSquaredError,
-    "msle": regression.MeanSquaredLogarithmicError,
-    "rmse": regression.RootMeanSquaredError,
-    "sum": Sum,
-}
-
-
-def _of_loss(made: Callable[[], Loss], name: str) -> Metric:
-    return LossMetric(made(), name)
-
-
-_BY_NAME = {name: functools.partial(_of_loss, made) for name, made in losses.BY_NAME.items()} | _BY_NAME
+#: The class of each name; a loss, which is a metric under its own name, has none.
+_KNOWN: dict[str, str | None] = dict.fromkeys(losses.BY_NAME) | _BY_NAME
 
 
 def get(which: str | Metric | Loss | Callable[..., Any]) -> Metric:
@@ -192,4 +149,8 @@ def get(which: str | Metric | Loss | Callable[..., Any]) -> Metric:
         return LossMetric(which)
     if callable(which) and not isinstance(which, type):
         return FunctionMetric(which)
-    return find("metric", which, _BY_NAME)(name=which)
+    name, found = str(which), find("metric", which, _KNOWN)
+    if found is None:
+        return LossMetric(losses.get(name), name)
+    made: Metric = offered(__name__, found)(name=name)
+    return made

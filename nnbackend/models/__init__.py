@@ -1,9 +1,25 @@
 """Models: layers that can be trained, measured, asked and saved."""
 
-from nnbackend.models.model import Model
-from nnbackend.models.rates import RateRange, lr_find
-from nnbackend.models.saving import load_model
-from nnbackend.models.sequential import Sequential
-from nnbackend.models.variance import lsuv
+from __future__ import annotations
 
-__all__ = ["Model", "RateRange", "Sequential", "load_model", "lr_find", "lsuv"]
+from typing import TYPE_CHECKING
+
+from nnbackend.lazy import lazily
+
+if TYPE_CHECKING:
+    from nnbackend.models.model import *
+    from nnbackend.models.rates import *
+    from nnbackend.models.saving import load_model as load_model
+    from nnbackend.models.sequential import *
+    from nnbackend.models.variance import *
+
+lazily(
+    __name__,
+    {
+        "model": ["Model"],
+        "rates": ["RateRange", "lr_find"],
+        "saving": ["load_model"],
+        "sequential": ["Sequential"],
+        "variance": ["lsuv"],
+    },
+)

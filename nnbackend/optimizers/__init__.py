@@ -2,59 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from nnbackend.config import find
-from nnbackend.optimizers import schedules
-from nnbackend.optimizers.adafactor import Adafactor
-from nnbackend.optimizers.adam import Adam, Adamax, AdamW, Nadam, RAdam
-from nnbackend.optimizers.adaptive import Adadelta, Adagrad, RMSprop
-from nnbackend.optimizers.base import Optimizer
-from nnbackend.optimizers.lamb import LAMB
-from nnbackend.optimizers.lbfgs import LBFGS, Minimum
-from nnbackend.optimizers.lion import Lion
-from nnbackend.optimizers.muon import Muon
-from nnbackend.optimizers.sgd import SGD
+from nnbackend.lazy import lazily, offered
+from nnbackend.optimizers.base import Optimizer as Optimizer
 
-__all__ = [
-    "LAMB",
-    "LBFGS",
-    "SGD",
-    "Adadelta",
-    "Adafactor",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "Lion",
-    "Minimum",
-    "Muon",
-    "Nadam",
-    "Optimizer",
-    "RAdam",
-    "RMSprop",
-    "get",
-    "schedules",
-]
+if TYPE_CHECKING:
+    from nnbackend.optimizers import schedules as schedules
+    from nnbackend.optimizers.adafactor import *
+    from nnbackend.optimizers.adam import *
+    from nnbackend.optimizers.adaptive import *
+    from nnbackend.optimizers.lamb import *
+    from nnbackend.optimizers.lbfgs import *
+    from nnbackend.optimizers.lion import *
+    from nnbackend.optimizers.muon import Muon as Muon
+    from nnbackend.optimizers.sgd import *
 
-_CLASSES: tuple[type[Optimizer], ...] = (
-    Adadelta,
-    Adafactor,
-    Adagrad,
-    Adam,
-    Adamax,
-    AdamW,
-    LAMB,
-    Lion,
-    Muon,
-    Nadam,
-    RAdam,
-    RMSprop,
-    SGD,
-)
-_BY_NAME: dict[str, Callable[[], Optimizer]] = {cls.__name__.lower(): cls for cls in _CLASSES} | {
-    "amsgrad": lambda: Adam(amsgrad=True)
+_CLASSES = {
+    "adafactor": ["Adafactor"],
+    "adam": ["Adam", "AdamW", "Adamax", "Nadam", "RAdam"],
+    "adaptive": ["Adadelta", "Adagrad", "RMSprop"],
+    "lamb": ["LAMB"],
+    "lion": ["Lion"],
+    "muon": ["Muon"],
+    "sgd": ["SGD"],
 }
+_OTHERS = {"base": ["Optimizer"], "lbfgs": ["LBFGS", "Minimum"]}
+
+lazily(__name__, _CLASSES | _OTHERS, others=["get", "schedules"])
+
+#: How each name makes an optimizer: its class, and arguments.
+_BY_NAME: dict[str, tuple[str, dict[str, object]]] = {
+    name.lower(): (name, {}) for names in _CLASSES.values() for name in names
+}
+_BY_NAME["amsgrad"] = ("Adam", {"amsgrad": True})
 
 
 def get(which: object) -> Optimizer:
@@ -69,9 +51,14 @@ def get(which: object) -> Optimizer:
     """
     if isinstance(which, Optimizer):
         return which
-    if isinstance(which, LBFGS):
-        raise TypeError(
-            "LBFGS looks at all samples many times in a step, so it is no optimizer for fit: compile the model with "
-            "another one, and call model.minimize(x, y, LBFGS())."
-        )
-    return find("optimizer", which, _BY_NAME)()
+    if not isinstance(which, str):
+        from nnbackend.optimizers.lbfgs import LBFGS
+
+        if isinstance(which, LBFGS):
+            raise TypeError(
+                "LBFGS looks at all samples many times in a step, so it is no optimizer for fit: compile the model "
+                "with another one, and call model.minimize(x, y, LBFGS())."
+            )
+    name, options = find("optimizer", which, _BY_NAME)
+    made: Optimizer = offered(__name__, name)(**options)
+    return made

@@ -5,21 +5,24 @@ picture as a whole, with ``savefig``. Nothing is shown and no state of pyplot is
 screen, draw on pyplot's own axes (``ax=pyplot.gca()``) and call ``pyplot.show()``.
 """
 
-from nnbackend.plotting.curves import gradient_flow, history, learning_rate, learning_rate_range, monitor
-from nnbackend.plotting.images import activations, filters, weights
-from nnbackend.plotting.network import model_graph
-from nnbackend.plotting.regions import confusion_matrix, decision_regions
+from __future__ import annotations
 
-__all__ = [
-    "activations",
-    "confusion_matrix",
-    "decision_regions",
-    "filters",
-    "gradient_flow",
-    "history",
-    "learning_rate",
-    "learning_rate_range",
-    "model_graph",
-    "monitor",
-    "weights",
-]
+from typing import TYPE_CHECKING
+
+from nnbackend.lazy import lazily
+
+if TYPE_CHECKING:
+    from nnbackend.plotting.curves import *
+    from nnbackend.plotting.images import *
+    from nnbackend.plotting.network import *
+    from nnbackend.plotting.regions import *
+
+lazily(
+    __name__,
+    {
+        "curves": ["gradient_flow", "history", "learning_rate", "learning_rate_range", "monitor"],
+        "images": ["activations", "filters", "weights"],
+        "network": ["model_graph"],
+        "regions": ["confusion_matrix", "decision_regions"],
+    },
+)

@@ -1,0 +1,208 @@
+"""Packages import a module when one of its names is first asked for, and offer what type checkers are told."""
+
+import ast
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import nnbackend as nn
+from nnbackend import config
+from nnbackend.lazy import all_offered, lazily, offered
+from tests.test_import import run
+
+PACKAGES = sorted(
+    name
+    for name in ("nnbackend", *(found.name for found in pkgutil.walk_packages(nn.__path__, "nnbackend.")))
+    if hasattr(importlib.import_module(name), "_homes")
+)
+
+
+def told_to_type_checkers(package: ModuleType) -> set[str]:
+    """Return the names that an ``__init__`` imports under ``if TYPE_CHECKING``."""
+    found = set()
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
+    blocks = [
+        node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
+    for node in (each for block in blocks for each in block.body):
+        if node.names[0].name == "*":
+            found |= set(importlib.import_module(node.module).__all__)
+        else:
+            assert all(name.asname == name.name for name in node.names)  # or no checker lets others import it
+            found |= {name.name for name in node.names}
+    return found
+
+
+def test_the_rooms_that_offer_much_are_lazy():
+    lazy = {name.partition(".")[2] for name in PACKAGES}
+    assert lazy >= {
+        "",
+        "callbacks",
+        "data",
+        "functional",
+        "layers",
+        "losses",
+        "metrics",
+        "models",
+        "optimizers",
+        "plotting",
+    }
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_name_in_a_table_is_there(name):
+    package = importlib.import_module(name)
+    for each, home in package._homes.items():
+        assert getattr(package, each) is getattr(importlib.import_module(f"{name}.{home}"), each)
+    for each in package.__all__:
+        assert getattr(package, each) is not None
+    assert set(package.__all__) <= set(dir(package))
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_type_checkers_are_told_what_is_offered(name):
+    package = importlib.import_module(name)
+    own = {each for each in package.__all__ if getattr(getattr(package, each), "__module__", None) == name}
+    imported = told_to_type_checkers(package) | ({"BY_NAME"} if name == "nnbackend.losses" else set())
+    before = {  # imported at once, beside the block
+        alias.asname
+        for node in ast.parse(Path(package.__file__).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname and not alias.asname.startswith("_")
+    }
+    assert imported | before | own == set(package.__all__) | ({"Binding"} if name == "nnbackend" else set())
+
+
+def test_names_are_sorted_and_stand_once():
+    for name in PACKAGES:
+        names = importlib.import_module(name).__all__
+        assert names == sorted(set(names), key=lambda each: (not each.isupper(), each))
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("nnbackend.functional.linear", "nn.functional.linear"),
+        ("nnbackend.functional.einsum", "nn.functional.einsum"),
+        ("nnbackend.elementwise", "nn.elementwise"),
+    ],
+)
+def test_a_function_keeps_its_name_where_a_module_has_the_same(first, then):
+    for program in (
+        f"import {first}; import nnbackend as nn",
+        f"import nnbackend as nn; {then}; import {first}",
+    ):
+        assert run(f"{program}; print(callable({then}))").strip() == "True"
+
+
+def test_modules_are_found_by_name_without_being_imported_before():
+    program = "import nnbackend as nn; print(nn.models.sequential.__name__, nn.optimizers.schedules.__name__)"
+    assert run(program).split() == ["nnbackend.models.sequential", "nnbackend.optimizers.schedules"]
+
+
+def test_all_names_come_with_a_star():
+    assert run(
+        "from nnbackend import *; print(Dense.__name__, Sequential.__name__, layers.__name__)"
+    ).split() == [
+        "Dense",
+        "Sequential",
+        "nnbackend.layers",
+    ]
+
+
+def test_an_unknown_name_is_an_attribute_error_that_python_can_mend():
+    with pytest.raises(AttributeError, match=r"module 'nnbackend\.layers' has no attribute 'Dens'") as caught:
+        nn.layers.Dens  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("Dens", nn.layers)
+    assert not hasattr(nn, "__wrapped__")
+    with pytest.raises(ImportError, match="cannot import name 'Dens'"):
+        from nnbackend import Dens  # noqa: F401
+
+
+def test_a_module_that_fails_is_tried_again(tmp_path, monkeypatch):
+    folder = tmp_path / "lazy_example"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "from nnbackend.lazy import lazily\nlazily(__name__, {'inner': ['answer']}, ['own'])\nown = 1\n"
+    )
+    (folder / "inner.py").write_text("raise RuntimeError('not today')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    package = importlib.import_module("lazy_example")
+    try:
+        with pytest.raises(RuntimeError, match="not today"):
+            package.answer  # noqa: B018
+        (folder / "inner.py").write_text("answer = 42\n")
+        importlib.invalidate_caches()
+        assert (package.answer, package.own, package.__all__) == (42, 1, ["answer", "own"])
+        assert offered("lazy_example", "answer") == 42
+        assert (
+            offered("lazy_example", "own") is None
+        )  # not in the table: whoever reads a file's names gets none of it
+        assert ("lazy_example", "answer") in set(all_offered())
+    finally:
+        for name in ("lazy_example", "lazy_example.inner"):
+            sys.modules.pop(name, None)
+
+
+def test_threads_that_ask_at_once_get_the_same():
+    program = """
+import threading, nnbackend as nn
+names = ["Sequential", "Dense", "load_model", "functional", "Tensor", "MultiHeadAttention"] * 4
+barrier, found = threading.Barrier(len(names)), []
+def ask(name):
+    barrier.wait()
+    found.append((name, id(getattr(nn, name))))
+threads = [threading.Thread(target=ask, args=(name,)) for name in names]
+[thread.start() for thread in threads]; [thread.join() for thread in threads]
+print(len(found), len(set(found)))
+"""
+    assert run(program).split() == ["24", "6"]
+
+
+def test_every_class_that_a_file_may_name_is_found_by_a_program_that_used_none():
+    for name in PACKAGES:
+        [getattr(importlib.import_module(name), each) for each in importlib.import_module(name).__all__]
+    keys = [
+        key
+        for key, thing in config._objects.items()
+        if thing.__module__.startswith("nnbackend.")
+        and key not in ("nnbackend.models>Graph", "nnbackend.layers>Cell")
+        if not key.startswith("nnbackend.nnfs>")  # a room of its own, with files of its own
+    ]
+    assert len(keys) > 240
+    program = f"""
+from nnbackend import config
+from nnbackend.models import saving
+print(set(map(config._look_up, {keys!r})) and "found")
+"""
+    assert run(program).strip() == "found"
+
+
+def test_a_name_written_wrong_in_a_file_gets_the_nearest_even_if_it_was_not_used_yet():
+    program = """
+from nnbackend import config, layers
+try:
+    config.restore({"class": "nnbackend.layers>GroupNormalisation", "config": {}, "number": 0})
+except ValueError as error:
+    print(error)
+"""
+    assert "Did you mean 'nnbackend.layers>GroupNormalization'?" in run(program)
+
+
+def test_lazily_is_for_packages_that_are_being_imported():
+    with pytest.raises(KeyError):
+        lazily("no_such_package", {})
+
+
+def test_a_graph_is_loaded_by_a_program_that_made_none(tmp_path):
+    inputs = nn.Input((3,))
+    nn.Model(inputs, nn.Dense(2, name="only")(inputs)).save(tmp_path / "graph")
+    path = next(tmp_path.iterdir())
+    assert (
+        run(f"import nnbackend as nn; print(nn.load_model({str(path)!r}).layers[-1].name)").strip() == "only"
+    )
