@@ -27,7 +27,7 @@ class _Lazy(ModuleType):
         full = f"{self.__name__}.{name}"
         if name in self._homes:
             value = getattr(import_module(f"{self.__name__}.{self._homes[name]}"), name)
-        elif not name.startswith("_") and find_spec(full):
+        elif name.isidentifier() and not name.startswith("_") and find_spec(full):
             value = import_module(full)
         else:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
