@@ -1,6 +1,7 @@
 """How much ``import nnbackend`` costs over ``import numpy``: fresh interpreters, interleaved, medians.
 
-Run it as ``python benchmarks/import_time.py``.
+Rooms are imported at first use, so what a first model brings with it is told as well, and what of that are the parts of
+NumPy that array-api-compat imports. Run it as ``python benchmarks/import_time.py``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ PROGRAMS = {
     "numpy": "import numpy",
     "nnbackend": "import nnbackend",
     "numpy, nnbackend": "import numpy, nnbackend",
+    "array-api-compat": "import numpy, array_api_compat.numpy",
+    "a first model": (
+        "import numpy, nnbackend as nn; nn.Sequential([nn.Dense(3)]).compile('adam', 'mean_squared_error')"
+    ),
 }
 #: What the library promises, in milliseconds over NumPy.
 LIMIT = 60.0
@@ -52,10 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 times[name].append(1000 * seconds(program, cache))
     for name, values in times.items():
         print(f"{name:18} {statistics.median(values):7.1f} ms")
-    pairs = zip(times["numpy, nnbackend"], times["numpy"], strict=True)
-    over = statistics.median(both - alone for both, alone in pairs)
-    print(f"over numpy         {over:7.1f} ms (promised: at most {LIMIT:.0f})")
-    return int(over > LIMIT)
+    over = {
+        name: statistics.median(more - alone for more, alone in zip(times[name], times["numpy"], strict=True))
+        for name in PROGRAMS
+    }
+    promised = over["numpy, nnbackend"]
+    print(f"over numpy         {promised:7.1f} ms (promised: at most {LIMIT:.0f})")
+    print(f"  a first model    {over['a first model']:7.1f} ms")
+    print(f"  of these         {over['array-api-compat']:7.1f} ms are array_api_compat.numpy")
+    return int(promised > LIMIT)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import typing as _typing  # the room of that name takes its place here
 
 from nnbackend import functional as _functional  # noqa: F401 - what tensors compute with
 from nnbackend import layers as _layers
+from nnbackend.elementwise import elementwise as elementwise  # after the module of that name
+from nnbackend.elementwise import rowwise as rowwise
 from nnbackend.lazy import lazily as _lazily
 
 if _typing.TYPE_CHECKING:
@@ -45,8 +47,6 @@ if _typing.TYPE_CHECKING:
     from nnbackend.callbacks import History as History
     from nnbackend.checking import gradcheck as gradcheck
     from nnbackend.config import register as register
-    from nnbackend.elementwise import elementwise as elementwise
-    from nnbackend.elementwise import rowwise as rowwise
     from nnbackend.layers import *
     from nnbackend.models import Model as Model
     from nnbackend.models import Sequential as Sequential

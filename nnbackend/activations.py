@@ -6,43 +6,23 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from nnbackend import functional
 from nnbackend.backend import nearest
 from nnbackend.config import Configurable, find, register
+from nnbackend.functional import activations, elementary, gates, rectifiers
 
 __all__ = ["WithOptions", "get"]
 
+_NAMES = {
+    activations: "linear log_sigmoid log_softmax sigmoid softmax softmin softplus softsign step",
+    elementary: "tanh",
+    gates: "gelu glu hard_silu mish silu",
+    rectifiers: (
+        "celu elu hard_shrink hard_sigmoid hard_tanh leaky_relu relu relu6 selu soft_shrink tanh_shrink threshold"
+    ),
+}
 _BY_NAME: dict[str, Callable[..., Any]] = {
-    name: register("nnbackend", name=name)(getattr(functional, name))
-    for name in (
-        "celu",
-        "elu",
-        "gelu",
-        "glu",
-        "hard_shrink",
-        "hard_sigmoid",
-        "hard_silu",
-        "hard_tanh",
-        "leaky_relu",
-        "linear",
-        "log_sigmoid",
-        "log_softmax",
-        "mish",
-        "relu",
-        "relu6",
-        "selu",
-        "sigmoid",
-        "silu",
-        "soft_shrink",
-        "softmax",
-        "softmin",
-        "softplus",
-        "softsign",
-        "step",
-        "tanh",
-        "tanh_shrink",
-        "threshold",
-    )
+    name: register("nnbackend", name=name)(getattr(module, name))
+    for name, module in sorted((name, module) for module, names in _NAMES.items() for name in names.split())
 }
 _BY_NAME |= {"swish": _BY_NAME["silu"], "hard_swish": _BY_NAME["hard_silu"]}
 

@@ -22,7 +22,6 @@ import logging
 import math
 import platform
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from nnbackend.backend import Backend, get_backend, host
 from nnbackend.cases import CASES, Case, Input, LayerCase
 from nnbackend.elementwise import HALVES
 from nnbackend.interop import safetensors
+from nnbackend.lazy import import_all
 from nnbackend.precision import get_matmul_precision
 from nnbackend.trajectories import TRAJECTORIES
 from nnbackend.typing import Json
@@ -74,11 +74,10 @@ PRODUCTS = frozenset(
 def rules() -> dict[str, Rule]:
     """Return every rule of `nnbackend.functional`, by name."""
     found = {}
-    for module_name, module in list(sys.modules.items()):
-        if module_name.startswith(f"{functional.__name__}."):
-            for value in vars(module).values():
-                if isinstance(value, Rule) and value.function.__module__ == module_name:
-                    found[value.name] = value
+    for module in import_all(functional):
+        for value in vars(module).values():
+            if isinstance(value, Rule) and value.function.__module__ == module.__name__:
+                found[value.name] = value
     return found
 
 

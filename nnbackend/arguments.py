@@ -6,6 +6,7 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable, Sequence
+from itertools import islice
 from types import FunctionType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -21,14 +22,14 @@ class Parameters(NamedTuple):
     """What a function takes; a parameter without a default has ``inspect.Parameter.empty`` in its place."""
 
     positional: dict[str, Any]
+    more: tuple[str, ...]  # the name of *arguments, if there are any
     named: dict[str, Any]
-    takes_more: bool  # has *arguments
-    takes_any_name: bool  # has **options
+    others: tuple[str, ...]  # that of **options
 
     @property
     def names(self) -> list[str]:
-        """All that have a name of their own."""
-        return [*self.positional, *self.named]
+        """The names of all, in their order."""
+        return [*self.positional, *self.more, *self.named, *self.others]
 
 
 def parameters_of(function: Callable[..., Any]) -> Parameters:
@@ -36,36 +37,46 @@ def parameters_of(function: Callable[..., Any]) -> Parameters:
 
     Hundreds of functions are asked while the library is imported.
 
+    Raises
+    ------
+    TypeError, ValueError
+        As of `inspect.signature`, of what is not callable, or is written in C and does not tell.
+
     Examples
     --------
     >>> def scale(x, factor=2.0, *, out): ...
     >>> parameters_of(scale).positional["factor"], list(parameters_of(scale).named)
     (2.0, ['out'])
     """
-    empty = inspect.Parameter.empty
-    plain = inspect.unwrap(function, stop=_is_said)
-    if type(plain) is not FunctionType or _is_said(plain):
+    plain = function
+    while type(plain) is FunctionType and vars(plain):  # what is told of it is in its attributes
+        if not vars(plain).keys().isdisjoint(_TELLING) or "__wrapped__" not in vars(plain):
+            break
+        plain = vars(plain)["__wrapped__"]
+    if type(plain) is not FunctionType or not vars(plain).keys().isdisjoint(_TELLING):
         found = inspect.signature(function).parameters.values()
         return Parameters(
             {p.name: p.default for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)},
+            tuple(p.name for p in found if p.kind is p.VAR_POSITIONAL),
             {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY},
-            any(p.kind is p.VAR_POSITIONAL for p in found),
-            any(p.kind is p.VAR_KEYWORD for p in found),
+            tuple(p.name for p in found if p.kind is p.VAR_KEYWORD),
         )
     code = plain.__code__
-    count, end = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
-    defaults = plain.__defaults__ or ()
-    given = plain.__kwdefaults__ or {}
+    empty = inspect.Parameter.empty
+    defaults, named_defaults = plain.__defaults__ or (), plain.__kwdefaults__ or {}
+    names = iter(code.co_varnames)
+    positional = [*islice(names, code.co_argcount)]
+    named = [*islice(names, code.co_kwonlyargcount)]
     return Parameters(
-        dict(zip(code.co_varnames[:count], (empty,) * (count - len(defaults)) + defaults, strict=True)),
-        {name: given.get(name, empty) for name in code.co_varnames[count:end]},
-        bool(code.co_flags & inspect.CO_VARARGS),
-        bool(code.co_flags & inspect.CO_VARKEYWORDS),
+        dict(zip(positional, (empty,) * (len(positional) - len(defaults)) + defaults, strict=True)),
+        tuple(islice(names, bool(code.co_flags & inspect.CO_VARARGS))),
+        {name: named_defaults.get(name, empty) for name in named},
+        tuple(islice(names, bool(code.co_flags & inspect.CO_VARKEYWORDS))),
     )
 
 
-def _is_said(function: Callable[..., Any]) -> bool:
-    return hasattr(function, "__signature__")
+#: Attributes of a function that tell `inspect.signature` otherwise than its code.
+_TELLING = frozenset({"__signature__", "__text_signature__", "_partialmethod", "__partialmethod__"})
 
 
 def named_arguments(method: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -81,7 +92,8 @@ def named_arguments(method: Callable[_P, _R]) -> Callable[_P, _R]:
         ...
     TypeError: fit has no argument 'epoch'. Did you mean 'epochs'?
     """
-    known = {name: None for name in parameters_of(method).names if name != "self"}
+    takes = parameters_of(method)
+    known = {name: None for name in (*takes.positional, *takes.named) if name != "self"}
 
     @functools.wraps(method)
     def wrapped(*arguments: _P.args, **options: _P.kwargs) -> _R:

@@ -525,7 +525,7 @@ class Rule:
         self.multiply_adds = multiply_adds
         self.wide = wide
         takes = parameters_of(function)
-        self.variadic, self.arrays, self.static = takes.takes_more, takes.positional, takes.named
+        self.variadic, self.arrays, self.static = bool(takes.more), takes.positional, takes.named
 
     def __repr__(self) -> str:
         return f"<rule {self.name}>"

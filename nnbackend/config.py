@@ -47,7 +47,7 @@ def register(package: str = "custom", *, name: str | None = None) -> Callable[[_
     Raises
     ------
     ValueError
-        If another object has that name already.
+        If another object has that name already, or the package is this library.
 
     Examples
     --------
@@ -62,6 +62,11 @@ def register(package: str = "custom", *, name: str | None = None) -> Callable[[_
     """
 
     def decorate(thing: _T) -> _T:
+        if _is_ours(package) and not _is_ours(getattr(thing, "__module__", None) or ""):
+            raise ValueError(
+                f"The package {package!r} is this library's own, which registers its classes when they are first used. "
+                "Choose a name of yours, such as that of your package or project."
+            )
         key = f"{package}>{name or thing.__name__}"  # type: ignore[attr-defined]
         present = _objects.get(key)
         again = present is not None and _origin(present) == _origin(thing)
@@ -74,6 +79,10 @@ def register(package: str = "custom", *, name: str | None = None) -> Callable[[_
         return thing
 
     return decorate
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "nnbackend"
 
 
 def _origin(thing: Any) -> tuple[Any, Any]:
@@ -179,7 +188,7 @@ class Configurable:
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
             cls.__init__ = _making(cls.__init__)  # type: ignore[method-assign]
-        if cls.__module__.partition(".")[0] == "nnbackend" and not cls.__name__.startswith("_"):
+        if _is_ours(cls.__module__) and not cls.__name__.startswith("_"):
             register(".".join(cls.__module__.split(".")[:2]))(
                 cls
             )  # a loss and a metric may have the same name
@@ -434,15 +443,15 @@ def _look_up(key: str) -> Any:
     offered(key.rpartition(">")[0], short)  # a class of this library's registers itself when it is imported
     if key in _objects:
         return _objects[key]
+    meant = nearest(key, _others_than(key))
     raise ValueError(
-        f"The model uses {key!r}, which is not registered here.{nearest(key, _known())} Import the module that "
+        f"The model uses {key!r}, which is not registered here.{meant} Import the module that "
         f'registers it, or pass custom_objects={{"{short}": ...}}.'
     )
 
 
-def _known() -> Iterator[str]:
+def _others_than(key: str) -> Iterator[str]:
     """Give what a file may name: what is registered, and what this library's packages offer."""
-    yield from _objects
-    for package, name in all_offered():
-        if "." in package:  # the face's names are registered where they are made
-            yield f"{package}>{name}"
+    for other in (*_objects, *(f"{package}>{name}" for package, name in all_offered())):
+        if other != key:
+            yield other

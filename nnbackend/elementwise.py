@@ -446,7 +446,8 @@ class Elementwise:
         self._programs: dict[tuple[Any, ...], Program] = {}
         self._rule: Callable[..., Any] | None = None
         self._native: str | None = None
-        self.arity = len(parameters_of(function).positional)
+        takes = parameters_of(function)
+        self.arity = len(takes.positional) + len(takes.more)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Elementwise:
         """Return itself, as for any function."""

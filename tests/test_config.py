@@ -223,3 +223,14 @@ def test_the_nearest_name_is_found_however_the_word_is_capitalized():
 def test_a_class_is_no_activation():
     with pytest.raises(TypeError, match=r"Expected an activation, got the class Dense\. Make one"):
         nn.Dense(1, activation=nn.Dense)
+
+
+@pytest.mark.parametrize("package", ["nnbackend", "nnbackend.layers"])
+def test_the_librarys_own_packages_are_not_for_others(package):
+    with pytest.raises(
+        ValueError, match=f"The package {package!r} is this library's own.*Choose a name of yours"
+    ):
+
+        @nn.register(package)
+        def relu(x):
+            return x

@@ -13,7 +13,7 @@ from nnbackend import functional, tree
 from nnbackend.autodiff import Tensor, is_floating, vjp
 from nnbackend.backend import Backend, backend_of, host, use_backend
 from nnbackend.config import describe
-from nnbackend.layers import Binding, Layer
+from nnbackend.layers.base import Binding, Layer
 from nnbackend.policies import portable
 from nnbackend.random import Stream
 from nnbackend.typing import Array, Shape, Tree

@@ -10,17 +10,20 @@ import sys
 from typing import TYPE_CHECKING
 
 from nnbackend import autodiff
+from nnbackend.functional import linear as _linear  # noqa: F401 - before the activation of that name is bound
+from nnbackend.functional.activations import linear as linear
+from nnbackend.functional.dropout import *
+from nnbackend.functional.dtypes import *
+from nnbackend.functional.einsum import einsum as einsum
+from nnbackend.functional.embedding import embedding as embedding
+from nnbackend.functional.losses import TABLE as _OF_LOSSES
 from nnbackend.lazy import lazily
 
 if TYPE_CHECKING:
     from nnbackend.functional.activations import *
     from nnbackend.functional.attention import *
     from nnbackend.functional.convolution import *
-    from nnbackend.functional.dropout import *
-    from nnbackend.functional.dtypes import *
-    from nnbackend.functional.einsum import *
     from nnbackend.functional.elementary import *
-    from nnbackend.functional.embedding import *
     from nnbackend.functional.gates import *
     from nnbackend.functional.indexing import *
     from nnbackend.functional.linear import *
@@ -162,45 +165,7 @@ lazily(
             "trunc",
             "zeros_like",
         ],
-        "losses._shared": ["EPSILON"],
-        "losses.alignment": ["ctc"],
-        "losses.crossentropy": [
-            "binary_crossentropy",
-            "binary_focal_crossentropy",
-            "categorical_crossentropy",
-            "categorical_focal_crossentropy",
-            "generalized_crossentropy",
-            "kl_divergence",
-            "negative_log_likelihood",
-            "sigmoid_binary_crossentropy",
-            "sigmoid_focal_crossentropy",
-            "softmax_crossentropy",
-            "softmax_focal_crossentropy",
-            "sparse_categorical_crossentropy",
-            "sparse_softmax_crossentropy",
-        ],
-        "losses.embeddings": [
-            "categorical_hinge",
-            "circle",
-            "cosine_similarity",
-            "hardest_triplet",
-            "triplet",
-        ],
-        "losses.errors": [
-            "absolute_error",
-            "contrastive",
-            "hinge",
-            "huber",
-            "log_cosh",
-            "mean_absolute_error",
-            "mean_absolute_percentage_error",
-            "mean_squared_error",
-            "mean_squared_logarithmic_error",
-            "poisson",
-            "squared_error",
-            "squared_hinge",
-        ],
-        "losses.overlap": ["tversky"],
+        **{f"losses.{module}": names for module, names in _OF_LOSSES.items()},
         "normalization": [
             "batch_norm",
             "batch_norm_inference",

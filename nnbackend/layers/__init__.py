@@ -9,7 +9,6 @@ from nnbackend.lazy import lazily
 if TYPE_CHECKING:
     from nnbackend.layers.activations import *
     from nnbackend.layers.attention import *
-    from nnbackend.layers.base import Binding as Binding
     from nnbackend.layers.base import Layer as Layer
     from nnbackend.layers.base import Parameter as Parameter
     from nnbackend.layers.convolution import *
@@ -33,7 +32,7 @@ lazily(
     {
         "activations": ["ELU", "GLU", "Activation", "LeakyReLU", "PReLU", "ReLU", "Softmax"],
         "attention": ["AdditiveAttention", "Attention", "GroupQueryAttention", "MultiHeadAttention"],
-        "base": ["Binding", "Layer", "Parameter"],
+        "base": ["Layer", "Parameter"],
         "convolution": [
             "Conv1D",
             "Conv1DTranspose",

@@ -484,14 +484,12 @@ class Layer(Configurable):
         cls._takes_training = "training" in parameters_of(cls.forward).names
         cls._input_names = _input_names_of(cls.forward)
         cls._mask_arguments = _mask_arguments_of(cls.forward)
-        made = [
-            parameters_of(vars(base)["__init__"]) for base in cls.__mro__[:-1] if "__init__" in vars(base)
-        ]
-        cls._configured = frozenset(name for takes in made for name in takes.names) - {
-            "self",
-            "backend",
-            "trainable",
-        }  # a step knows by itself where it runs and what it trains
+        cls._configured = frozenset(
+            name
+            for base in cls.__mro__
+            if "__init__" in vars(base)
+            for name in _arguments_of(base.__init__)  # type: ignore[misc]
+        ) - {"self", "backend", "trainable"}  # a step knows by itself where it runs and what it trains
         if "build" in cls.__dict__:
             cls._built_from = _count_of_shapes(cls.build)
             cls.build = _building(cls.build)  # type: ignore[method-assign]
@@ -1288,7 +1286,7 @@ def _mask_arguments_of(forward: Callable[..., Any]) -> dict[str, int]:
 def _count_of_shapes(build: Callable[..., Any]) -> int | None:
     """Return how many shapes a ``build`` takes; None for any number."""
     takes = parameters_of(build)
-    return None if takes.takes_more else len(takes.positional) - 1
+    return None if takes.more else len(takes.positional) - 1
 
 
 def _attributes_of(layer: Layer) -> list[tuple[Layer, dict[str, Any]]]:
@@ -1300,6 +1298,14 @@ def _reset(before: list[tuple[Layer, dict[str, Any]]]) -> None:
     for layer, attributes in before:
         vars(layer).clear()
         vars(layer).update(attributes)
+
+
+def _arguments_of(make: Callable[..., Any]) -> list[str]:
+    try:
+        takes = parameters_of(make)
+    except ValueError:  # a base that is written in C, and does not tell
+        return []
+    return [*takes.positional, *takes.named]
 
 
 #: What may hold layers or parameters as an attribute.

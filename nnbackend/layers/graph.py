@@ -6,7 +6,6 @@ is to be called on what, and answers with symbols for its outputs. `nnbackend.Mo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -14,6 +13,7 @@ from nnbackend import functional, tree
 from nnbackend.autodiff import Deferred, Rule
 from nnbackend.backend import host, is_array, to_numpy, use_backend
 from nnbackend.layers.base import Layer, map_arrays, map_shapes, sample_shape
+from nnbackend.lazy import import_all
 from nnbackend.typing import Shape
 
 __all__ = [
@@ -196,13 +196,11 @@ def library_functions() -> dict[str, Callable[..., Any]]:
     """Return the rules and the functions without a gradient of `nnbackend.functional`, by file and name."""
     found: dict[str, Callable[..., Any]] = {}
     prefix = f"{functional.__name__}."
-    for module_name, module in list(sys.modules.items()):
-        if not module_name.startswith(prefix):
-            continue
+    for module in import_all(functional):
         for name, value in vars(module).items():
             inner = value.function if isinstance(value, Rule) else getattr(value, "__wrapped__", None)
-            if inner is not None and getattr(inner, "__module__", None) == module_name:
-                found[f"{module_name.removeprefix(prefix)}.{name}"] = value
+            if inner is not None and getattr(inner, "__module__", None) == module.__name__:
+                found[f"{module.__name__.removeprefix(prefix)}.{name}"] = value
     return found
 
 

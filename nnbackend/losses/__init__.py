@@ -61,7 +61,7 @@ _CLASSES = {
 }
 _BASE = ["FunctionLoss", "Loss", "combine_weights", "weighted_mean"]
 
-lazily(__name__, {"base": _BASE} | _CLASSES, others=["BY_NAME", "get"])
+lazily(__name__, {"base": _BASE} | _CLASSES, others=["get"])
 
 #: The losses' classes by their names in lower case.
 BY_NAME: dict[str, str] = {snake_case(name): name for names in _CLASSES.values() for name in names} | {

@@ -13,8 +13,7 @@ from nnbackend import tree
 from nnbackend.autodiff import Tensor, value_and_grad
 from nnbackend.backend import plain
 from nnbackend.data import Batch
-from nnbackend.layers import Binding, Parameter
-from nnbackend.layers.base import widened
+from nnbackend.layers.base import Binding, Parameter, widened
 from nnbackend.metrics.base import Logits
 from nnbackend.models.objective import Objective
 from nnbackend.optimizers import Optimizer

@@ -34,7 +34,7 @@ lazily(__name__, _CLASSES | _OTHERS, others=["get", "schedules"])
 
 #: How each name makes an optimizer: its class, and arguments.
 _BY_NAME: dict[str, tuple[str, dict[str, object]]] = {
-    name.lower(): (name, {}) for names in _CLASSES.values() for name in names
+    name.lower(): (name, {}) for name in sorted(name for names in _CLASSES.values() for name in names)
 }
 _BY_NAME["amsgrad"] = ("Adam", {"amsgrad": True})
 

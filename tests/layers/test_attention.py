@@ -15,7 +15,7 @@ def gradients(layer, inputs, dy, put, dtype, **options):
 
     def run(weights, *arrays):
         values = {id(handles[path]): w for path, w in weights.items()}
-        binding = nn.layers.Binding(values, (0, 0), 0, layer.query_dense.kernel.backend)
+        binding = nn.layers.base.Binding(values, (0, 0), 0, layer.query_dense.kernel.backend)
         with binding.bound():
             return layer(*arrays, **options)
 

@@ -105,7 +105,7 @@ def test_bilinear_is_pytorch_s(shape, put, rng, dtype, backend):
     output.backward(torch.tensor(dy.astype(dtype)))
 
     def run(x, z, kernel, bias):
-        binding = nn.layers.Binding(
+        binding = nn.layers.base.Binding(
             {id(layer.kernel): kernel, id(layer.bias): bias}, (0, 0), 0, layer.kernel.backend
         )
         with binding.bound():

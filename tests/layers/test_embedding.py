@@ -17,7 +17,7 @@ def test_embedding_takes_rows_and_adds_up_their_gradients(put, dtype, backend):
     np.testing.assert_array_equal(nn.to_numpy(y), table[tokens])
 
     def run(weights):
-        with nn.layers.Binding({id(layer.embeddings): weights}, (0, 0), 0, backend).bound():
+        with nn.layers.base.Binding({id(layer.embeddings): weights}, (0, 0), 0, backend).bound():
             return layer(put(tokens))
 
     _, pullback = nn.vjp(run, put(table, dtype))

@@ -234,7 +234,7 @@ def test_spectral_normalization_is_pytorch_s(training, put, rng, dtype):
     layer.layer.kernel.assign(put(kernel, dtype))
     layer.vector_u.assign(put(u[None], dtype))
 
-    run = nn.layers.Binding({}, 0, 0, layer.layer.kernel.backend)
+    run = nn.layers.base.Binding({}, 0, 0, layer.layer.kernel.backend)
 
     def of(kernel, x):
         run.values[id(layer.layer.kernel)] = kernel

@@ -69,7 +69,7 @@ def compare(layer, theirs, shapes, options, their_options, put, rng, dtype, back
 
     def run(weights, *arrays):
         values = {id(handles[path]): weight for path, weight in weights.items()}
-        with nn.layers.Binding(values, (0, 0), 0, backend).bound():
+        with nn.layers.base.Binding(values, (0, 0), 0, backend).bound():
             return layer(*arrays, **options)
 
     value, pullback = nn.vjp(run, weights, *(put(array, dtype) for array in arrays))
