@@ -12,6 +12,7 @@ names which modules imported later would take.
 
 from __future__ import annotations
 
+import functools
 import os
 import pkgutil
 import sys
@@ -97,7 +98,8 @@ def all_offered() -> Iterator[tuple[str, str]]:
             yield from ((package, name) for name in vars(made).get("_homes", ()))
 
 
-def import_all(package: ModuleType) -> list[ModuleType]:
+@functools.cache
+def import_all(package: ModuleType) -> tuple[ModuleType, ...]:
     """Import every module of a package and of the packages inside it, and return them."""
     found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-    return [import_module(info.name) for info in found]
+    return tuple(import_module(info.name) for info in found)
