@@ -73,14 +73,16 @@ _lazily(
             "to_numpy",
             "use_backend",
         ],
-        "callbacks": ["History"],
+        "callbacks.history": ["History"],
         "checking": ["gradcheck"],
         "config": ["register"],
         "elementwise": ["elementwise", "rowwise"],
-        "layers": [
-            name for name in vars(_layers)["__all__"] if name != "Binding"
-        ],  # what steps do with a layer
-        "models": ["Model", "Sequential", "load_model", "lr_find", "lsuv"],
+        "layers": vars(_layers)["__all__"],
+        "models.model": ["Model"],
+        "models.rates": ["lr_find"],
+        "models.saving": ["load_model"],
+        "models.sequential": ["Sequential"],
+        "models.variance": ["lsuv"],
         "policies": ["DTypePolicy", "LossScale"],
         "precision": ["get_matmul_precision", "set_matmul_precision", "use_matmul_precision"],
     },

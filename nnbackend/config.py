@@ -11,13 +11,13 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Self, TypeVar
 
 from nnbackend.backend import nearest
-from nnbackend.lazy import all_offered, offered
+from nnbackend.lazy import import_package, offered
 from nnbackend.typing import Json
 
 __all__ = ["Configurable", "describe", "find", "register", "restore", "snake_case"]
@@ -35,7 +35,7 @@ def register(package: str = "custom", *, name: str | None = None) -> Callable[[_
     Parameters
     ----------
     package : str
-        Whose it is; keeps equal names of different packages apart.
+        Whose it is; keeps equal names of different packages apart. This library's own are not for others.
     name : str, optional
         Its name in files; the class's or function's own without it.
 
@@ -47,7 +47,7 @@ def register(package: str = "custom", *, name: str | None = None) -> Callable[[_
     Raises
     ------
     ValueError
-        If another object has that name already, or the package is this library.
+        If another object has that name already, or `package` is one of this library's own.
 
     Examples
     --------
@@ -440,18 +440,13 @@ def _look_up(key: str) -> Any:
     for name in (key, short):
         if name in custom:
             return custom[name]
-    offered(key.rpartition(">")[0], short)  # a class of this library's registers itself when it is imported
+    package = key.rpartition(">")[0]
+    offered(package, short)  # a class of this library's registers itself when it is imported
+    if key not in _objects:
+        import_package("nnbackend.activations" if package == "nnbackend" else package)
     if key in _objects:
         return _objects[key]
-    meant = nearest(key, _others_than(key))
     raise ValueError(
-        f"The model uses {key!r}, which is not registered here.{meant} Import the module that "
+        f"The model uses {key!r}, which is not registered here.{nearest(key, _objects)} Import the module that "
         f'registers it, or pass custom_objects={{"{short}": ...}}.'
     )
-
-
-def _others_than(key: str) -> Iterator[str]:
-    """Give what a file may name: what is registered, and what this library's packages offer."""
-    for other in (*_objects, *(f"{package}>{name}" for package, name in all_offered())):
-        if other != key:
-            yield other

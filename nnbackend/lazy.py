@@ -5,9 +5,10 @@ that is made, is written once, in a table in its ``__init__``::
 
     lazily(__name__, {"core": ["Dense"], "merging": ["Add", "Concatenate"]})
 
-The environment variable ``EAGER_IMPORT`` has all of it imported with the library: for programs that fork while another
-thread may be importing, since the child would wait for that thread's lock, and for tests that put mocks in place of
-names which modules imported later would take.
+With the environment variable ``EAGER_IMPORT`` set, to anything, ``import nnbackend`` imports them all: for programs
+that fork while another thread may be importing, whose child would wait for that thread's lock, and for tests that put
+something in the place of names which modules imported meanwhile would take. The array library is imported with its
+backend, by `nnbackend.get_backend`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ import functools
 import os
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
-from importlib.util import find_spec
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
-__all__ = ["all_offered", "import_all", "lazily", "offered"]
+__all__ = ["import_all", "import_package", "lazily", "offered"]
 
 
 def lazily(package: str, names: Mapping[str, Iterable[str]], others: Iterable[str] = ()) -> None:
@@ -39,9 +39,21 @@ def lazily(package: str, names: Mapping[str, Iterable[str]], others: Iterable[st
         For each of its modules the names that the package offers from it.
     others : iterable of str
         What it offers besides: its own functions, and modules themselves, which are imported at first use, too.
+
+    Raises
+    ------
+    ValueError
+        If a name stands in the table twice.
     """
-    homes = {name: f"{package}.{module}" for module, offers in names.items() for name in offers}
+    homes: dict[str, str] = {}
+    for module, offers in names.items():
+        table = _table_of(f"{package}.{module}")
+        for name in offers:
+            if name in homes:
+                raise ValueError(f"{package} offers {name!r} twice, from {homes[name]} and from {module}.")
+            homes[name] = table.get(name, f"{package}.{module}")
     made = sys.modules[package]
+    modules = functools.cache(lambda: frozenset(_modules_of(made)))
 
     def __getattr__(name: str) -> Any:  # noqa: N807 - Python's name for it
         if name in homes:
@@ -49,33 +61,18 @@ def lazily(package: str, names: Mapping[str, Iterable[str]], others: Iterable[st
             if _is_made_in(homes[name], name, value):  # nobody put it there for a while, as tests do
                 vars(made)[name] = value
             return value
-        if name.isidentifier() and not name.startswith("_") and find_spec(f"{package}.{name}"):
+        if name in modules():
             return import_module(f"{package}.{name}")
         raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=made)
 
     def __dir__() -> list[str]:  # noqa: N807
         own = (name for name in vars(made) if name.startswith("__"))
-        return sorted({*own, *vars(made)["__all__"], *_modules_of(made)})
+        return sorted({*own, *vars(made)["__all__"], *modules()})
 
-    offers = sorted([*homes, *others], key=lambda name: (not name.isupper(), name))
-    vars(made).update(__all__=offers, __getattr__=__getattr__, __dir__=__dir__, _homes=homes)
+    in_order = sorted([*homes, *others], key=lambda name: (not name.isupper(), name))
+    vars(made).update(__all__=in_order, __getattr__=__getattr__, __dir__=__dir__, _homes=homes)
     if "." not in package and os.environ.get("EAGER_IMPORT"):
-        _import_what_is_offered(made)
-
-
-def _is_made_in(module: str, name: str, value: Any) -> bool:
-    return getattr(value, "__module__", None) == module and getattr(value, "__name__", None) == name
-
-
-def _modules_of(package: ModuleType) -> Iterator[str]:
-    return (info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_"))
-
-
-def _import_what_is_offered(package: ModuleType) -> None:
-    for name in vars(package)["__all__"]:
-        value = getattr(package, name)
-        if isinstance(value, ModuleType) and "__all__" in vars(value):
-            _import_what_is_offered(value)
+        import_all(made)
 
 
 def offered(package: str, name: str) -> Any:
@@ -87,19 +84,39 @@ def offered(package: str, name: str) -> Any:
     >>> offered("nnbackend.layers", "Dense").__name__
     'Dense'
     """
-    made = sys.modules.get(package)
-    return getattr(made, name) if name in getattr(made, "_homes", {}) else None
+    return getattr(sys.modules[package], name) if name in _table_of(package) else None
 
 
-def all_offered() -> Iterator[tuple[str, str]]:
-    """Give the lazy packages that were imported, each with every name in its table."""
-    for package, made in list(sys.modules.items()):
-        if package.partition(".")[0] == __name__.partition(".")[0]:
-            yield from ((package, name) for name in vars(made).get("_homes", ()))
+def import_package(name: str) -> None:
+    """Import a room of this library, and every module in it; any other name is left alone."""
+    library, _, room = name.partition(".")
+    if library == __name__.partition(".")[0] and room in _modules_of(sys.modules[library]):
+        made = import_module(name)
+        if hasattr(made, "__path__"):
+            import_all(made)
 
 
 @functools.cache
 def import_all(package: ModuleType) -> tuple[ModuleType, ...]:
     """Import every module of a package and of the packages inside it, and return them."""
     found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-    return tuple(import_module(info.name) for info in found)
+    return tuple(import_module(info.name) for info in found if not info.name.endswith(".__main__"))
+
+
+def _table_of(package: str) -> dict[str, str]:
+    """Return the module of each name that a package offers; nothing for one that was not imported or is not lazy."""
+    table: dict[str, str] = getattr(sys.modules.get(package), "__dict__", {}).get("_homes", {})
+    return table
+
+
+def _modules_of(package: ModuleType) -> list[str]:
+    return [info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
+
+
+def _is_made_in(module: str, name: str, value: Any) -> bool:
+    """Tell whether a value was made in a module under this name, by its code and not by a wrapper from elsewhere."""
+    if isinstance(value, FunctionType) and not value.__globals__["__name__"].startswith(
+        module.partition(".")[0]
+    ):
+        return False
+    return getattr(value, "__module__", None) == module and getattr(value, "__name__", None) == name

@@ -93,6 +93,14 @@ def test_what_is_not_callable_is_refused():
         parameters_of(3)
 
 
+def test_what_wraps_itself_is_refused():
+    def circle(): ...
+
+    circle.__wrapped__ = circle
+    with pytest.raises(ValueError, match="wrapper loop"):
+        parameters_of(circle)
+
+
 def test_a_layer_may_have_a_partial_method_for_its_forward():
     class Scaled(nn.Layer):
         def _run(self, x, *, factor, training=False):
@@ -111,6 +119,13 @@ def test_a_layer_may_have_a_base_with_an_odd_init():
 
         __init__ = functools.partialmethod(_make, size=2)
 
+    class NotMade:
+        __init__ = None
+
+    class Unmade(nn.Layer, NotMade):
+        def forward(self, x):
+            return x
+
     class Mixed(nn.Layer, Mixin):
         def forward(self, x):
             return x
@@ -121,6 +136,7 @@ def test_a_layer_may_have_a_base_with_an_odd_init():
 
     assert {"size", "name"} <= Mixed._configured
     assert "name" in Listed._configured
+    assert "name" in Unmade._configured
 
 
 def test_masks_go_by_the_places_of_their_inputs():

@@ -34,9 +34,10 @@ PathFinder.find_spec = find_the_rest
 """
 
 
-def run(program: str) -> str:
+def run(program: str, **environment: str) -> str:
     """Run a program in a fresh interpreter that sees this checkout."""
-    environment = {name: value for name, value in os.environ.items() if name != "NNBACKEND"}
+    mine = {name: value for name, value in os.environ.items() if name not in ("NNBACKEND", "EAGER_IMPORT")}
+    environment = mine | environment
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
     done = subprocess.run(
         [sys.executable, "-c", program],

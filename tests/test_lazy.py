@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,14 +11,15 @@ from types import ModuleType
 import pytest
 
 import nnbackend as nn
-from nnbackend import config
-from nnbackend.lazy import all_offered, lazily, offered
+from nnbackend.lazy import lazily, offered
 from tests.test_import import run
 
+FOLDER = Path(nn.__file__).parent
+#: Read from the files, so that nothing is imported before a test asks for it.
 PACKAGES = sorted(
-    name
-    for name in ("nnbackend", *(found.name for found in pkgutil.walk_packages(nn.__path__, "nnbackend.")))
-    if hasattr(importlib.import_module(name), "_homes")
+    ".".join(("nnbackend", *path.parent.relative_to(FOLDER).parts))
+    for path in FOLDER.rglob("__init__.py")
+    if re.search(r"^_?lazily\(", path.read_text(encoding="utf-8"), re.MULTILINE)
 )
 
 
@@ -71,8 +73,6 @@ def test_type_checkers_are_told_what_is_offered(name):
         each for each in package.__all__ if getattr(getattr(package, each), "__module__", None) == name
     }
     told = names_bound(package)
-    if name == "nnbackend.functional":
-        assert told - set(package.__all__) == set()
     assert told | defined == set(package.__all__)
 
 
@@ -156,7 +156,6 @@ def test_completion_offers_names_and_modules_and_nothing_else():
     shown = {name for name in dir(nn.plotting) if not name.startswith("__")}
     modules = {info.name for info in pkgutil.iter_modules(nn.plotting.__path__)}
     assert shown == set(nn.plotting.__all__) | modules
-    assert ("nnbackend.layers", "Dense") in set(all_offered())
 
 
 def test_what_stands_in_for_a_name_for_a_while_is_not_kept():
@@ -164,7 +163,7 @@ def test_what_stands_in_for_a_name_for_a_while_is_not_kept():
 from unittest import mock
 import nnbackend as nn
 with mock.patch("nnbackend.layers.Dense") as fake:
-    assert nn.Dense is fake
+    assert nn.layers.Dense is fake and nn.Dense is not fake
 with mock.patch("nnbackend.layers.core.Dense", 1), mock.patch("nnbackend.losses.regression.Huber", 2):
     nn.layers.Dense, nn.losses.Huber
 with mock.patch("nnbackend.functional.relu") as fake:
@@ -174,19 +173,46 @@ print(nn.Dense.__name__, nn.layers.Dense.__name__, nn.losses.Huber.__name__, nn.
     assert run(program).split() == ["Dense", "Dense", "Huber", "relu"]
 
 
-def test_all_is_imported_at_once_where_the_environment_says_so(monkeypatch):
+def test_a_wrapper_from_elsewhere_is_not_kept():
     program = """
-import sys, nnbackend as nn
-before = set(sys.modules)
-for name in nn.__all__:
-    room = getattr(nn, name)
-    [getattr(room, each) for each in getattr(room, "__all__", ())]
-print({name for name in set(sys.modules) - before if name.startswith("nnbackend")} or "nothing is left")
+import functools
+from unittest import mock
+from nnbackend.data import splitting
+original = splitting.train_test_split
+@functools.wraps(original)
+def spy(*arguments, **options):
+    return original(*arguments, **options)
+import nnbackend as nn
+with mock.patch.object(splitting, "train_test_split", spy):
+    assert nn.data.train_test_split is spy
+print(nn.data.train_test_split is original)
 """
-    monkeypatch.setenv("EAGER_IMPORT", "1")
-    assert run(program).strip() == "nothing is left"
-    monkeypatch.delenv("EAGER_IMPORT")
-    assert "nnbackend.layers.core" in run(program)
+    assert run(program).strip() == "True"
+
+
+def test_all_is_imported_at_once_where_the_environment_says_so():
+    program = """
+import sys
+import nnbackend as nn
+nn.get_backend()
+before = set(sys.modules)
+model = nn.Sequential([nn.Dense(2, "relu"), nn.Dense(1)])
+model.compile("adam", "mse", ["mae"])
+x, y = [[1.0, 2.0]], [[1.0]]
+model.fit(x, y, verbose=0, callbacks=[nn.callbacks.EarlyStopping("loss")])
+model.apply(model.get_parameters(), x), model.profile(x, y, repeats=1), model.summary()
+nn.metrics.get("auc")
+print("new", *sorted(name for name in set(sys.modules) - before if name.partition(".")[0] == "nnbackend"))
+"""
+    assert run(program, EAGER_IMPORT="1").splitlines()[-1] == "new"
+    assert "nnbackend.models.profiling" in run(program).splitlines()[-1].split()
+
+
+def test_a_name_that_stands_in_a_table_twice_is_refused():
+    with pytest.raises(
+        ValueError, match="nnbackend.layers offers 'Dense' twice, from nnbackend.layers.core and from"
+    ):
+        lazily("nnbackend.layers", {"core": ["Dense"], "merging": ["Dense"]})
 
 
 def test_threads_that_ask_at_once_get_the_same():
@@ -205,33 +231,57 @@ print(len(found), len(set(found)))
 
 
 def test_every_class_that_a_file_may_name_is_found_by_a_program_that_used_none():
-    for name in PACKAGES:
-        [getattr(importlib.import_module(name), each) for each in importlib.import_module(name).__all__]
-    keys = [
-        key
-        for key, thing in config._objects.items()
-        if thing.__module__.startswith("nnbackend.")
-        and key not in ("nnbackend.models>Graph", "nnbackend.layers>Cell")
-        if not key.startswith("nnbackend.nnfs>")  # a room of its own, with files of its own
-    ]
-    assert len(keys) > 240
+    program = """
+import nnbackend as nn
+from nnbackend import config
+from nnbackend.lazy import import_all
+import_all(nn)
+print(*sorted(config._objects))
+"""
+    keys = [key for key in run(program).split() if ">" in key]
+    assert len(keys) > 250
+    for some in (keys, keys[::-1]):
+        program = (
+            f"import nnbackend; from nnbackend import config; [config._look_up(key) for key in {some!r}]"
+        )
+        run(program)
+    for key in ("nnbackend>celu", "nnbackend.models>Graph", "nnbackend.optimizers>CosineDecay"):
+        run(f"import nnbackend; from nnbackend import config; config._look_up({key!r})")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("nnbackend.layers>GroupNormalisation", "nnbackend.layers>GroupNormalization"),
+        ("nnbackend>rellu", "nnbackend>relu"),
+        ("nnbackend.losses>Hubert", "nnbackend.losses>Huber"),
+    ],
+)
+def test_a_name_written_wrong_in_a_file_gets_the_nearest_even_if_it_was_not_used_yet(written, meant):
     program = f"""
 from nnbackend import config
-from nnbackend.models import saving
-print(set(map(config._look_up, {keys!r})) and "found")
-"""
-    assert run(program).strip() == "found"
-
-
-def test_a_name_written_wrong_in_a_file_gets_the_nearest_even_if_it_was_not_used_yet():
-    program = """
-from nnbackend import config, layers
 try:
-    config.restore({"class": "nnbackend.layers>GroupNormalisation", "config": {}, "number": 0})
+    config.restore({{"function": {written!r}}})
 except ValueError as error:
     print(error)
 """
-    assert "Did you mean 'nnbackend.layers>GroupNormalization'?" in run(program)
+    assert f"Did you mean {meant!r}?" in run(program)
+
+
+@pytest.mark.parametrize(
+    "package", ["nnbackend.__main__", "os", "nnbackend.no_such_room", "antigravity", "", "nnbackend."]
+)
+def test_a_file_imports_nothing_but_this_librarys_rooms(package):
+    program = f"""
+import sys, nnbackend
+from nnbackend import config
+before = set(sys.modules)
+try:
+    config.restore({{"function": {package + ">thing"!r}}})
+except ValueError as error:
+    print(sorted(set(sys.modules) - before - {{"difflib", "heapq", "_heapq"}}))
+"""
+    assert run(program).strip() == "[]"
 
 
 def test_lazily_is_for_packages_that_are_being_imported():

@@ -488,7 +488,7 @@ class Layer(Configurable):
             name
             for base in cls.__mro__
             if "__init__" in vars(base)
-            for name in _arguments_of(base.__init__)  # type: ignore[misc]
+            for name in _arguments_of(getattr(base, "__init__", None))
         ) - {"self", "backend", "trainable"}  # a step knows by itself where it runs and what it trains
         if "build" in cls.__dict__:
             cls._built_from = _count_of_shapes(cls.build)
@@ -1300,10 +1300,10 @@ def _reset(before: list[tuple[Layer, dict[str, Any]]]) -> None:
         vars(layer).update(attributes)
 
 
-def _arguments_of(make: Callable[..., Any]) -> list[str]:
+def _arguments_of(make: Any) -> list[str]:
     try:
         takes = parameters_of(make)
-    except ValueError:  # a base that is written in C, and does not tell
+    except (TypeError, ValueError):  # a base written in C that does not tell, or one that is not to be made
         return []
     return [*takes.positional, *takes.named]
 

@@ -12,7 +12,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnbackend import activations as _activations  # noqa: F401 - files name activations, and it registers them
 from nnbackend import config, losses, metrics, optimizers, tree
 from nnbackend.backend import Backend, get_backend, host, to_numpy, use_backend
 from nnbackend.interop.safetensors import ModelFileError, read, write
@@ -378,7 +377,6 @@ def _restore(
     metadata: dict[str, Any], target: Backend, custom_objects: Mapping[str, Any] | None, path: Any
 ) -> Model:
     """Make the model that the metadata describe, without its weights."""
-    from nnbackend.models import graph  # noqa: F401 - no name that is offered: it registers what files call Graph
     from nnbackend.models.model import Model
 
     with use_backend(target):

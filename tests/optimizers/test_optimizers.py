@@ -234,7 +234,7 @@ FORMULAS = {
 def test_every_optimizer_is_in_the_table():
     classes = {
         value
-        for value in vars(nn.optimizers).values()
+        for value in (getattr(nn.optimizers, name) for name in nn.optimizers.__all__)
         if isinstance(value, type) and issubclass(value, nn.optimizers.Optimizer)
     }
     assert {type(make()) for make in OPTIMIZERS.values()} == classes - {nn.optimizers.Optimizer}

@@ -270,7 +270,7 @@ def test_constraints_hold_before_the_average_is_taken(put):
 
 KINDS = sorted(
     name
-    for name, value in vars(nn.optimizers).items()
+    for name, value in ((name, getattr(nn.optimizers, name)) for name in nn.optimizers.__all__)
     if isinstance(value, type)
     and issubclass(value, nn.optimizers.Optimizer)
     and value is not nn.optimizers.Optimizer
