@@ -1,6 +1,7 @@
 """Layer norm and attention on NumPy, row by row and sample by sample: the generic rules, by numbers."""
 
 import contextlib
+import gc
 import itertools
 import sys
 import threading
@@ -236,6 +237,7 @@ def test_an_interruption_while_memory_comes_back_keeps_nobody_waiting(number):
 
 
 def test_large_results_of_rules_take_the_memory_of_those_that_are_gone():
+    gc.collect()  # or memory of tests before comes back in between
     x = np.ones((16, 32, 32, 8), "float32")
     for rule in (
         lambda: fn.batch_norm(x)[0],

@@ -13,7 +13,6 @@ from nnbackend.config import describe, restore
 CASES = {case.name: case for case in cases.CASES if isinstance(case, cases.LayerCase)}
 #: What has no mathematics of its own to be checked on fixed inputs, with the reason.
 WITHOUT_CASE = {
-    "Binding": "what a run of layers reads from",
     "Input": "makes a symbol",
     "Layer": "what layers are made from",
     "Parameter": "a handle",
