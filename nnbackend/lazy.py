@@ -50,7 +50,9 @@ def lazily(package: str, names: Mapping[str, Iterable[str]], others: Iterable[st
         table = _table_of(f"{package}.{module}")
         for name in offers:
             if name in homes:
-                raise ValueError(f"{package} offers {name!r} twice, from {homes[name]} and from {module}.")
+                raise ValueError(
+                    f"{package} offers {name!r} twice, from {homes[name]} and from {module}. Keep one."
+                )
             homes[name] = table.get(name, f"{package}.{module}")
     made = sys.modules[package]
     modules = functools.cache(lambda: frozenset(_modules_of(made)))
@@ -115,8 +117,7 @@ def _modules_of(package: ModuleType) -> list[str]:
 
 def _is_made_in(module: str, name: str, value: Any) -> bool:
     """Tell whether a value was made in a module under this name, by its code and not by a wrapper from elsewhere."""
-    if isinstance(value, FunctionType) and not value.__globals__["__name__"].startswith(
-        module.partition(".")[0]
-    ):
+    library = module.partition(".")[0]
+    if isinstance(value, FunctionType) and value.__globals__.get("__name__", "").partition(".")[0] != library:
         return False
     return getattr(value, "__module__", None) == module and getattr(value, "__name__", None) == name
